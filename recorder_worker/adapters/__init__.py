@@ -1,0 +1,1 @@
+"""Each module adapts one outside thing to a port."""

@@ -1,0 +1,1 @@
+"""The only importers of FastStream and nats: topology as data, wiring, disposition."""

@@ -1,0 +1,62 @@
+"""Commands: plain JSON that a person can type after `nats pub session.start`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from recorder_worker.core.model import Mask, SessionId, Source, Wire
+
+Label = Annotated[str, Meta(max_length=256)]
+Labels = Annotated[
+    dict[Annotated[str, Meta(min_length=1, max_length=64)], Label], Meta(max_length=32)
+]
+Person = Annotated[str, Meta(max_length=256)]
+
+
+class StartSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`session.start`: record a source. The same start twice is one session."""
+
+    source: Source
+    session_id: SessionId | None = None
+    fps: Annotated[float, Meta(gt=0, le=120)] | None = None
+    profile: Literal["screen"] = "screen"
+    masks: Annotated[tuple[Mask, ...], Meta(max_length=64)] = ()
+    max_duration_s: Annotated[float, Meta(gt=0, le=604_800)] | None = None
+    owner: Person = ""
+    labels: Labels = {}
+
+
+class StopSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`session.stop`: end a session; it is sealed with the reason `stopped`."""
+
+    session_id: SessionId
+    by: Person = ""
+
+
+class PauseSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`session.pause`: record nothing until `session.resume`; the pause becomes a gap leaf."""
+
+    session_id: SessionId
+    by: Person = ""
+
+
+class ResumeSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`session.resume`: go on after a pause."""
+
+    session_id: SessionId
+    by: Person = ""
+
+
+class MarkSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`session.mark`: put an event of the client's own on the timeline, sealed into the record."""
+
+    session_id: SessionId
+    type: Annotated[str, Meta(min_length=1, max_length=64)] = "note"
+    text: Annotated[str, Meta(max_length=4096)] = ""
+    data: Labels = {}
+    by: Person = ""
+
+
+ControlCommand = StopSession | PauseSession | ResumeSession | MarkSession

@@ -1,0 +1,99 @@
+"""Every error of the recorder, in one tree.
+
+Two branches decide what happens to the message that was being handled: a `TransientError` is
+tried again later, a `PermanentError` is dead-lettered. Everything else is a defect and is
+treated as transient until its deliveries are used up.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class RecorderError(Exception):
+    """Base of every error that the recorder raises on purpose."""
+
+
+class TransientError(RecorderError):
+    """It may work later: ask for the message again."""
+
+
+class PermanentError(RecorderError):
+    """It will never work: dead-letter the message, with this text as its reason."""
+
+
+class BusUnavailableError(TransientError):
+    """NATS did not answer in time."""
+
+
+class OutOfOrderError(TransientError):
+    """An earlier event of this session has not been applied yet."""
+
+
+class FencedError(TransientError):
+    """Someone else has written to this session's subject since we read it: our view is stale."""
+
+
+class StoreError(TransientError):
+    """The blob store failed: an I/O error, a missing permission, a read-only mount."""
+
+
+class StoreFullError(StoreError):
+    """The blob store has no room left."""
+
+
+class BlobMissingError(PermanentError):
+    """A blob that an event names is not in the store."""
+
+
+class BlobDamagedError(PermanentError):
+    """A stored blob does not have the digest or length that its event names."""
+
+
+class ImmutableConflictError(PermanentError):
+    """A key that must never change already holds other bytes."""
+
+
+class SourceError(PermanentError):
+    """A source cannot be opened or read: what was expected, what was found, what to do."""
+
+
+class SourceLostError(SourceError):
+    """A source that was delivering frames has gone away."""
+
+
+class FormatError(PermanentError):
+    """Stored bytes are not of the documented format (docs/format.md)."""
+
+
+class UnsupportedError(FormatError):
+    """The bytes are of a format version, codec or cipher that this program does not know."""
+
+
+class SettingsError(RecorderError):
+    """A setting is wrong: names the key, the value, what is allowed and where it came from."""
+
+
+class TopologyError(RecorderError):
+    """A stream or consumer cannot be brought to its declared shape."""
+
+
+class IncidentError(PermanentError):
+    """The record on disk contradicts what was signed: nothing more may be signed."""
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a command was refused: the field, what was expected, what came, and what to do."""
+
+    field: str
+    expected: str
+    got: str
+    hint: str
+
+
+class RefusedError(RecorderError):
+    """A command is refused; answered with `session.rejected.<id>` and then acknowledged."""
+
+    def __init__(self, *, field: str, expected: str, got: str, hint: str) -> None:
+        self.refusal = Refusal(field=field, expected=expected, got=got, hint=hint)
+        super().__init__(f"{field}: expected {expected}, got {got}; {hint}")

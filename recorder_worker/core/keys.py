@@ -1,0 +1,54 @@
+"""Every name in a recording's folder, made in one place (docs/format.md, "The folder").
+
+Names are relative to the folder of one session, so that the verifier and a folder that was
+carried elsewhere use the same ones; `blob_key` puts a name below the session's prefix in a store.
+"""
+
+from __future__ import annotations
+
+SESSIONS = "sessions"
+MANIFEST = "session.json"
+SEGMENTS = "segments"
+CHUNKS = "chunks"
+MARKS = "marks"
+JOURNAL = "journal"
+LEAVES = "journal/leaves"
+NOTES = "journal/checkpoints"
+RECORDS = "records"
+CHECKPOINTS = "checkpoints"
+SEAL = "seal"
+
+
+def session_prefix(session_id: str) -> str:
+    """The prefix of one recording in a blob store."""
+    return f"{SESSIONS}/{session_id}"
+
+
+def blob_key(session_id: str, name: str) -> str:
+    """The key in a blob store of a name in a recording's folder."""
+    return f"{SESSIONS}/{session_id}/{name}"
+
+
+def segment(ordinal: int, digest: str) -> str:
+    """One segment. The digest keeps apart what two lease holders wrote for one ordinal."""
+    return f"{SEGMENTS}/{ordinal:010d}-{digest[:16]}.seg"
+
+
+def chunk(index: int, *, compressed: bool) -> str:
+    """One chunk payload, named by its leaf index; `.raw` where zstd could not shrink it."""
+    return f"{CHUNKS}/{index:010d}.{'zst' if compressed else 'raw'}"
+
+
+def mark(index: int) -> str:
+    """The body of a client's mark, exactly the bytes whose digest is in its record."""
+    return f"{MARKS}/{index:010d}.json"
+
+
+def leaf(index: int) -> str:
+    """One leaf record of a session that is not sealed yet."""
+    return f"{LEAVES}/{index:010d}"
+
+
+def note(size: int) -> str:
+    """The signed checkpoint for one tree size: the store being immutable, there is only one."""
+    return f"{NOTES}/{size:010d}"

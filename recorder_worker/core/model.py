@@ -1,0 +1,153 @@
+"""The values that commands, events and records share, and the base of every message.
+
+Messages are msgspec Structs in JSON: readable on the wire, validated with constraints on the way
+in, and the one source of `schemas/`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+SCHEMA_VERSION = 1
+
+SessionId = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
+        description="A UUID in lower case with hyphens.",
+    ),
+]
+Hex32 = Annotated[
+    str, Meta(pattern=r"^[0-9a-f]{64}$", description="32 bytes in lower-case hexadecimal.")
+]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Nanoseconds = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Pixels = Annotated[int, Meta(ge=1, le=65535)]
+
+
+class Wire(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every message and of every value inside one."""
+
+
+class Mask(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A rectangle, in pixels, that is blacked out before anything is stored."""
+
+    x: Annotated[int, Meta(ge=0, le=65535)]
+    y: Annotated[int, Meta(ge=0, le=65535)]
+    width: Pixels
+    height: Pixels
+
+
+class FileSource(
+    Wire, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="file", tag_field="kind"
+):
+    """A video file: whatever OpenCV's FFmpeg reads."""
+
+    uri: Annotated[
+        str,
+        Meta(min_length=1, max_length=4096, description="An absolute path or a file:// URI."),
+    ]
+    pace: Literal["native", "fast"] = "native"
+
+
+class X11Source(
+    Wire, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="x11", tag_field="kind"
+):
+    """An X display, recorded losslessly."""
+
+    uri: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9.\-]*:\d+(\.\d+)?$",
+            max_length=256,
+            description="A display such as :10.",
+        ),
+    ]
+
+
+class PatternSource(
+    Wire, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="pattern", tag_field="kind"
+):
+    """A deterministic synthetic desktop, for tests and load."""
+
+    uri: Annotated[str, Meta(max_length=256)] = "pattern:desktop"
+    width: Annotated[int, Meta(ge=1, le=7680)] = 1280
+    height: Annotated[int, Meta(ge=1, le=4320)] = 720
+    frames: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+    pace: Literal["native", "fast"] = "native"
+    resize_every: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+
+
+Source = FileSource | X11Source | PatternSource
+
+
+class SourceClock(StrEnum):
+    """How a source tells time.
+
+    `live`: the world goes on while nobody reads, so what was not read is lost. `media`: time is
+    the position in the material, which waits for its reader.
+    """
+
+    LIVE = "live"
+    MEDIA = "media"
+
+
+class SourceFacts(Wire, frozen=True, kw_only=True):
+    """What a source turned out to be when it was opened."""
+
+    kind: str
+    uri: str
+    description: str
+    width: Count
+    height: Count
+    clock: SourceClock
+    frame_rate: Annotated[float, Meta(ge=0)]
+    frame_count: Count | None = None
+
+
+class GapReason(StrEnum):
+    """Why units are known to be missing. The order is the code in the record: append only."""
+
+    PAUSE = "pause"
+    SOURCE_LOST = "source_lost"
+    BACK_PRESSURE = "back_pressure"
+    DISK = "disk"
+    CRASH = "crash"
+    HANDOVER = "handover"
+    CLOCK_JUMP = "clock_jump"
+    DEAD_LETTER = "dead_letter"
+
+
+class EndReason(StrEnum):
+    """Why a session ended. The order is the code in the record: append only."""
+
+    STOPPED = "stopped"
+    SOURCE_ENDED = "source_ended"
+    MAX_DURATION = "max_duration"
+    IDLE = "idle"
+    WORKER_LOST = "worker_lost"
+    SOURCE_LOST = "source_lost"
+    DISK_FULL = "disk_full"
+    POLICY = "policy"
+
+
+class Span(Wire, frozen=True, kw_only=True):
+    """What a segment, chunk or gap covers: units [first, first + count) of one stream and
+    session time [t0_ns, t1_ns), with the wall clock at both ends.
+
+    Session time is nanoseconds since the session began, never stepping back. Spans of one
+    stream tile it: each begins, in units and in time, where the one before it ended.
+    """
+
+    stream: Count = 0
+    first_unit: Count
+    unit_count: Count
+    t0_ns: Nanoseconds
+    t1_ns: Nanoseconds
+    wall0_ns: Nanoseconds
+    wall1_ns: Nanoseconds

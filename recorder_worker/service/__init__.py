@@ -1,0 +1,1 @@
+"""Settings, logs, metrics, sidecar and the composition root."""

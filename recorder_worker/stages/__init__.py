@@ -1,0 +1,1 @@
+"""Stage logic over core and ports; no FastStream, no NATS in here."""
