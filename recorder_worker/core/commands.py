@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from recorder_worker.core.model import Mask, SessionId, Source, Wire
 
@@ -25,7 +25,7 @@ class StartSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     masks: Annotated[tuple[Mask, ...], Meta(max_length=64)] = ()
     max_duration_s: Annotated[float, Meta(gt=0, le=604_800)] | None = None
     owner: Person = ""
-    labels: Labels = {}
+    labels: Labels = field(default_factory=dict)
 
 
 class StopSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,7 +55,7 @@ class MarkSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     session_id: SessionId
     type: Annotated[str, Meta(min_length=1, max_length=64)] = "note"
     text: Annotated[str, Meta(max_length=4096)] = ""
-    data: Labels = {}
+    data: Labels = field(default_factory=dict)
     by: Person = ""
 
 

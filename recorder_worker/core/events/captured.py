@@ -1,0 +1,93 @@
+"""The event log of a session: everything later is a function of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from recorder_worker.core.events.event import Event
+from recorder_worker.core.model import (
+    Count,
+    EndReason,
+    GapReason,
+    Hex32,
+    Mask,
+    Nanoseconds,
+    SessionId,
+    SourceFacts,
+    Span,
+)
+
+
+class Captured(Event, frozen=True, kw_only=True):
+    """What every captured event carries: its place in the log, the lease that wrote it, and how
+    many control events had been applied by then.
+    """
+
+    session_id: SessionId
+    ordinal: Count
+    lease: str
+    controls: Count
+    wall_ns: Nanoseconds
+
+
+class Opened(Captured, frozen=True, kw_only=True, tag="opened", tag_field="type"):
+    """The source is open. Always ordinal 0."""
+
+    manifest_digest: Hex32
+    source: SourceFacts
+    profile: str
+    fps: Annotated[float, Meta(ge=0)]
+    masks: tuple[Mask, ...]
+    node: str
+    boot_id: str
+    software: str
+
+
+class SegmentCaptured(Captured, frozen=True, kw_only=True, tag="segment", tag_field="type"):
+    """One segment is durable in the spool."""
+
+    span: Span
+    keyframe: bool
+    name: str
+    raw_size: Count
+    plain_size: Count
+    plain_blake3: Hex32
+    stored_size: Count
+    stored_blake3: Hex32
+
+
+class GapCaptured(Captured, frozen=True, kw_only=True, tag="gap", tag_field="type"):
+    """Units that are known to be missing. `span.unit_count` is how many."""
+
+    span: Span
+    reason: GapReason
+    detail: str
+
+
+class MarkCaptured(Captured, frozen=True, kw_only=True, tag="mark", tag_field="type"):
+    """A client's mark. `body` is the JSON text that is stored and digested."""
+
+    t_ns: Nanoseconds
+    kind: str
+    by: str
+    body: str
+
+
+class PauseCaptured(Captured, frozen=True, kw_only=True, tag="paused", tag_field="type"):
+    """Recording pauses here; the gap leaf follows when it goes on or ends."""
+
+    t_ns: Nanoseconds
+    by: str
+
+
+class EndCaptured(Captured, frozen=True, kw_only=True, tag="ended", tag_field="type"):
+    """The last captured event of a session."""
+
+    t_ns: Nanoseconds
+    reason: EndReason
+    detail: str
+
+
+CapturedEvent = Opened | SegmentCaptured | GapCaptured | MarkCaptured | PauseCaptured | EndCaptured

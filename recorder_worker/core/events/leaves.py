@@ -1,0 +1,114 @@
+"""Leaves of the tree: `chunked` gives each its index, `compressed` stores its payload."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from recorder_worker.core.events.event import Event
+from recorder_worker.core.model import (
+    Count,
+    EndReason,
+    GapReason,
+    Hex32,
+    Mask,
+    Nanoseconds,
+    SessionId,
+    SourceFacts,
+    Span,
+    Wire,
+)
+
+
+class Leaf(Event, frozen=True, kw_only=True):
+    """What every leaf carries: its index in the tree and the last captured ordinal in it."""
+
+    session_id: SessionId
+    index: Count
+    captured: Count
+
+
+class OpenLeaf(Leaf, frozen=True, kw_only=True, tag="open", tag_field="type"):
+    """Index 0: what is recorded, by whom, under which policy."""
+
+    manifest_digest: Hex32
+    source: SourceFacts
+    profile: str
+    fps: Annotated[float, Meta(ge=0)]
+    masks: tuple[Mask, ...]
+    node: str
+    boot_id: str
+    software: str
+    wall_ns: Nanoseconds
+
+
+class SegmentRef(Wire, frozen=True, kw_only=True):
+    """A segment that a chunk is made of."""
+
+    name: str
+    plain_size: Count
+    plain_blake3: Hex32
+    stored_size: Count
+    stored_blake3: Hex32
+
+
+class ChunkPlanned(Leaf, frozen=True, kw_only=True, tag="chunk", tag_field="type"):
+    """A chunk by reference: its payload is its segments, one after the other."""
+
+    span: Span
+    keyframe: bool
+    keyframe_index: Count
+    raw_size: Count
+    plain_size: Count
+    segments: tuple[SegmentRef, ...]
+
+
+class ChunkStored(Leaf, frozen=True, kw_only=True, tag="stored", tag_field="type"):
+    """A chunk whose payload is durable in the blob store."""
+
+    span: Span
+    keyframe: bool
+    keyframe_index: Count
+    name: str
+    frames: str
+    codec: str
+    cipher: str
+    raw_size: Count
+    plain_size: Count
+    plain_blake3: Hex32
+    stored_size: Count
+    stored_blake3: Hex32
+    stored_sha256: Hex32
+
+
+class GapLeaf(Leaf, frozen=True, kw_only=True, tag="gap", tag_field="type"):
+    """Units that are known to be missing."""
+
+    span: Span
+    reason: GapReason
+    detail: str
+    wall_ns: Nanoseconds
+
+
+class MarkLeaf(Leaf, frozen=True, kw_only=True, tag="mark", tag_field="type"):
+    """A client's mark."""
+
+    t_ns: Nanoseconds
+    kind: str
+    by: str
+    body: str
+    wall_ns: Nanoseconds
+
+
+class EndLeaf(Leaf, frozen=True, kw_only=True, tag="end", tag_field="type"):
+    """The last leaf: becomes SEAL, with the totals of the tree."""
+
+    t_ns: Nanoseconds
+    reason: EndReason
+    detail: str
+    wall_ns: Nanoseconds
+
+
+ChunkedEvent = OpenLeaf | ChunkPlanned | GapLeaf | MarkLeaf | EndLeaf
+CompressedEvent = OpenLeaf | ChunkStored | GapLeaf | MarkLeaf | EndLeaf

@@ -1,0 +1,65 @@
+"""Facts about the tree: its head, its signed checkpoints, its seal."""
+
+from __future__ import annotations
+
+from recorder_worker.core.events.event import Event
+from recorder_worker.core.model import Count, EndReason, Hex32, Nanoseconds, SessionId, Wire
+
+
+class Totals(Wire, frozen=True, kw_only=True):
+    """Running totals over the leaves of a tree."""
+
+    chunk_count: Count = 0
+    gap_count: Count = 0
+    mark_count: Count = 0
+    frame_count: Count = 0
+    lost_units: Count = 0
+    raw_bytes: Count = 0
+    plain_bytes: Count = 0
+    stored_bytes: Count = 0
+
+
+class Head(Event, frozen=True, kw_only=True, tag="head", tag_field="type"):
+    """`session.head.<id>`: the tree that is about to be signed, with all that signing and going
+    on needs. Stored with compare-and-set before the signature is made, so that there are never
+    two roots for one size.
+    """
+
+    session_id: SessionId
+    tree_size: Count
+    root_hash: Hex32
+    frontier: str
+    totals: Totals
+    signed_at_s: Count
+    sealed: bool
+    reason: str
+
+
+class Checkpoint(Event, frozen=True, kw_only=True, tag="checkpoint", tag_field="type"):
+    """`session.checkpoint.<id>`: a signed checkpoint is durable in the recording."""
+
+    session_id: SessionId
+    tree_size: Count
+    root_hash: Hex32
+    note: str
+    totals: Totals
+    sealed: bool
+
+
+class SessionSealed(Event, frozen=True, kw_only=True, tag="sealed", tag_field="type"):
+    """`session.sealed.<id>`: the record is complete and signed."""
+
+    session_id: SessionId
+    root_hash: Hex32
+    tree_size: Count
+    chunk_count: Count
+    gap_count: Count
+    mark_count: Count
+    frame_count: Count
+    lost_units: Count
+    raw_bytes: Count
+    plain_bytes: Count
+    stored_bytes: Count
+    reason: EndReason
+    location: str
+    wall_ns: Nanoseconds

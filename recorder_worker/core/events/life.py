@@ -1,0 +1,73 @@
+"""Facts of a session's life, for clients, and the accepted commands for the lease holder."""
+
+from __future__ import annotations
+
+from recorder_worker.core.errors import Refusal
+from recorder_worker.core.events.event import Event
+from recorder_worker.core.model import Count, EndReason, Hex32, Nanoseconds, SessionId, SourceFacts
+
+
+class SessionStarted(Event, frozen=True, kw_only=True, tag="started", tag_field="type"):
+    """`session.started.<id>`: the session is being recorded. `command_id` names the start."""
+
+    session_id: SessionId
+    command_id: str
+    command_digest: Hex32
+    command_sequence: Count
+    source: SourceFacts
+    node: str
+    wall_ns: Nanoseconds
+
+
+class SessionRejected(Event, frozen=True, kw_only=True, tag="rejected", tag_field="type"):
+    """`session.rejected.<id>` or `session.rejected.unknown`: a command was refused, and why."""
+
+    session_id: str
+    command: str
+    command_id: str
+    refusals: tuple[Refusal, ...]
+    wall_ns: Nanoseconds
+
+    field: str
+    expected: str
+    got: str
+    hint: str
+
+
+class SessionPaused(Event, frozen=True, kw_only=True, tag="paused", tag_field="type"):
+    """`session.paused.<id>`."""
+
+    session_id: SessionId
+    t_ns: Nanoseconds
+    by: str
+    wall_ns: Nanoseconds
+
+
+class SessionResumed(Event, frozen=True, kw_only=True, tag="resumed", tag_field="type"):
+    """`session.resumed.<id>`."""
+
+    session_id: SessionId
+    t_ns: Nanoseconds
+    by: str
+    wall_ns: Nanoseconds
+
+
+class SessionFailed(Event, frozen=True, kw_only=True, tag="failed", tag_field="type"):
+    """`session.failed.<id>`: recording ended against the client's wish, and is sealed all the same."""
+
+    session_id: SessionId
+    reason: EndReason
+    detail: str
+    wall_ns: Nanoseconds
+
+
+class Control(Event, frozen=True, kw_only=True, tag="control", tag_field="type"):
+    """`session.control.<id>`: an accepted command, with its place among those of the session."""
+
+    session_id: SessionId
+    ordinal: Count
+    command: str
+    command_id: str
+    by: str
+    body: str
+    wall_ns: Nanoseconds
