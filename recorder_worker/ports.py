@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 
 from recorder_worker.core.events import Event
 from recorder_worker.core.model import Source, SourceFacts
-from recorder_worker.core.subjects import Fact
+from recorder_worker.core.subjects import Command, Fact
 
 Picture = NDArray[np.uint8]
 """A frame's pixels: shape (height, width, 3), BGR, uint8, C-contiguous."""
@@ -187,4 +189,67 @@ class EventLog(Protocol):
 
     async def emit(self, fact: Fact, session_id: str, event: Event, *, key: str) -> None:
         """Append without a fence; a repeated `key` within the stream's window is dropped."""
+        ...
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """A command message as it reaches its stage."""
+
+    command: Command
+    body: bytes
+    command_id: str
+    sequence: int
+    received_ns: int
+    deliveries: int
+
+
+class StageMetrics(Protocol):
+    """What stages and the bus count. Never labelled by session."""
+
+    def handled(self, stage: str, outcome: str, seconds: float) -> None:
+        """A message left a stage."""
+        ...
+
+    def dead_lettered(self, stage: str) -> None:
+        """A message was moved to the dead letters."""
+        ...
+
+    def rejected(self, command: str) -> None:
+        """A command was refused."""
+        ...
+
+    def session_started(self) -> None:
+        """A lease was taken on a new session."""
+        ...
+
+    def sessions_active(self, count: int) -> None:
+        """How many leases this worker holds."""
+        ...
+
+    def segment_captured(self, frames: int, raw_bytes: int, plain_bytes: int) -> None:
+        """A segment became durable."""
+        ...
+
+    def gap_captured(self, reason: str, lost_units: int) -> None:
+        """Units were recorded as missing."""
+        ...
+
+    def chunk_stored(self, codec: str, stored_bytes: int) -> None:
+        """A chunk became durable."""
+        ...
+
+    def checkpoint_signed(self) -> None:
+        """A checkpoint was signed and stored."""
+        ...
+
+    def session_sealed(self, reason: str) -> None:
+        """A session was sealed."""
+        ...
+
+
+class ControlFeed(Protocol):
+    """Announces control events of sessions that this worker holds."""
+
+    def listen(self, session_id: str, wake: asyncio.Event) -> AbstractContextManager[None]:
+        """Set `wake` whenever a control event of the session may have been published."""
         ...

@@ -34,6 +34,17 @@ class FencedError(TransientError):
     """Someone else has written to this session's subject since we read it: our view is stale."""
 
 
+class LeaseLostError(RecorderError):
+    """Another worker holds this session now.
+
+    The message is let go without a word, because a nak would disturb the holder's delivery.
+    """
+
+
+class LeaseReleasedError(TransientError):
+    """This worker shuts down and gives its session to another."""
+
+
 class StoreError(TransientError):
     """The blob store failed: an I/O error, a missing permission, a read-only mount."""
 

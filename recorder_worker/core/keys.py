@@ -29,9 +29,9 @@ def blob_key(session_id: str, name: str) -> str:
     return f"{SESSIONS}/{session_id}/{name}"
 
 
-def segment(ordinal: int, digest: str) -> str:
-    """One segment. The digest keeps apart what two lease holders wrote for one ordinal."""
-    return f"{SEGMENTS}/{ordinal:010d}-{digest[:16]}.seg"
+def segment(first_unit: int, digest: str) -> str:
+    """One segment. The digest keeps apart what two lease holders wrote for the same units."""
+    return f"{SEGMENTS}/{first_unit:012d}-{digest[:16]}.seg"
 
 
 def chunk(index: int, *, compressed: bool) -> str:
@@ -52,3 +52,8 @@ def leaf(index: int) -> str:
 def note(size: int) -> str:
     """The signed checkpoint for one tree size: the store being immutable, there is only one."""
     return f"{NOTES}/{size:010d}"
+
+
+def segment_unit(key: str) -> int:
+    """The first unit of a segment, from its key or name."""
+    return int(key.rsplit("/", 1)[-1].split("-", 1)[0])

@@ -137,8 +137,10 @@ class EndReason(StrEnum):
 
 
 class Span(Wire, frozen=True, kw_only=True):
-    """What a segment, chunk or gap covers: units [first, first + count) of one stream and
-    session time [t0_ns, t1_ns), with the wall clock at both ends.
+    """What a segment, chunk or gap covers, in units and in time.
+
+    Units [first, first + count) of one stream and session time [t0_ns, t1_ns), with the wall
+    clock at both ends.
 
     Session time is nanoseconds since the session began, never stepping back. Spans of one
     stream tile it: each begins, in units and in time, where the one before it ended.
@@ -151,3 +153,11 @@ class Span(Wire, frozen=True, kw_only=True):
     t1_ns: Nanoseconds
     wall0_ns: Nanoseconds
     wall1_ns: Nanoseconds
+
+
+class Cursor(Wire, frozen=True, kw_only=True):
+    """How far a session's stream is covered: the next unit, and the time that it begins at."""
+
+    unit: Count = 0
+    t_ns: Nanoseconds = 0
+    wall_ns: Nanoseconds = 0

@@ -5,6 +5,7 @@ from recorder_worker.core.events.captured import (
     CapturedEvent,
     EndCaptured,
     GapCaptured,
+    LeaseReleased,
     MarkCaptured,
     Opened,
     PauseCaptured,
@@ -23,10 +24,11 @@ from recorder_worker.core.events.leaves import (
     OpenLeaf,
     SegmentRef,
 )
-from recorder_worker.core.events.ledger import Checkpoint, Head, SessionSealed, Totals
+from recorder_worker.core.events.ledger import Checkpoint, Head, SessionSealed, StreamEnd, Totals
 from recorder_worker.core.events.life import (
     Control,
     SessionFailed,
+    SessionIncident,
     SessionPaused,
     SessionRejected,
     SessionResumed,
@@ -49,6 +51,7 @@ __all__ = [
     "GapLeaf",
     "Head",
     "Leaf",
+    "LeaseReleased",
     "MarkCaptured",
     "MarkLeaf",
     "OpenLeaf",
@@ -57,10 +60,12 @@ __all__ = [
     "SegmentCaptured",
     "SegmentRef",
     "SessionFailed",
+    "SessionIncident",
     "SessionPaused",
     "SessionRejected",
     "SessionResumed",
     "SessionSealed",
     "SessionStarted",
+    "StreamEnd",
     "Totals",
 ]

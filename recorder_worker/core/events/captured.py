@@ -9,6 +9,7 @@ from msgspec import Meta
 from recorder_worker.core.events.event import Event
 from recorder_worker.core.model import (
     Count,
+    Cursor,
     EndReason,
     GapReason,
     Hex32,
@@ -21,14 +22,19 @@ from recorder_worker.core.model import (
 
 
 class Captured(Event, frozen=True, kw_only=True):
-    """What every captured event carries: its place in the log, the lease that wrote it, and how
-    many control events had been applied by then.
+    """What every captured event carries.
+
+    `ordinal` is its place in the log, `lease` names the holder that wrote it, `controls` is how
+    many control events had been applied by then, and `cursor` is how far the stream is covered:
+    the last captured event is all that another worker needs to go on.
     """
 
     session_id: SessionId
     ordinal: Count
     lease: str
     controls: Count
+    cursor: Cursor
+    paused: bool = False
     wall_ns: Nanoseconds
 
 
@@ -82,6 +88,12 @@ class PauseCaptured(Captured, frozen=True, kw_only=True, tag="paused", tag_field
     by: str
 
 
+class LeaseReleased(Captured, frozen=True, kw_only=True, tag="released", tag_field="type"):
+    """The holder shuts down in good order; the next one's gap is a hand-over, not a crash."""
+
+    t_ns: Nanoseconds
+
+
 class EndCaptured(Captured, frozen=True, kw_only=True, tag="ended", tag_field="type"):
     """The last captured event of a session."""
 
@@ -90,4 +102,12 @@ class EndCaptured(Captured, frozen=True, kw_only=True, tag="ended", tag_field="t
     detail: str
 
 
-CapturedEvent = Opened | SegmentCaptured | GapCaptured | MarkCaptured | PauseCaptured | EndCaptured
+CapturedEvent = (
+    Opened
+    | SegmentCaptured
+    | GapCaptured
+    | MarkCaptured
+    | PauseCaptured
+    | LeaseReleased
+    | EndCaptured
+)

@@ -22,11 +22,21 @@ from recorder_worker.core.model import (
 
 
 class Leaf(Event, frozen=True, kw_only=True):
-    """What every leaf carries: its index in the tree and the last captured ordinal in it."""
+    """What every leaf carries: its index, and where in the captured log the next one begins.
+
+    `captured` is the ordinal of the last captured event that had been applied, `open_from` the
+    ordinal of the first one that is not in a leaf yet (segments wait for their chunk), and
+    `keyframe_index` the leaf of the chunk that holds the newest keyframe. `read_after` is a hint
+    about this one stream, set by the stage: all events from `open_from` on stand behind that
+    sequence.
+    """
 
     session_id: SessionId
     index: Count
     captured: Count
+    open_from: Count = 0
+    keyframe_index: Count = 0
+    read_after: Count = 0
 
 
 class OpenLeaf(Leaf, frozen=True, kw_only=True, tag="open", tag_field="type"):
@@ -58,7 +68,6 @@ class ChunkPlanned(Leaf, frozen=True, kw_only=True, tag="chunk", tag_field="type
 
     span: Span
     keyframe: bool
-    keyframe_index: Count
     raw_size: Count
     plain_size: Count
     segments: tuple[SegmentRef, ...]
@@ -69,7 +78,6 @@ class ChunkStored(Leaf, frozen=True, kw_only=True, tag="stored", tag_field="type
 
     span: Span
     keyframe: bool
-    keyframe_index: Count
     name: str
     frames: str
     codec: str

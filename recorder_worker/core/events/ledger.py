@@ -19,10 +19,18 @@ class Totals(Wire, frozen=True, kw_only=True):
     stored_bytes: Count = 0
 
 
+class StreamEnd(Wire, frozen=True, kw_only=True):
+    """Where a stream stands: the next unit, and the session time up to which it is covered."""
+
+    stream: Count
+    next_unit: Count
+    t_ns: Nanoseconds
+
+
 class Head(Event, frozen=True, kw_only=True, tag="head", tag_field="type"):
-    """`session.head.<id>`: the tree that is about to be signed, with all that signing and going
-    on needs. Stored with compare-and-set before the signature is made, so that there are never
-    two roots for one size.
+    """`session.head.<id>`: the tree that is about to be signed, with all that going on needs.
+
+    Stored with compare-and-set before the signature is made: never two roots for one size.
     """
 
     session_id: SessionId
@@ -30,6 +38,7 @@ class Head(Event, frozen=True, kw_only=True, tag="head", tag_field="type"):
     root_hash: Hex32
     frontier: str
     totals: Totals
+    streams: tuple[StreamEnd, ...] = ()
     signed_at_s: Count
     sealed: bool
     reason: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from recorder_worker.core.errors import Refusal
 from recorder_worker.core.events.event import Event
 from recorder_worker.core.model import Count, EndReason, Hex32, Nanoseconds, SessionId, SourceFacts
 
@@ -25,13 +24,11 @@ class SessionRejected(Event, frozen=True, kw_only=True, tag="rejected", tag_fiel
     session_id: str
     command: str
     command_id: str
-    refusals: tuple[Refusal, ...]
-    wall_ns: Nanoseconds
-
     field: str
     expected: str
     got: str
     hint: str
+    wall_ns: Nanoseconds
 
 
 class SessionPaused(Event, frozen=True, kw_only=True, tag="paused", tag_field="type"):
@@ -53,7 +50,7 @@ class SessionResumed(Event, frozen=True, kw_only=True, tag="resumed", tag_field=
 
 
 class SessionFailed(Event, frozen=True, kw_only=True, tag="failed", tag_field="type"):
-    """`session.failed.<id>`: recording ended against the client's wish, and is sealed all the same."""
+    """`session.failed.<id>`: recording ended against the client's wish; sealed all the same."""
 
     session_id: SessionId
     reason: EndReason
@@ -70,4 +67,13 @@ class Control(Event, frozen=True, kw_only=True, tag="control", tag_field="type")
     command_id: str
     by: str
     body: str
+    wall_ns: Nanoseconds
+
+
+class SessionIncident(Event, frozen=True, kw_only=True, tag="incident", tag_field="type"):
+    """`session.incident.<id>`: the record contradicts what was signed; signing has stopped."""
+
+    session_id: SessionId
+    stage: str
+    detail: str
     wall_ns: Nanoseconds

@@ -1,0 +1,71 @@
+# One command for everything. Needs Python 3.11, make and git; nothing else has to be installed.
+#   make demo    record, verify, and catch one flipped byte
+#   make test    all tests
+#   make check   what CI runs: format, lint, types, layers, tests
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+# Quiet by default: what pip prints hides what matters. `make QUIET= …` shows it.
+QUIET ?= -q
+
+.DEFAULT_GOAL := check
+.PHONY: check test demo venv system fmt lint types schemas bench lock clean
+
+check: venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+test: system venv
+	$(BIN)/pytest
+
+demo: venv
+	$(BIN)/recorder demo
+
+venv: $(VENV)/.stamp
+
+# The stamp comes last, so that an interrupted installation is done again.
+$(VENV)/.stamp: requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "expected Python 3.11 or later, found $$($(PYTHON) --version 2>&1);" \
+	    "install it or run: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing locked packages into $(VENV)"
+	@$(BIN)/python -m pip install $(QUIET) --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install $(QUIET) --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Xvfb and the libraries for recording a desktop. Without them the tests that need them are skipped.
+system:
+	@scripts/setup-system.sh
+
+fmt: venv
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: venv
+	$(BIN)/mypy
+
+schemas: venv
+	$(BIN)/recorder schemas schemas
+
+bench: venv
+	$(BIN)/python -m benchmarks
+
+# No index is named in the locks, so that they install from whichever one pip is set up for.
+COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes \
+	--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+lock: venv
+	$(COMPILE) --output-file requirements.txt pyproject.toml
+	$(COMPILE) --allow-unsafe --extra dev -c requirements.txt --output-file requirements-dev.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,238 @@
+"""A blob store in a directory: one file per key, made as `durable_file` says."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from recorder_worker.adapters.durable_file import (
+    PIECE_BYTES,
+    SPARES,
+    DurableFile,
+    DurableFolder,
+    sync_folder,
+)
+from recorder_worker.core import keys
+from recorder_worker.core.errors import (
+    BlobMissingError,
+    PermanentError,
+    StoreError,
+    StoreFullError,
+)
+
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
+_KEY_MAX_CHARACTERS = 1024
+_BULK = {keys.SEGMENTS, keys.CHUNKS}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+_FLOOR_CHECK_BYTES = 8 * PIECE_BYTES
+_ADVICE = {
+    errno.EACCES: "give this user the right to write there",
+    errno.EPERM: "give this user the right to write there",
+    errno.EROFS: "mount the file system for writing",
+    errno.EIO: "check the disk and the kernel's log",
+    errno.EFBIG: "raise the limit on file size (ulimit -f) of this process",
+    errno.EMFILE: "raise the limit on open files (ulimit -n) of this process",
+    errno.EXDEV: "keep the whole data directory on one file system, without links inside",
+    errno.EISDIR: "move away the folder that stands where a file should be",
+    errno.ENOTDIR: "move away the file that stands where a folder should be",
+}
+
+
+def of_record(key: str) -> bool:
+    """Whether a key is small and of the record itself (leaves, checkpoints, seal, manifest, marks).
+
+    Such keys may use the room below the floor, so that a full disk can still be recorded as a
+    gap, signed and sealed. Segments and chunks may not.
+    """
+    parts = key.split("/")
+    return len(parts) > 2 and parts[0] == keys.SESSIONS and parts[2] not in _BULK
+
+
+class DirectoryStore:
+    """A `BlobStore`. Thread-safe; several processes may share the directory.
+
+    Args:
+        root: the directory; made if missing. What dead writers left in it is removed.
+        floor_bytes: room that is kept free: below it nothing is written, and StoreFullError is
+            raised before the first byte.
+        below_floor: keys for which the floor does not hold (`of_record`); by default none.
+
+    Raises:
+        StoreError: the directory cannot be made or written.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        floor_bytes: int = 0,
+        below_floor: Callable[[str], bool] = lambda _key: False,
+    ) -> None:
+        self._root = root.absolute()
+        self._floor_bytes = floor_bytes
+        self._below_floor = below_floor
+        with _explained("prepare the store", self._root):
+            self._folder = DurableFolder(self._root)
+            self._folder.clear_spares()
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store bytes durably. See `BlobStore.put`."""
+        writer = self.writer(key)
+        try:
+            writer.write(data)
+            writer.commit()
+        finally:
+            writer.abort()
+
+    def writer(self, key: str) -> DirectoryWriter:
+        """Begin a blob. Raises StoreFullError below the floor."""
+        path = self._path(key)
+        guard = None if self._below_floor(key) else self._refuse_below_floor
+        if guard is not None:
+            guard()
+        with _explained("begin", path):
+            return DirectoryWriter(self._folder.spare(), path, guard)
+
+    def get(self, key: str) -> bytes:
+        """All bytes of a blob. Raises BlobMissingError or StoreError."""
+        return b"".join(self.stream(key))
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        """The bytes of a blob in pieces of at most 1 MiB. Errors come with the first piece."""
+        path = self._path(key)
+        with _explained("read", path, missing=True), path.open("rb") as file:
+            while piece := file.read(PIECE_BYTES):
+                yield piece
+
+    def size(self, key: str) -> int | None:
+        """Length in bytes; None where there is no such blob."""
+        path = self._path(key)
+        try:
+            with _explained("look at", path, missing=True):
+                found = path.stat()
+        except BlobMissingError:
+            return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def keys(self, prefix: str) -> list[str]:
+        """All keys below a prefix, sorted as text; an empty prefix means all.
+
+        A prefix is a path of whole names: `sessions/123/seal` is not below `sessions/12`.
+        """
+        top = self._path(prefix.rstrip("/")) if prefix.rstrip("/") else self._root
+        found = []
+        with _explained("list", top):
+            for folder, names, files in os.walk(top, onerror=_raise_unless_missing):
+                if Path(folder) == self._root:
+                    names[:] = [name for name in names if name != SPARES]
+                base = Path(folder).relative_to(self._root)
+                found += [(base / name).as_posix() for name in files if _PART.fullmatch(name)]
+        return sorted(found)
+
+    def delete(self, key: str) -> None:
+        """Remove a blob and the folders that it leaves empty; harmless where there is none."""
+        path = self._path(key)
+        with _explained("delete", path):
+            try:
+                path.unlink()
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            folder = path.parent
+            while folder != self._root:
+                self._folder.forget_folder(folder)
+                try:
+                    folder.rmdir()
+                except OSError as error:
+                    if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}:
+                        raise
+                    if error.errno != errno.ENOENT:
+                        break
+                folder = folder.parent
+            sync_folder(folder)
+
+    def free_bytes(self) -> int:
+        """Room that this user may still write, in bytes."""
+        with _explained("ask for room at", self._root):
+            found = os.statvfs(self._root)
+        return found.f_bavail * found.f_frsize
+
+    def location(self, prefix: str) -> str:
+        """The absolute path of what is stored below a prefix."""
+        return str(self._path(prefix.rstrip("/")) if prefix.rstrip("/") else self._root)
+
+    def _path(self, key: str) -> Path:
+        parts = key.split("/")
+        if len(key) > _KEY_MAX_CHARACTERS or not all(_PART.fullmatch(part) for part in parts):
+            # Names of segments and chunks come in with events: this is where a forged one that
+            # points out of the store ends.
+            raise PermanentError(
+                f"blob key: expected names of letters, digits, `.`, `_` and `-` joined by `/`, "
+                f"none beginning with `.` or `-`, at most {_KEY_MAX_CHARACTERS} characters; "
+                f"found {key[:200]!r}; keys are made in core/keys.py"
+            )
+        return self._root.joinpath(*parts)
+
+    def _refuse_below_floor(self) -> None:
+        free = self.free_bytes()
+        if free < self._floor_bytes:
+            raise StoreFullError(
+                f"{self._root}: expected at least {self._floor_bytes} bytes free "
+                f"(disk.floor_bytes), found {free}; make room, or lower the floor"
+            )
+
+
+class DirectoryWriter:
+    """A `BlobWriter`. One thread uses it."""
+
+    def __init__(self, file: DurableFile, final: Path, guard: Callable[[], None] | None) -> None:
+        self._file = file
+        self._final = final
+        self._guard = guard
+        self._guarded_bytes = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes. Raises StoreError, and StoreFullError when the floor is reached."""
+        if self._guard is not None and self._file.size - self._guarded_bytes > _FLOOR_CHECK_BYTES:
+            self._guarded_bytes = self._file.size
+            self._guard()
+        with _explained("write", self._final):
+            self._file.write(data)
+
+    def commit(self) -> None:
+        """Make the blob durable and visible. See `BlobWriter.commit`."""
+        with _explained("store", self._final):
+            self._file.publish(self._final)
+
+    def abort(self) -> None:
+        """Forget what was written; harmless after `commit`."""
+        with _explained("forget", self._final):
+            self._file.discard()
+
+
+@contextmanager
+def _explained(doing: str, path: Path, *, missing: bool = False) -> Iterator[None]:
+    """Raise the store's errors for the system's; `missing`: an absent file is an absent blob."""
+    try:
+        yield
+    except OSError as error:
+        if missing and isinstance(error, _ABSENT):
+            raise BlobMissingError(
+                f"{path}: expected a blob, found none; was the recording moved or deleted?"
+            ) from error
+        kind = StoreFullError if error.errno in _FULL else StoreError
+        advice = "make room" if kind is StoreFullError else _ADVICE.get(error.errno or 0, "")
+        raise kind(
+            f"cannot {doing} {path}: {error.strerror or error}"
+            f"{f'; {advice}' if advice else ''}; it will be tried again"
+        ) from error
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error

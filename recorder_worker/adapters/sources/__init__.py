@@ -1,0 +1,1 @@
+"""Frame sources: one module a kind, and the opener that picks between them."""

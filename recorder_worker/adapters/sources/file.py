@@ -1,0 +1,236 @@
+"""A video file, decoded by OpenCV's FFmpeg."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import cv2
+import numpy as np
+
+from recorder_worker.core.errors import SourceError, SourceLostError
+from recorder_worker.core.model import FileSource, SourceClock, SourceFacts
+from recorder_worker.ports import Frame, Picture
+
+_LARGEST_COUNT: Final = 2**53
+"""Where a container declares no length, FFmpeg's count comes out as garbage far above this."""
+
+
+class VideoFile:
+    """A video file that is read from its beginning to its end, frame by frame.
+
+    Frames that FFmpeg cannot decode are not among the units: compare `facts.frame_count`, which
+    the container declares, with what was read. Where the picture size changes in mid-file,
+    OpenCV scales what follows to the size of the first frame and does not tell.
+    """
+
+    def __init__(self, source: FileSource, *, first_unit: int = 0) -> None:
+        """Open the file and go to `first_unit` by decoding, which is exact where seeking is not.
+
+        Raises:
+            SourceError: it cannot be read as a video, or has fewer frames than `first_unit`.
+        """
+        self._path = _checked_path(source.uri)
+        self._capture: cv2.VideoCapture | None = _open_capture(self._path)
+        self._unit = 0
+        self._base_ms = 0.0
+        self._t_ns = 0
+        self._ahead: Frame | None = None
+        try:
+            first = self._first()
+            self._facts = self._describe(source.uri, first.picture)
+            if first_unit == 0:
+                self._ahead = first
+            else:
+                self._skip_to(first_unit)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def facts(self) -> SourceFacts:
+        """As declared by the container; the size is that of the first frame."""
+        return self._facts
+
+    def read(self) -> Frame | None:
+        """The next frame, with its position in the file; None behind the last.
+
+        Raises:
+            SourceLostError: the source is closed, or the decoder failed.
+        """
+        if self._ahead is not None:
+            frame, self._ahead = self._ahead, None
+            return frame
+        return self._decode()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+        self._ahead = None
+
+    def _opened(self) -> cv2.VideoCapture:
+        if self._capture is None:
+            raise SourceLostError(f"file {self._path}: expected an open source, found it closed")
+        return self._capture
+
+    def _decode(self) -> Frame | None:
+        capture = self._opened()
+        try:
+            if not capture.grab():
+                return None
+            decoded, picture = capture.retrieve()
+        except cv2.error as error:
+            raise SourceLostError(
+                f"file {self._path}: expected frame {self._unit}, found that the decoder failed "
+                f"({error}); check the file with ffprobe"
+            ) from error
+        t_ns = self._advance()
+        if not decoded or picture is None:
+            raise SourceLostError(
+                f"file {self._path}: expected the pixels of frame {self._unit - 1}, found a pixel "
+                "format that OpenCV cannot convert; convert the file to 8-bit video"
+            )
+        return Frame(picture=_as_bgr(picture, self._path), t_ns=t_ns)
+
+    def _first(self) -> Frame:
+        frame = self._decode()
+        if frame is None:
+            raise SourceError(
+                f"file {self._path}: expected at least one frame that FFmpeg can decode, found "
+                "none; play it with ffplay to see whether it is damaged or unfinished"
+            )
+        return frame
+
+    def _skip_to(self, first_unit: int) -> None:
+        while self._unit < first_unit:
+            if not self._opened().grab():
+                raise SourceError(
+                    f"file {self._path}: expected at least {first_unit} frames, of which were "
+                    f"recorded already, found {self._unit}; it was changed since, so start a new "
+                    "session"
+                )
+            self._advance()
+
+    def _advance(self) -> int:
+        """Count the frame that was grabbed: its time, in ns since the first, never stepping back.
+
+        Elementary streams carry no timestamps and have a position of 0 throughout; there the
+        frame rate tells the time.
+        """
+        position_ms = self._opened().get(cv2.CAP_PROP_POS_MSEC)
+        rate = self._opened().get(cv2.CAP_PROP_FPS)
+        if not math.isfinite(position_ms):
+            position_ms = 0.0
+        if self._unit == 0:
+            self._base_ms = position_ms
+        elif position_ms == 0 and rate > 0:
+            position_ms = self._base_ms + self._unit * 1e3 / rate
+        self._t_ns = max(self._t_ns, round((position_ms - self._base_ms) * 1e6))
+        self._unit += 1
+        return self._t_ns
+
+    def _describe(self, uri: str, picture: Picture) -> SourceFacts:
+        capture = self._opened()
+        height, width, _ = picture.shape
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        rate = rate if math.isfinite(rate) and rate > 0 else 0.0
+        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        codec = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(8, "little", signed=True)[:4]
+        name = "".join(chr(byte) for byte in codec if 32 < byte < 127) or "unknown codec"
+        return SourceFacts(
+            kind="file",
+            uri=uri,
+            description=f"video file, {name}, {width}x{height} at {rate:g} fps",
+            width=width,
+            height=height,
+            clock=SourceClock.MEDIA,
+            frame_rate=rate,
+            frame_count=int(count) if 0 < count < _LARGEST_COUNT else None,
+        )
+
+
+def _checked_path(uri: str) -> Path:
+    """The path of a URI, once it is known to be a file that can be read."""
+    path = _path_of(uri)
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            kind = "a directory" if stat.S_ISDIR(found.st_mode) else "a device, socket or pipe"
+            raise SourceError(
+                f"file {path}: expected a regular file, found {kind}; name one video file"
+            )
+        with path.open("rb"):
+            pass
+    except FileNotFoundError as error:
+        raise SourceError(
+            f"file {path}: expected a video file, found nothing; the path is that of the worker's "
+            "machine or container: check it there, and what is mounted"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise SourceError(
+            f"file {path}: expected to read it, found {error}; "
+            f"let user id {os.geteuid()} read the file and the directories above it"
+        ) from error
+    if found.st_size == 0:
+        raise SourceError(f"file {path}: expected a video, found 0 bytes; was it copied whole?")
+    return path
+
+
+def _path_of(uri: str) -> Path:
+    if uri.startswith("file:"):
+        parts = urlsplit(uri)
+        if parts.netloc not in ("", "localhost"):
+            raise SourceError(
+                f"file {uri}: expected a file on this machine, found host {parts.netloc!r}; "
+                "write file:///path"
+            )
+        path = Path(unquote(parts.path))
+    else:
+        path = Path(uri)
+    if not path.is_absolute():
+        raise SourceError(
+            f"file {uri}: expected an absolute path or a file:// URI, found a relative path; "
+            "the worker's directory is not yours, so write the whole path"
+        )
+    return path
+
+
+def _open_capture(path: Path) -> cv2.VideoCapture:
+    # FFmpeg writes to stderr by itself, past every log setting; what it would say is said by the
+    # errors here. OpenCV reads the variable once, in the first capture that a process opens.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    finally:
+        cv2.utils.logging.setLogLevel(before)
+    if not capture.isOpened():
+        capture.release()
+        raise SourceError(
+            f"file {path}: expected a video that FFmpeg can open, found none in its "
+            f"{path.stat().st_size} bytes; try ffprobe on it: it may be of another kind, or cut "
+            "short before its index was written"
+        )
+    return capture
+
+
+def _as_bgr(decoded: np.ndarray, path: Path) -> Picture:
+    """Shape (height, width, 3), uint8, contiguous, from gray, BGR or BGRA."""
+    channels = 1 if decoded.ndim == 2 else decoded.shape[2]
+    if decoded.dtype != np.uint8 or channels not in (1, 3, 4):
+        raise SourceLostError(
+            f"file {path}: expected 8-bit gray, BGR or BGRA pixels, found {channels} channels of "
+            f"{decoded.dtype}; convert the file to 8-bit video"
+        )
+    if channels == 1:
+        decoded = cv2.cvtColor(decoded, cv2.COLOR_GRAY2BGR)
+    elif channels == 4:
+        decoded = cv2.cvtColor(decoded, cv2.COLOR_BGRA2BGR)
+    picture: Picture = np.ascontiguousarray(decoded, dtype=np.uint8)
+    return picture

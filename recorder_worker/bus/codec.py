@@ -1,0 +1,42 @@
+"""Events to bytes and back: strict, typed, one decoder per fact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from recorder_worker.core import events
+from recorder_worker.core.events import Event
+from recorder_worker.core.subjects import Fact
+
+FACT_TYPES: dict[Fact, Any] = {
+    Fact.STARTED: events.SessionStarted,
+    Fact.REJECTED: events.SessionRejected,
+    Fact.PAUSED: events.SessionPaused,
+    Fact.RESUMED: events.SessionResumed,
+    Fact.FAILED: events.SessionFailed,
+    Fact.CONTROL: events.Control,
+    Fact.CAPTURED: events.CapturedEvent,
+    Fact.CHUNKED: events.ChunkedEvent,
+    Fact.COMPRESSED: events.CompressedEvent,
+    Fact.HEAD: events.Head,
+    Fact.CHECKPOINT: events.Checkpoint,
+    Fact.SEALED: events.SessionSealed,
+    Fact.INCIDENT: events.SessionIncident,
+}
+
+_DECODERS: dict[Fact, msgspec.json.Decoder[Any]] = {
+    fact: msgspec.json.Decoder(kind) for fact, kind in FACT_TYPES.items()
+}
+
+
+def decode(fact: Fact, data: bytes) -> Event:
+    """An event of that fact. Raises msgspec.ValidationError or msgspec.DecodeError."""
+    event: Event = _DECODERS[fact].decode(data)
+    return event
+
+
+def encode(event: Event) -> bytes:
+    """The bytes that stand on the wire."""
+    return msgspec.json.encode(event)

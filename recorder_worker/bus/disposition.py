@@ -1,0 +1,182 @@
+"""What happens to a message after its handler: one table, one middleware.
+
+Success is an ack. An error is a nak with a delay (it may work later) or a dead letter (it never
+will): a copy goes to `session.dead.<stage>` with the reason, and only when that copy is stored
+is the message terminated.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import structlog
+from faststream import BaseMiddleware
+from faststream.exceptions import HandlerException, NackMessage, RejectMessage, SkipMessage
+from nats.aio.msg import Msg
+
+from recorder_worker.bus.topology import DEAD_STREAM
+from recorder_worker.core import errors
+from recorder_worker.core.subjects import dead_letters
+from recorder_worker.ports import StageMetrics
+
+log = structlog.get_logger(__name__)
+
+SOON_S = (0.02, 0.05, 0.1, 0.2, 0.5)
+"""Waits for an event that is on its way: a predecessor, or a log that somebody else wrote on."""
+
+DEAD_LETTER_TIMEOUT_S = 5.0
+
+
+class Verdict(Enum):
+    """What an error does to its message."""
+
+    LEAVE = "nothing: the message is somebody else's now"
+    SOON = "nak, and again at once"
+    LATER = "nak, and again with back-off, for ever"
+    LIMITED = "nak, and again with back-off, then a dead letter"
+    DEAD = "a dead letter"
+
+
+DISPOSITIONS: tuple[tuple[type[BaseException], Verdict], ...] = (
+    (errors.LeaseLostError, Verdict.LEAVE),
+    (errors.LeaseReleasedError, Verdict.SOON),
+    (errors.OutOfOrderError, Verdict.SOON),
+    (errors.FencedError, Verdict.SOON),
+    (errors.TransientError, Verdict.LATER),
+    (errors.PermanentError, Verdict.DEAD),
+    (msgspec.MsgspecError, Verdict.DEAD),
+    (UnicodeDecodeError, Verdict.DEAD),
+    (Exception, Verdict.LIMITED),
+)
+"""First match wins."""
+
+
+class RetryLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How often and with which waits a failing message is tried again."""
+
+    backoff_s: Sequence[float]
+    max_deliver: int
+
+
+LastResort = Callable[[str, bytes, str], Awaitable[None]]
+"""Called with subject, data and reason before a stage's message is dead-lettered, so that the
+stage can put a gap where the message's leaf would have been."""
+
+
+class Disposition:
+    """Broker middleware: makes the nak or dead letter of whatever a handler raised."""
+
+    def __init__(
+        self,
+        limits: RetryLimits,
+        metrics: StageMetrics,
+        last_resorts: dict[str, LastResort],
+    ) -> None:
+        self.limits = limits
+        self.metrics = metrics
+        self.last_resorts = last_resorts
+
+    def __call__(self, msg: Msg | None, /, *, context: Any) -> _Dispose:  # noqa: ANN401  (FastStream's context repository)
+        return _Dispose(msg, context=context, disposition=self)
+
+    def verdict(self, error: BaseException) -> Verdict:
+        """The row of the table that an error falls under."""
+        return next(verdict for kind, verdict in DISPOSITIONS if isinstance(error, kind))
+
+
+class _Dispose(BaseMiddleware):
+    """The middleware of one message."""
+
+    def __init__(self, msg: Msg | None, /, *, context: Any, disposition: Disposition) -> None:  # noqa: ANN401  (FastStream's context repository)
+        super().__init__(msg, context=context)
+        self._of = disposition
+
+    async def after_processed(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> bool | None:
+        """Ack, nak, leave or dead-letter, by what the handler raised."""
+        del exc_type, exc_tb
+        if not isinstance(exc_val, Exception) or isinstance(exc_val, HandlerException):
+            # Success, a disposition chosen by the handler, or a shutdown: in the last case the
+            # message stays un-acked and comes back after ack_wait.
+            return False
+        assert isinstance(self.msg, Msg)  # noqa: S101  (FastStream types it as Any)
+        stage = self.msg.metadata.consumer
+        deliveries = self.msg.metadata.num_delivered
+        verdict = self._of.verdict(exc_val)
+        if verdict is Verdict.LEAVE:
+            raise SkipMessage from exc_val
+        if verdict is Verdict.SOON:
+            raise NackMessage(delay=_wait(SOON_S, deliveries)) from exc_val
+        exhausted = verdict is Verdict.LIMITED and deliveries >= self._of.limits.max_deliver
+        if verdict is Verdict.DEAD or exhausted:
+            await self._dead_letter(stage, deliveries, exc_val)
+            raise RejectMessage from exc_val
+        delay_s = _wait(self._of.limits.backoff_s, deliveries)
+        log.warning(
+            "MessagePostponed",
+            stage=stage,
+            subject=self.msg.subject,
+            deliveries=deliveries,
+            delay_s=delay_s,
+            error=f"{type(exc_val).__name__}: {exc_val}",
+            exc_info=exc_val if verdict is Verdict.LIMITED else None,
+        )
+        raise NackMessage(delay=delay_s) from exc_val
+
+    async def _dead_letter(self, stage: str, deliveries: int, error: Exception) -> None:
+        """Store a copy of the message with its reason; only then may it be terminated."""
+        assert isinstance(self.msg, Msg)  # noqa: S101  (FastStream types it as Any)
+        message = self.msg
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        try:
+            last_resort = self._of.last_resorts.get(stage)
+            if last_resort is not None:
+                await last_resort(message.subject, message.data, reason)
+            await self.context.get("broker").jetstream.publish(
+                dead_letters(stage),
+                message.data,
+                stream=DEAD_STREAM,
+                timeout=DEAD_LETTER_TIMEOUT_S,
+                headers={
+                    "Nats-Msg-Id": f"dead:{message.metadata.stream}:{stage}:"
+                    f"{message.metadata.sequence.stream}:{message.metadata.timestamp}",
+                    "Recorder-Subject": message.subject,
+                    "Recorder-Deliveries": str(deliveries),
+                    "Recorder-Reason": reason,
+                    "Recorder-Where": _where(error),
+                },
+            )
+        except Exception as failure:  # noqa: BLE001  (whatever failed, the message must come again)
+            log.warning("DeadLetterPostponed", stage=stage, error=repr(failure))
+            raise NackMessage(delay=self._of.limits.backoff_s[-1]) from error
+        self._of.metrics.dead_lettered(stage)
+        log.error(
+            "MessageDeadLettered",
+            stage=stage,
+            subject=message.subject,
+            deliveries=deliveries,
+            reason=reason,
+            exc_info=error,
+        )
+
+
+def _wait(waits_s: Sequence[float], deliveries: int) -> float:
+    return waits_s[min(deliveries, len(waits_s)) - 1]
+
+
+def _where(error: Exception) -> str:
+    """The innermost frame of an error: file, line and function, for grouping dead letters."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return ""
+    frame = frames[-1]
+    return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}"

@@ -1,0 +1,168 @@
+"""The per-session event logs on JetStream: read the last, read on, append behind a fence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+import nats.errors
+import structlog
+from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
+from nats.js.errors import (
+    APIError,
+    BadRequestError,
+    NoStreamResponseError,
+    NotFoundError,
+    ServiceUnavailableError,
+)
+
+from recorder_worker.bus import codec
+from recorder_worker.bus.topology import SESSIONS_STREAM
+from recorder_worker.core.errors import BusUnavailableError, FencedError
+from recorder_worker.core.events import Event
+from recorder_worker.core.subjects import Fact
+from recorder_worker.ports import Logged
+
+log = structlog.get_logger(__name__)
+
+PUBLISH_TIMEOUT_S = 5.0
+GIVE_UP_AFTER_S = 20.0
+FIRST_WAIT_S = 0.05
+LONGEST_WAIT_S = 1.0
+WRONG_LAST_SEQUENCE = 10071
+FENCE = "Nats-Expected-Last-Subject-Sequence"
+MESSAGE_ID = "Nats-Msg-Id"
+
+TRANSIENT = (
+    NoStreamResponseError,
+    ServiceUnavailableError,
+    asyncio.TimeoutError,
+    nats.errors.TimeoutError,
+    nats.errors.NoRespondersError,
+    nats.errors.ConnectionClosedError,
+    nats.errors.ConnectionReconnectingError,
+    nats.errors.OutboundBufferLimitError,
+    OSError,
+)
+"""The server is away or busy: nothing is known, the same call may be repeated."""
+
+T = TypeVar("T")
+Headers = Callable[[Fact, str, Event], dict[str, str]]
+
+
+class JetStreamEventLog:
+    """`EventLog` on the SESSIONS stream."""
+
+    def __init__(self, jetstream: Callable[[], JetStreamContext], headers: Headers) -> None:
+        self._jetstream = jetstream
+        self._headers = headers
+
+    async def last(self, fact: Fact, session_id: str) -> Logged | None:
+        """The last event of a session's log. Raises BusUnavailableError."""
+        subject = fact.of(session_id)
+        try:
+            message = await _patiently(
+                lambda: self._jetstream().get_last_msg(SESSIONS_STREAM, subject, direct=True)
+            )
+        except NotFoundError:
+            return None
+        return _logged(fact, message)
+
+    async def read(self, fact: Fact, session_id: str, after: int = 0) -> AsyncIterator[Logged]:
+        """All events of a session's log behind sequence `after`, oldest first.
+
+        What does not decode is skipped: it is nobody's event, and its consumer dead-letters it.
+        """
+        subject = fact.of(session_id)
+        while True:
+            behind = after + 1
+            try:
+                message = await _patiently(
+                    lambda behind=behind: self._jetstream().get_msg(  # type: ignore[misc]
+                        SESSIONS_STREAM, seq=behind, subject=subject, direct=True, next=True
+                    )
+                )
+            except NotFoundError:
+                return
+            after = message.seq or behind
+            try:
+                yield _logged(fact, message)
+            except msgspec.MsgspecError as error:
+                log.warning("ForeignEventSkipped", subject=subject, error=str(error))
+
+    async def append(
+        self, fact: Fact, session_id: str, event: Event, *, key: str, after: int
+    ) -> int:
+        """Append behind sequence `after`, exactly once for one `key` (see `ports.EventLog`)."""
+        headers = {MESSAGE_ID: key, FENCE: str(after)}
+        try:
+            return await self._publish(fact, session_id, event, headers)
+        except BadRequestError as error:
+            if error.err_code != WRONG_LAST_SEQUENCE:
+                raise
+            # The server checks the fence before it looks for duplicates, so an earlier attempt
+            # of ours that did succeed shows up here too: its key tells.
+            last = await self.last(fact, session_id)
+            if last is not None and last.key == key:
+                return last.sequence
+            raise FencedError(
+                f"{fact.of(session_id)}: something else was written behind sequence {after}"
+            ) from error
+
+    async def emit(self, fact: Fact, session_id: str, event: Event, *, key: str) -> None:
+        """Append without a fence; a repeated `key` within the stream's window is dropped."""
+        await self._publish(fact, session_id, event, {MESSAGE_ID: key})
+
+    async def _publish(
+        self, fact: Fact, session_id: str, event: Event, headers: dict[str, str]
+    ) -> int:
+        subject = fact.of(session_id)
+        data = codec.encode(event)
+        merged = self._headers(fact, session_id, event) | headers
+        ack = await _patiently(
+            lambda: self._jetstream().publish(
+                subject,
+                data,
+                stream=SESSIONS_STREAM,
+                headers=merged,
+                timeout=PUBLISH_TIMEOUT_S,
+            )
+        )
+        return ack.seq
+
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a call until the server answers.
+
+    Raises:
+        BusUnavailableError: it did not answer for long.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + GIVE_UP_AFTER_S
+    wait_s = FIRST_WAIT_S
+    while True:
+        try:
+            return await call()
+        except APIError as error:
+            if not isinstance(error, TRANSIENT):
+                raise
+            cause: Exception = error
+        except TRANSIENT as error:
+            cause = error
+        if loop.time() > give_up_at:
+            raise BusUnavailableError(
+                f"NATS did not answer for {GIVE_UP_AFTER_S:.0f} s: {cause!r}"
+            ) from cause
+        await asyncio.sleep(wait_s)
+        wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+
+
+def _logged(fact: Fact, message: RawStreamMsg) -> Logged:
+    return Logged(
+        event=codec.decode(fact, message.data or b""),
+        sequence=message.seq or 0,
+        key=(message.headers or {}).get(MESSAGE_ID, ""),
+    )

@@ -1,0 +1,115 @@
+"""Streams and consumers, declared as data; `apply.py` brings the server to this shape.
+
+Three streams. COMMANDS holds what clients ask for, SESSIONS every fact about sessions, and DEAD
+the messages that nobody could process. Nothing is deleted from SESSIONS but by age: it is the
+journal from which a session is rebuilt (`deny_delete`, `deny_purge`), and a full stream refuses
+what is new instead of forgetting what is old.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    StorageType,
+    StreamConfig,
+)
+
+from recorder_worker.core.pipeline import CAPTURE, CHUNK, COMPRESS, CONTROL, MERKLE
+from recorder_worker.core.subjects import DEAD, Command, Fact
+
+COMMANDS_STREAM = "COMMANDS"
+SESSIONS_STREAM = "SESSIONS"
+DEAD_STREAM = "DEAD"
+
+
+class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may set about the streams."""
+
+    replicas: int
+    max_age_s: float
+    max_bytes: int
+    duplicate_window_s: float
+
+
+class ConsumerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may set: seconds until an unanswered message is delivered again."""
+
+    lease_s: float
+    chunk_ack_wait_s: float
+    compress_ack_wait_s: float
+    merkle_ack_wait_s: float
+
+
+class Consumer(msgspec.Struct, frozen=True, kw_only=True):
+    """A durable pull consumer of a stream."""
+
+    stream: str
+    config: ConsumerConfig
+
+
+def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
+    """All streams, as they shall be."""
+    return (
+        _stream(COMMANDS_STREAM, [str(command) for command in Command], limits),
+        _stream(SESSIONS_STREAM, [fact.wildcard for fact in Fact], limits, journal=True),
+        _stream(DEAD_STREAM, [f"{DEAD}.*"], limits),
+    )
+
+
+def consumers(limits: ConsumerLimits) -> dict[str, Consumer]:
+    """The durable consumer of each stage, by the stage's name."""
+    return {
+        CONTROL.name: _consumer(COMMANDS_STREAM, CONTROL.name, CONTROL.consumes, 30),
+        CAPTURE.name: _consumer(COMMANDS_STREAM, CAPTURE.name, CAPTURE.consumes, limits.lease_s),
+        CHUNK.name: _consumer(SESSIONS_STREAM, CHUNK.name, CHUNK.consumes, limits.chunk_ack_wait_s),
+        COMPRESS.name: _consumer(
+            SESSIONS_STREAM, COMPRESS.name, COMPRESS.consumes, limits.compress_ack_wait_s
+        ),
+        MERKLE.name: _consumer(
+            SESSIONS_STREAM, MERKLE.name, MERKLE.consumes, limits.merkle_ack_wait_s
+        ),
+    }
+
+
+def _stream(
+    name: str, subjects: list[str], limits: StreamLimits, *, journal: bool = False
+) -> StreamConfig:
+    return StreamConfig(
+        name=name,
+        subjects=subjects,
+        storage=StorageType.FILE,
+        num_replicas=limits.replicas,
+        max_age=limits.max_age_s,
+        max_bytes=limits.max_bytes,
+        discard=DiscardPolicy.NEW,
+        duplicate_window=limits.duplicate_window_s,
+        allow_direct=True,
+        deny_delete=journal,
+        deny_purge=journal,
+    )
+
+
+def _consumer(stream: str, name: str, subjects: tuple[str, ...], ack_wait_s: float) -> Consumer:
+    """Deliveries are not limited here: the disposition counts them and dead-letters."""
+    one = len(subjects) == 1
+    return Consumer(
+        stream=stream,
+        config=ConsumerConfig(
+            durable_name=name,
+            filter_subject=subjects[0] if one else None,
+            filter_subjects=None if one else list(subjects),
+            ack_policy=AckPolicy.EXPLICIT,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_wait=ack_wait_s,
+            max_deliver=-1,
+            max_ack_pending=MAX_ACK_PENDING,
+        ),
+    )
+
+
+MAX_ACK_PENDING = 1000
+"""Un-acked messages of one consumer, over all workers: also the most leases a cluster holds."""

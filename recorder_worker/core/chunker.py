@@ -1,0 +1,253 @@
+"""Where chunks begin and end, and which index each leaf gets: a fold over the captured events.
+
+The result depends on the events and the limits alone, never on the time or the worker, so every
+worker that folds the same log gets the same leaves. A chunk ends
+
+* before a segment that begins with a keyframe, so that a keyframe is always the first frame of
+  its chunk and a seek needs no search,
+* when it has lasted `duration_ns` or its segments have reached a size limit,
+* before a gap, at a pause, at a hand-over and at the end.
+
+A mark gets its leaf at once and does not end the chunk that is being filled: a client that marks
+every second must not cost a compression window every second.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from recorder_worker.core.errors import OutOfOrderError
+from recorder_worker.core.events import (
+    CapturedEvent,
+    ChunkedEvent,
+    ChunkPlanned,
+    EndCaptured,
+    EndLeaf,
+    GapCaptured,
+    GapLeaf,
+    LeaseReleased,
+    MarkCaptured,
+    MarkLeaf,
+    Opened,
+    OpenLeaf,
+    PauseCaptured,
+    SegmentCaptured,
+    SegmentRef,
+)
+from recorder_worker.core.model import Span
+
+
+class ChunkLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The longest and largest chunk. A single segment may be larger: it is never split."""
+
+    duration_ns: int
+    max_stored_size: int
+    max_plain_size: int
+
+
+class ChunkerState(msgspec.Struct, frozen=True, kw_only=True):
+    """What the fold carries from one captured event to the next.
+
+    `applied` is the ordinal behind the last event that was applied. Events up to `silent_until`
+    have emitted their leaves already and only fill `open` again.
+    """
+
+    applied: int = 0
+    silent_until: int = 0
+    next_index: int = 0
+    keyframe_index: int = 0
+    open: tuple[SegmentCaptured, ...] = ()
+
+    @property
+    def open_from(self) -> int:
+        """The ordinal of the first event that a cold start has to read."""
+        return self.open[0].ordinal if self.open else self.applied
+
+
+def resume_state(last: ChunkedEvent | None) -> ChunkerState:
+    """The state right after a leaf was emitted; the next event to apply is `open_from`."""
+    if last is None:
+        return ChunkerState()
+    return ChunkerState(
+        applied=last.open_from,
+        silent_until=last.captured + 1,
+        next_index=last.index + 1,
+        keyframe_index=last.keyframe_index,
+    )
+
+
+def advance(
+    state: ChunkerState, event: CapturedEvent, limits: ChunkLimits
+) -> tuple[ChunkerState, tuple[ChunkedEvent, ...]]:
+    """Apply the next captured event: the new state and the leaves that it completes.
+
+    Raises:
+        OutOfOrderError: the event is not the one behind the last that was applied.
+    """
+    if event.ordinal != state.applied:
+        raise OutOfOrderError(
+            f"session {event.session_id}: expected captured event {state.applied}, "
+            f"got {event.ordinal}; earlier events are read from the log first"
+        )
+    fold = _Fold(state, limits)
+    fold.apply(event)
+    return fold.state, tuple(fold.leaves)
+
+
+class _Fold:
+    """One step of the fold: the state being changed and the leaves made so far."""
+
+    def __init__(self, state: ChunkerState, limits: ChunkLimits) -> None:
+        self.state = state
+        self.limits = limits
+        self.leaves: list[ChunkedEvent] = []
+
+    def apply(self, event: CapturedEvent) -> None:
+        silent = event.ordinal < self.state.silent_until
+        if isinstance(event, SegmentCaptured):
+            self._segment(event)
+        elif not silent:
+            if not isinstance(event, MarkCaptured):
+                self._flush()
+            self._other(event)
+        self.state = msgspec.structs.replace(self.state, applied=event.ordinal + 1)
+
+    def _segment(self, event: SegmentCaptured) -> None:
+        if event.keyframe:
+            self._flush()
+        opened = (*self.state.open, event)
+        self.state = msgspec.structs.replace(self.state, open=opened, applied=event.ordinal + 1)
+        if self._full(opened):
+            self._flush()
+
+    def _full(self, segments: tuple[SegmentCaptured, ...]) -> bool:
+        return (
+            segments[-1].span.t1_ns - segments[0].span.t0_ns >= self.limits.duration_ns
+            or sum(s.stored_size for s in segments) >= self.limits.max_stored_size
+            or sum(s.plain_size for s in segments) >= self.limits.max_plain_size
+        )
+
+    def _flush(self) -> None:
+        """Emit the open segments as one chunk."""
+        segments = self.state.open
+        if not segments:
+            return
+        index = self.state.next_index
+        keyframe_index = index if segments[0].keyframe else self.state.keyframe_index
+        last = segments[-1].ordinal
+        self._emit(
+            ChunkPlanned(
+                session_id=segments[0].session_id,
+                index=index,
+                captured=last,
+                open_from=last + 1,
+                keyframe_index=keyframe_index,
+                span=_joined(segments),
+                keyframe=segments[0].keyframe,
+                raw_size=sum(s.raw_size for s in segments),
+                plain_size=sum(s.plain_size for s in segments),
+                segments=tuple(_reference(s) for s in segments),
+            ),
+            open_segments=(),
+        )
+
+    def _other(self, event: CapturedEvent) -> None:
+        """Emit the leaf of an event that is not a segment; a pause has none of its own."""
+        place = _Place(
+            session_id=event.session_id,
+            index=self.state.next_index,
+            captured=event.ordinal,
+            open_from=self.state.open[0].ordinal if self.state.open else event.ordinal + 1,
+            keyframe_index=self.state.keyframe_index,
+        )
+        leaf = _leaf(event, place)
+        if leaf is not None:
+            self._emit(leaf, open_segments=self.state.open)
+
+    def _emit(self, leaf: ChunkedEvent, open_segments: tuple[SegmentCaptured, ...]) -> None:
+        self.leaves.append(leaf)
+        self.state = msgspec.structs.replace(
+            self.state,
+            next_index=leaf.index + 1,
+            keyframe_index=leaf.keyframe_index,
+            open=open_segments,
+        )
+
+
+class _Place(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields that every leaf has."""
+
+    session_id: str
+    index: int
+    captured: int
+    open_from: int
+    keyframe_index: int
+
+
+def _leaf(event: CapturedEvent, place: _Place) -> ChunkedEvent | None:
+    at = msgspec.structs.asdict(place)
+    match event:
+        case Opened():
+            return OpenLeaf(
+                **at,
+                manifest_digest=event.manifest_digest,
+                source=event.source,
+                profile=event.profile,
+                fps=event.fps,
+                masks=event.masks,
+                node=event.node,
+                boot_id=event.boot_id,
+                software=event.software,
+                wall_ns=event.wall_ns,
+            )
+        case GapCaptured():
+            return GapLeaf(
+                **at,
+                span=event.span,
+                reason=event.reason,
+                detail=event.detail,
+                wall_ns=event.wall_ns,
+            )
+        case MarkCaptured():
+            return MarkLeaf(
+                **at,
+                t_ns=event.t_ns,
+                kind=event.kind,
+                by=event.by,
+                body=event.body,
+                wall_ns=event.wall_ns,
+            )
+        case EndCaptured():
+            return EndLeaf(
+                **at,
+                t_ns=event.t_ns,
+                reason=event.reason,
+                detail=event.detail,
+                wall_ns=event.wall_ns,
+            )
+        case PauseCaptured() | LeaseReleased() | SegmentCaptured():
+            return None
+
+
+def _joined(segments: tuple[SegmentCaptured, ...]) -> Span:
+    """The span from the first segment's begin to the last one's end."""
+    first, last = segments[0].span, segments[-1].span
+    return Span(
+        stream=first.stream,
+        first_unit=first.first_unit,
+        unit_count=sum(s.span.unit_count for s in segments),
+        t0_ns=first.t0_ns,
+        t1_ns=last.t1_ns,
+        wall0_ns=first.wall0_ns,
+        wall1_ns=last.wall1_ns,
+    )
+
+
+def _reference(segment: SegmentCaptured) -> SegmentRef:
+    return SegmentRef(
+        name=segment.name,
+        plain_size=segment.plain_size,
+        plain_blake3=segment.plain_blake3,
+        stored_size=segment.stored_size,
+        stored_blake3=segment.stored_blake3,
+    )

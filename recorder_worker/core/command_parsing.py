@@ -1,0 +1,153 @@
+"""From the bytes of a command to a validated value, or to a refusal that a person understands."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any, get_args
+
+import msgspec
+
+from recorder_worker.core.commands import (
+    ControlCommand,
+    MarkSession,
+    PauseSession,
+    ResumeSession,
+    StartSession,
+    StopSession,
+)
+from recorder_worker.core.errors import RefusedError
+from recorder_worker.core.model import Mask, Source
+from recorder_worker.core.subjects import UNKNOWN_SESSION, Command
+
+MAX_COMMAND_BYTES = 65_536
+SHOWN_CHARACTERS = 120
+
+AnyCommand = StartSession | ControlCommand
+
+COMMAND_TYPES: dict[Command, type[AnyCommand]] = {
+    Command.START: StartSession,
+    Command.STOP: StopSession,
+    Command.PAUSE: PauseSession,
+    Command.RESUME: ResumeSession,
+    Command.MARK: MarkSession,
+}
+
+_AT = re.compile(r"^(?P<problem>.*?)(?: - at (?:key in )?`(?P<path>\$[^`]*)`)?$", re.DOTALL)
+_MISSING = re.compile(r"missing required field `(?P<name>[^`]+)`")
+_UNKNOWN = re.compile(r"contains unknown field `(?P<name>[^`]+)`")
+_EXPECTED = re.compile(r"^Expected (?P<what>.*?)(?:, got `(?P<got>[^`]+)`)?$", re.DOTALL)
+_UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+
+_KINDS = ", ".join(str(kind.__struct_config__.tag) for kind in get_args(Source))
+_WORDS = {
+    "$.source.kind": f"one of {_KINDS}",
+    "$.session_id": "a UUID in lower case with hyphens",
+}
+"""Expectations that a regular expression would state badly."""
+_HINTS = {
+    "$.session_id": "take it from session.started.<id>; in session.start it may be left out",
+    "$.source.uri": "an absolute path for a file, a display such as :10 for x11",
+}
+
+
+def parse_command(command: Command, data: bytes) -> AnyCommand:
+    """The validated command.
+
+    Raises:
+        RefusedError: it is too long, not JSON, or not of the command's schema.
+    """
+    if len(data) > MAX_COMMAND_BYTES:
+        raise RefusedError(
+            field="$",
+            expected=f"at most {MAX_COMMAND_BYTES} bytes",
+            got=f"{len(data)} bytes",
+            hint="a command names a source; it does not carry its data",
+        )
+    try:
+        return msgspec.json.decode(data, type=COMMAND_TYPES[command])
+    except msgspec.ValidationError as error:
+        raise _invalid(command, str(error), data) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RefusedError(
+            field="$",
+            expected="a JSON object",
+            got=_shown(data.decode(errors="replace")),
+            hint=f"{error}; schemas/{command.value}.json describes the command",
+        ) from error
+
+
+def session_id_in(data: bytes) -> str:
+    """The session id that a command of any quality names, else `unknown`.
+
+    For addressing a refusal; never trusted otherwise.
+    """
+    if len(data) > MAX_COMMAND_BYTES:
+        return UNKNOWN_SESSION
+    try:
+        found = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return UNKNOWN_SESSION
+    session_id = found.get("session_id") if isinstance(found, dict) else None
+    if isinstance(session_id, str) and _UUID.match(session_id):
+        return session_id
+    return UNKNOWN_SESSION
+
+
+def _invalid(command: Command, message: str, data: bytes) -> RefusedError:
+    """Turn msgspec's one-line message into field, expected, got and hint."""
+    match = _AT.match(message)
+    problem, path = (match["problem"], match["path"] or "$") if match else (message, "$")
+    hint = f"see schemas/{command.value}.json"
+    if missing := _MISSING.search(problem):
+        return RefusedError(
+            field=_join(path, missing["name"]), expected="a value", got="nothing", hint=hint
+        )
+    if unknown := _UNKNOWN.search(problem):
+        return RefusedError(
+            field=_join(path, unknown["name"]),
+            expected="a known field",
+            got=_shown(unknown["name"]),
+            hint=_similar(unknown["name"], _known_fields()) or hint,
+        )
+    expected = _EXPECTED.match(problem)
+    got = _value_at(path, data)
+    return RefusedError(
+        field=_join(path, ""),
+        expected=_WORDS.get(path) or (expected["what"].replace("`", "") if expected else problem),
+        got=got if got is not None else (expected and expected["got"]) or "something else",
+        hint=_HINTS.get(path, hint),
+    )
+
+
+def _join(path: str, name: str) -> str:
+    return (
+        ".".join(part for part in (path.removeprefix("$").removeprefix("."), name) if part) or "$"
+    )
+
+
+def _value_at(path: str, data: bytes) -> str | None:
+    """The offending value as the client wrote it; None where the path does not lead to one."""
+    value: Any = msgspec.json.decode(data)
+    for part in re.findall(r"[^.\[\]]+", path.removeprefix("$")):
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
+    return _shown(msgspec.json.encode(value).decode())
+
+
+def _known_fields() -> list[str]:
+    structs: list[type[msgspec.Struct]] = [*COMMAND_TYPES.values(), *get_args(Source), Mask]
+    return sorted({name for struct in structs for name in struct.__struct_fields__})
+
+
+def _similar(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else ""
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"

@@ -1,0 +1,75 @@
+"""The four stages and the door for commands, as rows of one table.
+
+Everything that depends on which stages there are (streams, consumers, wiring, health, metrics,
+docs) is drawn from here.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from recorder_worker.core.subjects import Command, Fact
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """One durable consumer: what it consumes, what it emits, and how order is kept."""
+
+    name: str
+    consumes: tuple[str, ...]
+    emits: tuple[Fact, ...]
+    order: str
+    does: str
+
+
+CONTROL = Stage(
+    name="control",
+    consumes=(Command.STOP, Command.PAUSE, Command.RESUME, Command.MARK),
+    emits=(Fact.CONTROL, Fact.REJECTED),
+    order="any; the control log of a session is fenced",
+    does="checks commands to sessions and puts them, in order, in the session's control log",
+)
+CAPTURE = Stage(
+    name="capture",
+    consumes=(Command.START,),
+    emits=(
+        Fact.STARTED,
+        Fact.REJECTED,
+        Fact.PAUSED,
+        Fact.RESUMED,
+        Fact.FAILED,
+        Fact.CAPTURED,
+    ),
+    order="one owner per session: the un-acked start message is the lease",
+    does="opens the source and writes about one durable segment a second",
+)
+CHUNK = Stage(
+    name="chunk",
+    consumes=(Fact.CAPTURED.wildcard,),
+    emits=(Fact.CHUNKED,),
+    order="in order per session: replayed from the log, appended with a fence",
+    does="decides boundaries and gives every leaf its index; copies no bytes",
+)
+COMPRESS = Stage(
+    name="compress",
+    consumes=(Fact.CHUNKED.wildcard,),
+    emits=(Fact.COMPRESSED,),
+    order="any order, any number of workers",
+    does="streams segments through zstd, digests plain and stored bytes, stores the chunk",
+)
+MERKLE = Stage(
+    name="merkle",
+    consumes=(Fact.COMPRESSED.wildcard,),
+    emits=(Fact.HEAD, Fact.CHECKPOINT, Fact.SEALED, Fact.INCIDENT),
+    order="in order per session: leaf n only after n-1, head stored with compare-and-set",
+    does="writes leaf records, grows the tree, signs checkpoints, seals",
+)
+
+STAGES: tuple[Stage, ...] = (CAPTURE, CHUNK, COMPRESS, MERKLE)
+"""The pipeline, in order. `control` runs wherever `capture` runs."""
+
+CONSUMERS: tuple[Stage, ...] = (CONTROL, *STAGES)
+
+
+def stage_named(name: str) -> Stage:
+    """The stage of that name. Raises KeyError."""
+    return {stage.name: stage for stage in CONSUMERS}[name]

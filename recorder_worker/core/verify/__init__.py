@@ -1,0 +1,32 @@
+"""Verifies a recording offline: no NATS, no network, no secret (docs/verify.md)."""
+
+from recorder_worker.core.verify.policy import TrustedKey, TrustPolicy, parse_policy
+from recorder_worker.core.verify.reader import RecordingReader
+from recorder_worker.core.verify.report import (
+    GapFound,
+    Report,
+    StepResult,
+    Trust,
+    TrustStatus,
+)
+from recorder_worker.core.verify.steps import Status, Step
+from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED, Verdict
+from recorder_worker.core.verify.verifier import verify
+
+__all__ = [
+    "EXIT_CODES",
+    "EXIT_UNTRUSTED",
+    "GapFound",
+    "RecordingReader",
+    "Report",
+    "Status",
+    "Step",
+    "StepResult",
+    "Trust",
+    "TrustPolicy",
+    "TrustStatus",
+    "TrustedKey",
+    "Verdict",
+    "parse_policy",
+    "verify",
+]

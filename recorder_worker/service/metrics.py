@@ -1,0 +1,177 @@
+"""What the recorder counts, for Prometheus.
+
+Labels take few values (stage, reason, outcome, …) and never a session id, so that the number of
+series does not grow with the number of sessions. Names end in their unit.
+"""
+
+from __future__ import annotations
+
+import prometheus_client
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """Every metric: a `StageMetrics`, and the gauges that the service reads on demand.
+
+    The registry is its own, so that two recorders in one process (a test, the demo) do not share
+    numbers.
+    """
+
+    def __init__(self, *, version: str, node: str) -> None:
+        # `…_created` series carry no unit and double the size of every scrape.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # as upstream
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._declare_recording()
+        self._declare_sessions()
+        self._declare_stages()
+        self._store_free_bytes = Gauge(
+            "recorder_store_free_bytes", "Room left in the blob store.", registry=self.registry
+        )
+        build = Info("recorder_build", "The running software.", registry=self.registry)
+        build.info({"version": version, "node": node})
+
+    def _declare_recording(self) -> None:
+        registry = self.registry
+        self._frames = Counter(
+            "recorder_frames_total", "Units captured into segments.", registry=registry
+        )
+        self._segments = Counter(
+            "recorder_segments_total", "Segments made durable.", registry=registry
+        )
+        self._chunks = Counter(
+            "recorder_chunks_total", "Chunk payloads stored.", ["codec"], registry=registry
+        )
+        self._raw_bytes = Counter(
+            "recorder_raw_bytes_total", "Pixels captured, before any coding.", registry=registry
+        )
+        self._plain_bytes = Counter(
+            "recorder_plain_bytes_total",
+            "Captured units as coded, before compression.",
+            registry=registry,
+        )
+        self._stored_bytes = Counter(
+            "recorder_stored_bytes_total", "Chunk payloads as stored.", registry=registry
+        )
+        self._gaps = Counter("recorder_gaps_total", "Gaps recorded.", ["reason"], registry=registry)
+        self._lost_units = Counter(
+            "recorder_lost_units_total", "Units that are recorded as missing.", registry=registry
+        )
+
+    def _declare_sessions(self) -> None:
+        registry = self.registry
+        self._sessions_active = Gauge(
+            "recorder_sessions_active", "Sessions recorded by this process now.", registry=registry
+        )
+        self._sessions_started = Counter(
+            "recorder_sessions_started_total", "Sessions started.", registry=registry
+        )
+        self._sessions_sealed = Counter(
+            "recorder_sessions_sealed_total", "Sessions sealed.", ["reason"], registry=registry
+        )
+        self._commands_rejected = Counter(
+            "recorder_commands_rejected_total", "Commands refused.", ["command"], registry=registry
+        )
+        self._checkpoints = Counter(
+            "recorder_checkpoints_total", "Checkpoints signed.", registry=registry
+        )
+
+    def _declare_stages(self) -> None:
+        registry = self.registry
+        self._messages = Counter(
+            "recorder_messages_total",
+            "Messages handled.",
+            ["stage", "outcome"],
+            registry=registry,
+        )
+        self._message_seconds = Histogram(
+            "recorder_message_seconds",
+            "Time to handle a message.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._stage_pending = Gauge(
+            "recorder_stage_pending", "Messages not yet delivered.", ["stage"], registry=registry
+        )
+        self._stage_ack_pending = Gauge(
+            "recorder_stage_ack_pending",
+            "Messages delivered and not yet acknowledged.",
+            ["stage"],
+            registry=registry,
+        )
+        self._dead_letters = Counter(
+            "recorder_dead_letters_total", "Dead letters.", ["stage"], registry=registry
+        )
+
+    def handled(self, stage: str, outcome: str, seconds: float) -> None:
+        """A message left a stage."""
+        self._messages.labels(stage, outcome).inc()
+        self._message_seconds.labels(stage).observe(seconds)
+
+    def dead_lettered(self, stage: str) -> None:
+        """A message was moved to the dead letters."""
+        self._dead_letters.labels(stage).inc()
+
+    def rejected(self, command: str) -> None:
+        """A command was refused."""
+        self._commands_rejected.labels(command).inc()
+
+    def session_started(self) -> None:
+        """A lease was taken on a new session."""
+        self._sessions_started.inc()
+
+    def sessions_active(self, count: int) -> None:
+        """How many leases this worker holds."""
+        self._sessions_active.set(count)
+
+    def segment_captured(self, frames: int, raw_bytes: int, plain_bytes: int) -> None:
+        """A segment became durable."""
+        self._segments.inc()
+        self._frames.inc(frames)
+        self._raw_bytes.inc(raw_bytes)
+        self._plain_bytes.inc(plain_bytes)
+
+    def gap_captured(self, reason: str, lost_units: int) -> None:
+        """Units were recorded as missing."""
+        self._gaps.labels(reason).inc()
+        self._lost_units.inc(lost_units)
+
+    def chunk_stored(self, codec: str, stored_bytes: int) -> None:
+        """A chunk became durable."""
+        self._chunks.labels(codec).inc()
+        self._stored_bytes.inc(stored_bytes)
+
+    def checkpoint_signed(self) -> None:
+        """A checkpoint was signed and stored."""
+        self._checkpoints.inc()
+
+    def session_sealed(self, reason: str) -> None:
+        """A session was sealed."""
+        self._sessions_sealed.labels(reason).inc()
+
+    def stage_backlog(self, stage: str, pending: int, ack_pending: int) -> None:
+        """Messages of a stage that wait, and that are being handled, as JetStream says."""
+        self._stage_pending.labels(stage).set(pending)
+        self._stage_ack_pending.labels(stage).set(ack_pending)
+
+    def store_free(self, free_bytes: int | None) -> None:
+        """Room left in the blob store; None: it has no limit."""
+        self._store_free_bytes.set(float("inf") if free_bytes is None else free_bytes)
+
+    def render(self) -> bytes:
+        """All metrics in Prometheus' text format 0.0.4, of type `CONTENT_TYPE`."""
+        return generate_latest(self.registry)

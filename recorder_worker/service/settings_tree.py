@@ -1,0 +1,161 @@
+"""Every setting with its default and its limits: the one place that knows both.
+
+What each key means stands beside it in `config/settings.yaml`; a test holds the two together.
+Units stand last in a name: `_s` seconds, `_bytes` bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Stage = Literal["capture", "chunk", "compress", "merkle"]
+PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
+Bytes = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Workers = Annotated[int, Meta(ge=1, le=256)]
+Text = Annotated[str, Meta(max_length=4096)]
+Secret = Annotated[str, Meta(max_length=4096, extra={"secret": True})]
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every group of settings."""
+
+
+class NatsSettings(Group, frozen=True, kw_only=True):
+    """How to reach NATS, or how to run it embedded, and how much it keeps."""
+
+    url: Text = ""
+    port: Annotated[int, Meta(ge=-1, le=65535)] = 4222
+    credentials: Text = ""
+    user: Text = ""
+    password: Secret = ""
+    token: Secret = ""
+    connect_timeout_s: PositiveSeconds = 5.0
+    max_payload_bytes: Annotated[int, Meta(ge=65_536, le=67_108_864)] = 1_048_576
+    replicas: Annotated[int, Meta(ge=1, le=5)] = 1
+    max_age_s: Annotated[int, Meta(ge=3600, le=3_153_600_000)] = 2_592_000
+    max_bytes: Bytes = 10_737_418_240
+    duplicate_window_s: Annotated[int, Meta(ge=1, le=86_400)] = 120
+
+
+class CaptureSettings(Group, frozen=True, kw_only=True):
+    """How sources are read and segments are written."""
+
+    capacity: Annotated[int, Meta(ge=1, le=1024)] = 8
+    lease_s: Annotated[float, Meta(ge=1, le=3600)] = 10.0
+    segment_s: Annotated[float, Meta(gt=0, le=60)] = 1.0
+    segment_max_bytes: Annotated[int, Meta(ge=1_048_576, le=2**31 - 1)] = 33_554_432
+    default_fps: Annotated[float, Meta(gt=0, le=240)] = 10.0
+    spool_level: Annotated[int, Meta(ge=1, le=19)] = 1
+    keyframe_max_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
+    keyframe_min_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
+    retry_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
+    queue_segments: Annotated[int, Meta(ge=1, le=1024)] = 4
+
+
+class ChunkSettings(Group, frozen=True, kw_only=True):
+    """Where chunks end."""
+
+    duration_s: Annotated[float, Meta(gt=0, le=3600)] = 10.0
+    max_stored_bytes: Annotated[int, Meta(ge=65_536, le=2**31 - 1)] = 16_777_216
+    max_plain_bytes: Annotated[int, Meta(ge=1_048_576, le=2**40)] = 268_435_456
+    workers: Workers = 2
+    ack_wait_s: Annotated[float, Meta(ge=1, le=3600)] = 10.0
+
+
+class CompressSettings(Group, frozen=True, kw_only=True):
+    """How chunks are compressed."""
+
+    level: Annotated[int, Meta(ge=1, le=22)] = 3
+    window_log: Annotated[int, Meta(ge=10, le=23)] = 23
+    workers: Workers = 2
+    ack_wait_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0
+
+
+class MerkleSettings(Group, frozen=True, kw_only=True):
+    """Who signs, and how the tree stage works."""
+
+    workers: Workers = 2
+    ack_wait_s: Annotated[float, Meta(ge=1, le=3600)] = 10.0
+    recorder: Text = ""
+
+
+class RetrySettings(Group, frozen=True, kw_only=True):
+    """When a message that could not be handled comes again, and when it is a dead letter."""
+
+    backoff_s: Annotated[tuple[PositiveSeconds, ...], Meta(min_length=1, max_length=32)] = (
+        0.2,
+        1.0,
+        5.0,
+        30.0,
+    )
+    max_deliver: Annotated[int, Meta(ge=2, le=1000)] = 8
+
+
+class SidecarSettings(Group, frozen=True, kw_only=True):
+    """Where health and metrics are shown."""
+
+    host: Annotated[str, Meta(min_length=1, max_length=255)] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=-1, le=65535)] = 8090
+
+
+class DiskSettings(Group, frozen=True, kw_only=True):
+    """How much room is kept free."""
+
+    floor_bytes: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 536_870_912
+
+
+class KeySettings(Group, frozen=True, kw_only=True):
+    """Where the signing key is."""
+
+    device_key: Text = ""
+
+
+class LogSettings(Group, frozen=True, kw_only=True):
+    """What is logged and how it looks."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class Settings(Group, frozen=True, kw_only=True):
+    """All settings of one recorder process."""
+
+    data_dir: Annotated[str, Meta(min_length=1, max_length=4096)] = "recorder-data"
+    node: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]*$", max_length=253)] = ""
+    stages: Annotated[tuple[Stage, ...], Meta(min_length=1, max_length=4)] = (
+        "capture",
+        "chunk",
+        "compress",
+        "merkle",
+    )
+    nats: NatsSettings = NatsSettings()
+    capture: CaptureSettings = CaptureSettings()
+    chunk: ChunkSettings = ChunkSettings()
+    compress: CompressSettings = CompressSettings()
+    merkle: MerkleSettings = MerkleSettings()
+    retry: RetrySettings = RetrySettings()
+    sidecar: SidecarSettings = SidecarSettings()
+    disk: DiskSettings = DiskSettings()
+    keys: KeySettings = KeySettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def data_path(self) -> Path:
+        """The data directory."""
+        return Path(self.data_dir)
+
+    @property
+    def device_key_path(self) -> Path:
+        """The file of the device key."""
+        if self.keys.device_key:
+            return Path(self.keys.device_key)
+        return self.data_path / "keys" / "device.pem"
+
+    @property
+    def embedded_nats(self) -> bool:
+        """Whether this process runs its own nats-server."""
+        return self.nats.url == ""

@@ -1,0 +1,68 @@
+"""What the reader thread hands to the session's event loop, in order.
+
+Each item carries the cursor behind it: how far the stream is covered once it is in the log.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from recorder_worker.core.model import Cursor, EndReason, GapReason, Span
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """A segment that is durable in the spool. Sizes in bytes, digests in hexadecimal."""
+
+    cursor: Cursor
+    span: Span
+    keyframe: bool
+    name: str
+    raw_size: int
+    plain_size: int
+    plain_blake3: str
+    stored_size: int
+    stored_blake3: str
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """Units that were not captured."""
+
+    cursor: Cursor
+    span: Span
+    reason: GapReason
+    detail: str
+
+
+class Paused(msgspec.Struct, frozen=True, kw_only=True):
+    """The reader has stopped at the cursor and waits."""
+
+    cursor: Cursor
+
+
+class Resumed(msgspec.Struct, frozen=True, kw_only=True):
+    """The reader goes on; the gap of the pause came just before."""
+
+    cursor: Cursor
+
+
+class Released(msgspec.Struct, frozen=True, kw_only=True):
+    """The reader has let go at the cursor, for another worker."""
+
+    cursor: Cursor
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """The reader has ended."""
+
+    cursor: Cursor
+    reason: EndReason
+    detail: str
+
+
+class Crashed(msgspec.Struct, frozen=True, kw_only=True):
+    """The reader died of a defect; the session's event loop raises this error."""
+
+    error: Exception
+
+
+Item = Segment | Gap | Paused | Resumed | Released | Ended | Crashed

@@ -1,0 +1,90 @@
+"""The captured log of one session as its lease holder writes it: in order and fenced."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from recorder_worker.core.errors import BusUnavailableError, FencedError, LeaseLostError
+from recorder_worker.core.events import Captured, Event
+from recorder_worker.core.ids import event_key
+from recorder_worker.core.model import Cursor
+from recorder_worker.core.subjects import Fact
+from recorder_worker.ports import Clock, EventLog, Logged
+
+log = structlog.get_logger(__name__)
+
+BUS_RETRY_WAIT_S = 1.0
+
+
+class CapturedJournal:
+    """Appends captured events, each behind the last, until somebody else does."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        clock: Clock,
+        session_id: str,
+        lease: str,
+        last: Logged | None,
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self.session_id = session_id
+        self._lease = lease
+        self._sequence = last.sequence if last else 0
+        event = last.event if last else None
+        found = event if isinstance(event, Captured) else None
+        self.last = found
+        """The newest captured event, ours or the one that we took over from."""
+        self.next_ordinal = found.ordinal + 1 if found else 0
+        self.controls = found.controls if found else 0
+        """How many control events have taken effect."""
+        self.cursor = found.cursor if found else Cursor()
+        self.paused = found.paused if found else False
+
+    def place(self) -> dict[str, object]:
+        """The fields that every captured event has, for the next one."""
+        return {
+            "session_id": self.session_id,
+            "ordinal": self.next_ordinal,
+            "lease": self._lease,
+            "controls": self.controls,
+            "cursor": self.cursor,
+            "paused": self.paused,
+            "wall_ns": self._clock.wall_ns(),
+        }
+
+    async def append(self, event: Captured) -> None:
+        """Append an event made with `place`; waits for a bus that is away.
+
+        Segments stay in the spool meanwhile, so nothing is lost while the bus is down; whether we
+        still hold the lease when it is back is decided by the fence.
+
+        Raises:
+            LeaseLostError: another worker has written on: this one must stop.
+        """
+        key = event_key("captured", self.session_id, event.ordinal, self._lease)
+        while True:
+            try:
+                self._sequence = await self._log.append(
+                    Fact.CAPTURED, self.session_id, event, key=key, after=self._sequence
+                )
+            except BusUnavailableError as error:
+                log.warning("CapturedEventDelayed", ordinal=event.ordinal, error=str(error))
+                await asyncio.sleep(BUS_RETRY_WAIT_S)
+                continue
+            except FencedError as error:
+                raise LeaseLostError(
+                    f"session {self.session_id} is recorded by another worker now"
+                ) from error
+            self.last = event
+            self.next_ordinal = event.ordinal + 1
+            return
+
+    async def tell(self, fact: Fact, event: Event, *key: str | int) -> None:
+        """Publish a fact for clients; a repeated one is dropped by its key."""
+        await self._log.emit(
+            fact, self.session_id, event, key=event_key(fact.value, self.session_id, *key)
+        )

@@ -1,0 +1,54 @@
+"""`session.json`: what was asked for, written once before anything is captured."""
+
+from __future__ import annotations
+
+import msgspec
+
+from recorder_worker.core import keys
+from recorder_worker.core.commands import StartSession
+from recorder_worker.core.errors import BlobMissingError, ImmutableConflictError
+from recorder_worker.core.model import SCHEMA_VERSION, SourceFacts, Wire
+from recorder_worker.ports import BlobStore
+
+
+class Manifest(Wire, frozen=True, kw_only=True):
+    """The accepted command and what was found when its source was opened."""
+
+    v: int = SCHEMA_VERSION
+    session_id: str
+    command_id: str
+    command: StartSession
+    source: SourceFacts
+    node: str
+    software: str
+    accepted_wall_ns: int
+
+
+def write_manifest(store: BlobStore, manifest: Manifest) -> bytes:
+    """The exact bytes of a session's manifest.
+
+    A lease holder before us may have written one already: then its bytes stand, for they may be
+    in the record by now.
+
+    Raises:
+        StoreError: it could not be stored.
+    """
+    key = keys.blob_key(manifest.session_id, keys.MANIFEST)
+    try:
+        return store.get(key)
+    except BlobMissingError:
+        data = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    try:
+        store.put(key, data)
+    except ImmutableConflictError:
+        return store.get(key)
+    return data
+
+
+def read_manifest(store: BlobStore, session_id: str) -> Manifest | None:
+    """The manifest of a session; None where there is none yet. Raises StoreError."""
+    try:
+        data = store.get(keys.blob_key(session_id, keys.MANIFEST))
+    except BlobMissingError:
+        return None
+    return msgspec.json.decode(data, type=Manifest)

@@ -1,0 +1,281 @@
+"""The reader: one thread a session that turns a source into segments and gaps.
+
+It alone moves the cursor, so that whatever it hands over tiles the stream: every span begins
+where the one before it ended. It is told what to do by requests, and it never waits for anything
+without listening for them.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+from recorder_worker.core.errors import LeaseLostError, SourceError, SourceLostError
+from recorder_worker.core.model import EndReason, GapReason
+from recorder_worker.ports import Clock, Frame, FrameSource
+from recorder_worker.stages.capture.coverage import Coverage, Finished
+from recorder_worker.stages.capture.items import Crashed, Item, Paused, Released, Resumed
+from recorder_worker.stages.capture.requests import Pause, Release, Request, Resume, Stop
+from recorder_worker.stages.capture.spool import SegmentWriter
+from recorder_worker.stages.capture.timeline import SECOND_NS, Pacer, Timeline
+
+RETRY_WAIT_S = 0.5
+STALL_NS = SECOND_NS
+"""A live source that is read later than this behind its tick has lost units."""
+
+
+class ReaderPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How to read.
+
+    `native` paces a media source, `max_duration_ns` of session time ends any, and what is lost
+    (a source, the store) is tried again for `retry_s` seconds.
+    """
+
+    native: bool
+    max_duration_ns: int | None
+    retry_s: float
+
+
+Reopen = Callable[[int], FrameSource]
+"""Opens the source again at a unit. Raises SourceError."""
+
+
+class Reader:
+    """Reads until the source, a limit or a request ends it."""
+
+    def __init__(
+        self,
+        *,
+        source: FrameSource | None,
+        reopen: Reopen,
+        writer: SegmentWriter,
+        timeline: Timeline,
+        policy: ReaderPolicy,
+        clock: Clock,
+        deliver: Callable[[Item], None],
+    ) -> None:
+        self._source = source
+        self._reopen = reopen
+        self._writer = writer
+        self._timeline = timeline
+        self._policy = policy
+        self._clock = clock
+        self._coverage = Coverage(
+            writer=writer,
+            timeline=timeline,
+            clock=clock,
+            retry_s=policy.retry_s,
+            deliver=deliver,
+        )
+        self._pacer = Pacer(clock, timeline.period_ns, native=policy.native)
+        self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self._pending: tuple[Frame, int] | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, *, gap: GapReason | None, paused: bool) -> None:
+        """Begin in a thread of its own, behind a gap where another worker had the session."""
+        self._thread = threading.Thread(
+            target=self._run, args=(gap, paused), name="reader", daemon=True
+        )
+        self._thread.start()
+
+    def request(self, request: Request) -> None:
+        """Ask for something; the answer is an item."""
+        self._requests.put(request)
+
+    def now_ns(self) -> int:
+        """Session time now, for marks."""
+        return self._timeline.now_ns()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread to end."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    # --- the loop -------------------------------------------------------------------------------
+
+    def _run(self, gap: GapReason | None, paused: bool) -> None:  # noqa: FBT001  (a thread's arguments)
+        try:
+            if paused:
+                self._wait_for_resume()
+            elif gap is not None:
+                self._gap(gap, "another worker had this session before")
+            while True:
+                self._step()
+        except (Finished, LeaseLostError):
+            pass  # handed over to the end, or nobody takes it any more
+        except Exception as error:  # noqa: BLE001  (handed to the event loop, which raises it)
+            self._coverage.deliver(Crashed(error=error))
+        finally:
+            if self._source is not None:
+                self._source.close()
+
+    def _step(self) -> None:
+        """Read one frame, wait until it is due, record it; or answer one request."""
+        try:
+            if self._pending is None and not self._read():
+                return
+            pending = self._pending
+            if pending is not None and self._waited_until(self._pacer.due(pending[1])):
+                self._pending = None
+                self._add(*pending)
+        except SourceLostError as error:
+            self._lost(error)
+
+    def _read(self) -> bool:
+        """Hold the next frame in `_pending`; False where a request came first."""
+        source = self._source
+        if source is None:
+            raise SourceLostError("the source has not been opened yet")
+        if self._timeline.live:
+            if not self._waited_until(self._pacer.tick()):
+                return False
+            self._check_stall()
+            self._pacer.ticked()
+        self._check_duration()
+        frame = source.read()
+        if frame is None:
+            self._source_ended(source)
+            return False
+        t_ns = self._timeline.frame_time(frame.t_ns)
+        if self._writer.full(t_ns) or self._writer.resized(frame.picture):
+            self._coverage.close(t_ns)
+        self._pending = (frame, t_ns)
+        return True
+
+    def _add(self, frame: Frame, t_ns: int) -> None:
+        limit_ns = self._policy.max_duration_ns
+        if limit_ns is not None and t_ns >= limit_ns:
+            self._coverage.end(
+                EndReason.MAX_DURATION, f"recorded for {limit_ns / SECOND_NS:g} s", limit_ns
+            )
+        self._writer.add(frame.picture, t_ns)
+
+    def _waited_until(self, due_ns: int) -> bool:
+        """Wait for a moment of the monotonic clock; False where a request came first."""
+        while True:
+            now_ns = self._clock.monotonic_ns()
+            wait_s = max(0.0, (due_ns - now_ns) / SECOND_NS)
+            try:
+                request = self._requests.get(timeout=min(wait_s, 0.25)) if wait_s else None
+                if request is None:
+                    request = self._requests.get_nowait()
+            except queue.Empty:
+                if self._clock.monotonic_ns() >= due_ns:
+                    return True
+                if self._timeline.live:
+                    self._idle_in_wait()
+                continue
+            self._answer(request)
+            return False
+
+    def _idle_in_wait(self) -> None:
+        """A slow live source must not keep its frames undurable until the next one comes."""
+        now_ns = self._timeline.now_ns()
+        if self._writer.full(now_ns):
+            self._coverage.close(now_ns)
+        self._check_duration()
+
+    # --- requests -------------------------------------------------------------------------------
+
+    def _answer(self, request: Request) -> None:
+        match request:
+            case Pause():
+                self._coverage.close(self._covered_ns())
+                self._coverage.deliver(Paused(cursor=self._coverage.cursor))
+                self._wait_for_resume()
+            case Resume():
+                pass  # it is not paused: the state machine refuses this before it comes here
+            case Release():
+                self._coverage.close(self._covered_ns())
+                self._coverage.deliver(Released(cursor=self._coverage.cursor))
+                raise Finished
+            case Stop(reason=reason, detail=detail):
+                self._coverage.end(reason, detail, self._covered_ns())
+
+    def _wait_for_resume(self) -> None:
+        """Paused: nothing is read until a request comes."""
+        while True:
+            match self._requests.get():
+                case Resume():
+                    self._gap(GapReason.PAUSE, "")
+                    self._coverage.deliver(Resumed(cursor=self._coverage.cursor))
+                    return
+                case Release():
+                    self._coverage.deliver(Released(cursor=self._coverage.cursor))
+                    raise Finished
+                case Stop(reason=reason, detail=detail):
+                    self._gap(GapReason.PAUSE, "")
+                    self._coverage.end(reason, detail, self._coverage.cursor.t_ns)
+                case Pause():
+                    pass  # as in _answer
+
+    # --- limits, gaps and ends ------------------------------------------------------------------
+
+    def _gap(self, reason: GapReason, detail: str) -> None:
+        self._coverage.gap(reason, detail)
+        self._pacer.rebase()
+
+    def _check_duration(self) -> None:
+        limit_ns = self._policy.max_duration_ns
+        if limit_ns is not None and self._timeline.live and self._timeline.now_ns() >= limit_ns:
+            t1_ns = max(limit_ns, self._timeline.last_ns + 1)
+            self._coverage.end(
+                EndReason.MAX_DURATION, f"recorded for {limit_ns / SECOND_NS:g} s", t1_ns
+            )
+
+    def _check_stall(self) -> None:
+        """Ticks of a live source that passed unread for long are units that were lost."""
+        late_ns = self._clock.monotonic_ns() - self._pacer.tick()
+        if late_ns > max(STALL_NS, 2 * self._timeline.period_ns):
+            now_ns = self._timeline.now_ns()
+            self._coverage.close(max(now_ns - late_ns, self._timeline.last_ns + 1))
+            self._gap(GapReason.BACK_PRESSURE, f"the reader was {late_ns / SECOND_NS:.1f} s late")
+
+    def _source_ended(self, source: FrameSource) -> None:
+        """End of the material; what it had declared but did not give is a gap."""
+        t1_ns = self._timeline.end_ns()
+        declared = source.facts.frame_count
+        self._coverage.close(t1_ns)
+        missing = (declared or 0) - self._coverage.cursor.unit
+        tolerance = max(2.0, source.facts.frame_rate)
+        if missing > tolerance:
+            detail = (
+                f"the source declares {declared} frames but only {self._coverage.cursor.unit} "
+                "could be read; the file is truncated or damaged"
+            )
+            end_ns = max(self._coverage.cursor.t_ns, t1_ns + missing * self._timeline.period_ns)
+            self._coverage.skip(GapReason.SOURCE_LOST, detail, missing, end_ns)
+            self._coverage.end(EndReason.SOURCE_LOST, detail, end_ns)
+        self._coverage.end(EndReason.SOURCE_ENDED, "", self._coverage.cursor.t_ns)
+
+    def _lost(self, error: SourceLostError) -> None:
+        """The source is gone: try to get it back, then say what is missing."""
+        self._coverage.close(self._covered_ns())
+        self._pending = None
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+        give_up_ns = self._clock.monotonic_ns() + round(self._policy.retry_s * SECOND_NS)
+        reason: SourceError = error
+        while self._clock.monotonic_ns() < give_up_ns:
+            try:
+                self._source = self._reopen(self._coverage.cursor.unit)
+            except SourceError as again:
+                reason = again
+            else:
+                self._gap(GapReason.SOURCE_LOST, str(error))
+                return
+            retry_ns = self._clock.monotonic_ns() + round(RETRY_WAIT_S * SECOND_NS)
+            self._waited_until(retry_ns)
+        self._gap(GapReason.SOURCE_LOST, str(error))
+        self._coverage.end(EndReason.SOURCE_LOST, str(reason), self._coverage.cursor.t_ns)
+
+    def _covered_ns(self) -> int:
+        """How far the frames so far cover; a frame that is held back is not covered yet."""
+        if self._pending is not None:
+            return self._pending[1]
+        return max(self._coverage.cursor.t_ns, self._timeline.end_ns())

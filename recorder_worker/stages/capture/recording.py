@@ -1,0 +1,292 @@
+"""One session in the hands of its lease holder.
+
+Items from the reader and commands from clients become captured events, one after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from recorder_worker.core.command_parsing import parse_command
+from recorder_worker.core.commands import MarkSession
+from recorder_worker.core.errors import LeaseReleasedError, RefusedError
+from recorder_worker.core.events import (
+    Control,
+    EndCaptured,
+    GapCaptured,
+    LeaseReleased,
+    MarkCaptured,
+    PauseCaptured,
+    SegmentCaptured,
+    SessionFailed,
+    SessionPaused,
+    SessionResumed,
+)
+from recorder_worker.core.lifecycle import State, Trigger, allowed, next_state
+from recorder_worker.core.model import EndReason
+from recorder_worker.core.subjects import Command, Fact
+from recorder_worker.stages.capture import items
+from recorder_worker.stages.capture.journal import CapturedJournal
+from recorder_worker.stages.capture.mailbox import Mailbox
+from recorder_worker.stages.capture.reader import Reader
+from recorder_worker.stages.capture.requests import Pause, Release, Request, Resume, Stop
+from recorder_worker.stages.capture.services import CaptureServices
+
+log = structlog.get_logger(__name__)
+
+CONTROL_LOOK_S = 2.0
+"""Control events announce themselves; a lost announcement costs at most this."""
+JOIN_S = 5.0
+
+TRIGGERS: dict[Command, Trigger] = {
+    Command.STOP: Trigger.STOP,
+    Command.PAUSE: Trigger.PAUSE,
+    Command.RESUME: Trigger.RESUME,
+    Command.MARK: Trigger.MARK,
+}
+ENDED_AGAINST_WISH = frozenset({EndReason.SOURCE_LOST, EndReason.WORKER_LOST, EndReason.DISK_FULL})
+
+
+class Recording:
+    """Runs until the session has ended, or another worker is to go on with it."""
+
+    def __init__(
+        self,
+        *,
+        journal: CapturedJournal,
+        reader: Reader,
+        mailbox: Mailbox,
+        wake: asyncio.Event,
+        release: asyncio.Event,
+        services: CaptureServices,
+    ) -> None:
+        self._journal = journal
+        self._reader = reader
+        self._mailbox = mailbox
+        self._wake = wake
+        self._log = services.log
+        self._feed = services.controls
+        self._rejections = services.rejections
+        self._clock = services.clock
+        self._metrics = services.metrics
+        self._release = release
+        self._state = State.PAUSED if journal.paused else State.RECORDING
+        self._controls_after = 0
+        self._in_effect: Control | None = None
+        self._ended = False
+
+    async def run(self) -> None:
+        """Record until the end.
+
+        Raises:
+            LeaseLostError: another worker has taken over.
+            LeaseReleasedError: this worker shuts down; the session waits for another.
+        """
+        with self._feed.listen(self._journal.session_id, self._wake):
+            released = False
+            try:
+                while not self._ended:
+                    if self._release.is_set() and not released:
+                        released = True
+                        self._reader.request(Release())
+                    await self._take_items()
+                    if not self._ended and self._in_effect is None and not released:
+                        await self._take_controls()
+                    await self._sleep()
+            finally:
+                self._mailbox.close()
+                await asyncio.to_thread(self._reader.join, JOIN_S)
+
+    async def _sleep(self) -> None:
+        """Until something happens: an item, an announced control event, or a look anyway."""
+        if self._ended:
+            return
+        try:
+            await asyncio.wait_for(self._wake.wait(), CONTROL_LOOK_S)
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+    # --- items ------------------------------------------------------------------------------------
+
+    async def _take_items(self) -> None:
+        while not self._ended:
+            item = self._mailbox.take()
+            if item is None:
+                return
+            await self._record(item)
+
+    async def _record(self, item: items.Item) -> None:
+        match item:
+            case items.Segment():
+                await self._segment(item)
+            case items.Gap():
+                await self._gap(item)
+            case items.Paused():
+                await self._paused(item)
+            case items.Resumed():
+                await self._resumed(item)
+            case items.Ended():
+                await self._end(item)
+            case items.Released():
+                await self._released(item)
+            case items.Crashed(error=error):
+                raise error
+
+    async def _segment(self, item: items.Segment) -> None:
+        self._journal.cursor = item.cursor
+        await self._journal.append(
+            SegmentCaptured(
+                **self._journal.place(),  # type: ignore[arg-type]
+                span=item.span,
+                keyframe=item.keyframe,
+                name=item.name,
+                raw_size=item.raw_size,
+                plain_size=item.plain_size,
+                plain_blake3=item.plain_blake3,
+                stored_size=item.stored_size,
+                stored_blake3=item.stored_blake3,
+            )
+        )
+        self._metrics.segment_captured(item.span.unit_count, item.raw_size, item.plain_size)
+
+    async def _gap(self, item: items.Gap) -> None:
+        self._journal.cursor = item.cursor
+        await self._journal.append(
+            GapCaptured(
+                **self._journal.place(),  # type: ignore[arg-type]
+                span=item.span,
+                reason=item.reason,
+                detail=item.detail,
+            )
+        )
+        self._metrics.gap_captured(item.reason.value, item.span.unit_count)
+        log.warning(
+            "UnitsMissing",
+            reason=item.reason.value,
+            lost_units=item.span.unit_count,
+            detail=item.detail,
+        )
+
+    async def _paused(self, item: items.Paused) -> None:
+        by = self._took_effect()
+        self._journal.cursor, self._journal.paused = item.cursor, True
+        at_ns = item.cursor.t_ns
+        place = self._journal.place()
+        await self._journal.append(PauseCaptured(**place, t_ns=at_ns, by=by))  # type: ignore[arg-type]
+        paused = SessionPaused(
+            session_id=self._journal.session_id, t_ns=at_ns, by=by, wall_ns=self._clock.wall_ns()
+        )
+        await self._journal.tell(Fact.PAUSED, paused, self._journal.next_ordinal)
+
+    async def _resumed(self, item: items.Resumed) -> None:
+        by = self._took_effect()
+        self._journal.paused = False
+        resumed = SessionResumed(
+            session_id=self._journal.session_id,
+            t_ns=item.cursor.t_ns,
+            by=by,
+            wall_ns=self._clock.wall_ns(),
+        )
+        await self._journal.tell(Fact.RESUMED, resumed, self._journal.next_ordinal)
+
+    async def _released(self, item: items.Released) -> None:
+        place = self._journal.place()
+        await self._journal.append(LeaseReleased(**place, t_ns=item.cursor.t_ns))  # type: ignore[arg-type]
+        raise LeaseReleasedError("this worker is shutting down; another one goes on")
+
+    async def _end(self, item: items.Ended) -> None:
+        if self._in_effect is not None and self._in_effect.command == Command.STOP:
+            self._took_effect()
+        self._ended = True
+        self._journal.cursor = item.cursor
+        await self._journal.append(
+            EndCaptured(
+                **self._journal.place(),  # type: ignore[arg-type]
+                t_ns=item.cursor.t_ns,
+                reason=item.reason,
+                detail=item.detail,
+            )
+        )
+        log.info("RecordingEnded", reason=item.reason.value, detail=item.detail)
+        if item.reason in ENDED_AGAINST_WISH:
+            failed = SessionFailed(
+                session_id=self._journal.session_id,
+                reason=item.reason,
+                detail=item.detail,
+                wall_ns=self._clock.wall_ns(),
+            )
+            await self._journal.tell(Fact.FAILED, failed)
+
+    # --- controls ---------------------------------------------------------------------------------
+
+    async def _take_controls(self) -> None:
+        """Give effect to control events, one at a time and in order."""
+        async for logged in self._log.read(
+            Fact.CONTROL, self._journal.session_id, self._controls_after
+        ):
+            self._controls_after = logged.sequence
+            control = logged.event
+            if not isinstance(control, Control) or control.ordinal < self._journal.controls:
+                continue
+            await self._give_effect(control)
+            if self._in_effect is not None:
+                return
+
+    async def _give_effect(self, control: Control) -> None:
+        command = Command(control.command)
+        state = next_state(self._state, TRIGGERS[command])
+        if state is None:
+            await self._refuse(control)
+            return
+        self._state = state
+        if command is Command.MARK:
+            await self._mark(control)
+            return
+        self._in_effect = control
+        requests: dict[Command, Request] = {
+            Command.STOP: Stop(reason=EndReason.STOPPED, detail=control.by),
+            Command.PAUSE: Pause(),
+            Command.RESUME: Resume(),
+        }
+        self._reader.request(requests[command])
+
+    async def _mark(self, control: Control) -> None:
+        self._journal.controls = control.ordinal + 1
+        mark = parse_command(Command.MARK, control.body.encode())
+        kind = mark.type if isinstance(mark, MarkSession) else ""
+        await self._journal.append(
+            MarkCaptured(
+                **self._journal.place(),  # type: ignore[arg-type]
+                t_ns=self._reader.now_ns(),
+                kind=kind,
+                by=control.by,
+                body=control.body,
+            )
+        )
+
+    def _took_effect(self) -> str:
+        """The control that the reader has answered is done: who sent it."""
+        control = self._in_effect
+        self._in_effect = None
+        if control is None:
+            return ""
+        self._journal.controls = control.ordinal + 1
+        return control.by
+
+    async def _refuse(self, control: Control) -> None:
+        self._journal.controls = control.ordinal + 1
+        triggers = ", ".join(trigger.value for trigger in allowed(self._state))
+        await self._rejections.publish(
+            RefusedError(
+                field="session_id",
+                expected=f"a session that can {control.command.removeprefix('session.')}",
+                got=f"one that is {self._state.value}",
+                hint=f"in this state it takes: {triggers}",
+            ),
+            command=control.command,
+            command_id=control.command_id,
+            session_id=self._journal.session_id,
+        )

@@ -1,0 +1,54 @@
+"""What every capture session shares: the ports, the node it runs on, the limits it keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from recorder_worker.core.keyframes import KeyframePolicy
+from recorder_worker.ports import (
+    BlobStore,
+    Clock,
+    ControlFeed,
+    EventLog,
+    SourceOpener,
+    StageMetrics,
+)
+from recorder_worker.stages.capture.spool import SegmentLimits
+from recorder_worker.stages.rejection import Rejections
+
+
+class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """Which machine and which software records."""
+
+    node: str
+    boot_id: str
+    software: str
+    worker: str
+
+
+class CapturePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may set about capture."""
+
+    default_fps: float
+    segment: SegmentLimits
+    keyframes: KeyframePolicy
+    retry_s: float
+    queue_segments: int
+    floor_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureServices:
+    """The ports of the capture stage."""
+
+    log: EventLog
+    store: BlobStore
+    clock: Clock
+    metrics: StageMetrics
+    controls: ControlFeed
+    rejections: Rejections
+    open_source: SourceOpener
+    identity: NodeIdentity
+    policy: CapturePolicy

@@ -1,0 +1,153 @@
+"""Segments: about a second of encoded frames, durable before anyone is told of them."""
+
+from __future__ import annotations
+
+import msgspec
+import zstandard
+from blake3 import blake3
+
+from recorder_worker.core import keys
+from recorder_worker.core.frames import FrameEncoder
+from recorder_worker.core.keyframes import KeyframePolicy, KeyframeState
+from recorder_worker.core.masks import apply_masks
+from recorder_worker.core.model import Cursor, Mask, Span
+from recorder_worker.ports import BlobStore, Clock, Picture
+from recorder_worker.stages.capture.items import Segment
+
+
+class SegmentLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """When a segment is full, in session time and bytes, and how hard the spool compresses."""
+
+    duration_ns: int
+    plain_size: int
+    level: int
+
+
+class SegmentWriter:
+    """Collects frames from the cursor on and makes segments of them."""
+
+    def __init__(
+        self,
+        *,
+        store: BlobStore,
+        session_id: str,
+        clock: Clock,
+        cursor: Cursor,
+        limits: SegmentLimits,
+        keyframes: KeyframePolicy,
+        masks: tuple[Mask, ...],
+    ) -> None:
+        self.cursor = cursor
+        self._store = store
+        self._session_id = session_id
+        self._clock = clock
+        self._limits = limits
+        self._policy = keyframes
+        self._masks = masks
+        self._keyframes = KeyframeState()
+        self._encoder = FrameEncoder()
+        self._shape: tuple[int, ...] = ()
+        self._plain = bytearray()
+        self._raw_size = 0
+        self._count = 0
+        self._keyframe = False
+
+    @property
+    def count(self) -> int:
+        """How many frames are in the segment being filled."""
+        return self._count
+
+    def full(self, t_ns: int) -> bool:
+        """Whether a frame at session time `t_ns` belongs to the next segment."""
+        return self._count > 0 and (
+            t_ns - self.cursor.t_ns >= self._limits.duration_ns
+            or len(self._plain) >= self._limits.plain_size
+        )
+
+    def resized(self, picture: Picture) -> bool:
+        """Whether a picture has another size than the ones before."""
+        return self._count > 0 and picture.shape != self._shape
+
+    def add(self, picture: Picture, t_ns: int) -> None:
+        """Encode a frame into the segment being filled."""
+        wall_ns = self._clock.wall_ns()
+        first = self._count == 0
+        if first and self.cursor.wall_ns == 0:
+            self.cursor = msgspec.structs.replace(self.cursor, wall_ns=wall_ns)
+        frame = self._encoder.encode(
+            apply_masks(picture, self._masks),
+            unit=self.cursor.unit + self._count,
+            t_ns=t_ns,
+            wall_ns=wall_ns,
+            keyframe=first and self._keyframes.due(self._policy, t_ns),
+        )
+        if first:
+            self._keyframe = frame.keyframe
+        self._shape = picture.shape
+        self._plain += frame.data
+        self._raw_size += picture.nbytes
+        self._count += 1
+
+    def close(self, t1_ns: int) -> Segment | None:
+        """Make the segment durable; None where it has no frame.
+
+        A crash before the put returns leaves no segment, one after it an orphan that no event
+        names: both are the gap that the next lease holder writes.
+
+        Raises:
+            StoreError: it could not be stored. The frames are kept: `close` may be repeated.
+        """
+        if not self._count:
+            return None
+        plain = bytes(self._plain)
+        stored = zstandard.ZstdCompressor(level=self._limits.level).compress(plain)
+        digest = blake3(plain).hexdigest()
+        name = keys.segment(self.cursor.unit, digest)
+        self._store.put(keys.blob_key(self._session_id, name), stored)
+        span, cursor = self._covered(t1_ns)
+        segment = Segment(
+            cursor=cursor,
+            span=span,
+            keyframe=self._keyframe,
+            name=name,
+            raw_size=self._raw_size,
+            plain_size=len(plain),
+            plain_blake3=digest,
+            stored_size=len(stored),
+            stored_blake3=blake3(stored).hexdigest(),
+        )
+        self._keyframes = self._keyframes.after(
+            keyframe=self._keyframe, t0_ns=span.t0_ns, stored_size=len(stored)
+        )
+        self._begin(cursor)
+        return segment
+
+    def abandon(self, t1_ns: int) -> Span:
+        """Give up the frames that could not be stored: the span that is missing now."""
+        span, cursor = self._covered(t1_ns)
+        self.restart(cursor)
+        return span
+
+    def restart(self, cursor: Cursor) -> None:
+        """Go on from behind a gap, with a keyframe."""
+        self._keyframes = self._keyframes.forced()
+        self._begin(cursor)
+
+    def _covered(self, t1_ns: int) -> tuple[Span, Cursor]:
+        wall_ns = self._clock.wall_ns()
+        span = Span(
+            first_unit=self.cursor.unit,
+            unit_count=self._count,
+            t0_ns=self.cursor.t_ns,
+            t1_ns=t1_ns,
+            wall0_ns=self.cursor.wall_ns,
+            wall1_ns=wall_ns,
+        )
+        return span, Cursor(unit=self.cursor.unit + self._count, t_ns=t1_ns, wall_ns=wall_ns)
+
+    def _begin(self, cursor: Cursor) -> None:
+        self.cursor = cursor
+        self._plain = bytearray()
+        self._raw_size = 0
+        self._count = 0
+        self._keyframe = False

@@ -1,0 +1,97 @@
+"""The compress stage: makes a chunk's payload durable and digests it; other leaves pass through.
+
+Any worker may take any chunk at any time: the result depends on the segments alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from recorder_worker.core.errors import PermanentError
+from recorder_worker.core.events import (
+    ChunkedEvent,
+    ChunkPlanned,
+    ChunkStored,
+    CompressedEvent,
+    GapLeaf,
+)
+from recorder_worker.core.frames import FRAMES_FORMAT
+from recorder_worker.core.ids import event_key
+from recorder_worker.core.model import GapReason
+from recorder_worker.core.subjects import Fact
+from recorder_worker.ports import BlobStore, EventLog, StageMetrics
+from recorder_worker.stages.payload import PayloadSettings, StoredPayload, store_payload
+
+CIPHER_NONE = "none"
+
+
+class CompressStage:
+    """Handles `session.chunked.<id>`."""
+
+    def __init__(
+        self, log: EventLog, store: BlobStore, metrics: StageMetrics, settings: PayloadSettings
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._metrics = metrics
+        self._settings = settings
+
+    async def handle(self, event: ChunkedEvent) -> None:
+        """Publish the leaf, a chunk's once its payload is durable.
+
+        Raises:
+            PermanentError: the payload cannot be made; a gap leaf stands in its place by then.
+            TransientError: try again.
+        """
+        if not isinstance(event, ChunkPlanned):
+            await self._publish(event)
+            return
+        try:
+            payload = await asyncio.to_thread(store_payload, self._store, event, self._settings)
+        except PermanentError as error:
+            await self.give_up(event, str(error))
+            raise
+        await self._publish(stored_chunk(event, payload))
+        self._metrics.chunk_stored(payload.codec, payload.stored_size)
+
+    async def give_up(self, event: ChunkedEvent, reason: str) -> None:
+        """Put a gap where a chunk would have been, so that the session goes on without it."""
+        if not isinstance(event, ChunkPlanned):
+            return
+        gap = GapLeaf(
+            session_id=event.session_id,
+            index=event.index,
+            captured=event.captured,
+            open_from=event.open_from,
+            keyframe_index=event.keyframe_index,
+            span=event.span,
+            reason=GapReason.DEAD_LETTER,
+            detail=reason,
+            wall_ns=event.span.wall1_ns,
+        )
+        await self._publish(gap)
+        self._metrics.gap_captured(GapReason.DEAD_LETTER.value, event.span.unit_count)
+
+    async def _publish(self, leaf: CompressedEvent) -> None:
+        key = event_key(Fact.COMPRESSED.value, leaf.session_id, leaf.index)
+        await self._log.emit(Fact.COMPRESSED, leaf.session_id, leaf, key=key)
+
+
+def stored_chunk(plan: ChunkPlanned, payload: StoredPayload) -> ChunkStored:
+    """The leaf of a chunk whose payload is in the store."""
+    return ChunkStored(
+        session_id=plan.session_id,
+        index=plan.index,
+        captured=plan.captured,
+        open_from=plan.open_from,
+        keyframe_index=plan.keyframe_index,
+        span=plan.span,
+        keyframe=plan.keyframe,
+        frames=FRAMES_FORMAT,
+        cipher=CIPHER_NONE,
+        raw_size=plan.raw_size,
+        plain_size=plan.plain_size,
+        **msgspec.structs.asdict(payload),
+    )

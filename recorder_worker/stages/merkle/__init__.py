@@ -1,0 +1,1 @@
+"""Merkle: leaf records, the tree, signed checkpoints, the seal."""

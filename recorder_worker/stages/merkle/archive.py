@@ -1,0 +1,80 @@
+"""A recording's records and checkpoints in the blob store, while it grows and once it is sealed.
+
+While a session grows, each record and each checkpoint is an object of its own, which any store
+can write once and durably. The seal brings them together into `records` and `checkpoints` and
+removes the single ones; a crash in between leaves both, which say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from recorder_worker.core import keys
+from recorder_worker.core.errors import BlobMissingError
+from recorder_worker.core.events import ChunkStored, CompressedEvent, MarkLeaf
+from recorder_worker.core.records import frame_record
+from recorder_worker.core.verify.material import unframed
+from recorder_worker.ports import BlobStore
+
+
+class Archive:
+    """One session's part of the store. Blocking; call it off the event loop."""
+
+    def __init__(self, store: BlobStore, session_id: str) -> None:
+        self._store = store
+        self._session_id = session_id
+
+    @property
+    def location(self) -> str:
+        """Where a person finds the recording."""
+        return self._store.location(keys.session_prefix(self._session_id))
+
+    def put_leaf(self, leaf: CompressedEvent, record: bytes) -> None:
+        """Make a leaf record durable, with the body that it digests, if it has one."""
+        if isinstance(leaf, MarkLeaf):
+            self._put(keys.mark(leaf.index), leaf.body.encode())
+        self._put(keys.leaf(leaf.index), record)
+
+    def put_note(self, size: int, note: bytes) -> None:
+        """Make a signed checkpoint durable; another one for this size is refused."""
+        self._put(keys.note(size), note)
+
+    def records(self, size: int) -> list[bytes]:
+        """The first `size` leaf records. Raises BlobMissingError."""
+        try:
+            return list(unframed(self._store.stream(self._key(keys.RECORDS))))[:size]
+        except BlobMissingError:
+            return [self._store.get(self._key(keys.leaf(index))) for index in range(size)]
+
+    def seal(self, size: int, note: bytes) -> None:
+        """Bring records and checkpoints together; the seal comes last."""
+        if self._store.size(self._key(keys.SEAL)) is not None:
+            return
+        self._put(keys.RECORDS, b"".join(map(frame_record, self.records(size))))
+        notes = self._store.keys(self._key(keys.NOTES))
+        self._put(keys.CHECKPOINTS, b"".join(map(self._store.get, notes)))
+        self._put(keys.SEAL, note)
+
+    def clear_journal(self) -> None:
+        """Remove what a sealed recording does not need: the single objects and the spool."""
+        self._delete(self._store.keys(self._key(keys.JOURNAL)))
+        self._delete(self._store.keys(self._key(keys.SEGMENTS)))
+
+    def clear_spool(self, chunk: ChunkStored) -> None:
+        """Remove the segments that a chunk under a signed checkpoint was made of."""
+        first, end = chunk.span.first_unit, chunk.span.first_unit + chunk.span.unit_count
+        self._delete(
+            key
+            for key in self._store.keys(self._key(keys.SEGMENTS))
+            if first <= keys.segment_unit(key) < end
+        )
+
+    def _delete(self, found: Iterable[str]) -> None:
+        for key in list(found):
+            self._store.delete(key)
+
+    def _put(self, name: str, data: bytes) -> None:
+        self._store.put(self._key(name), data)
+
+    def _key(self, name: str) -> str:
+        return keys.blob_key(self._session_id, name)

@@ -1,0 +1,248 @@
+"""The merkle stage: leaf n after leaf n-1, each under a signed checkpoint, the last one sealed.
+
+The order of effects is the whole point (docs/architecture.md, "One writer"):
+
+1. the leaf record is durable in the blob store,
+2. the head, with the size and root *to be signed*, is appended behind the head before it,
+3. the checkpoint is signed and made durable,
+4. the checkpoint is published, and behind a SEAL the recording is closed.
+
+A crash after any step is taken up by whoever handles the next message: it finds the head and
+finishes what is missing. Of two workers the fence lets one append a head, so there is never a
+second root for one size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from recorder_worker.core.errors import BlobMissingError, IncidentError, OutOfOrderError
+from recorder_worker.core.events import (
+    Checkpoint,
+    ChunkStored,
+    CompressedEvent,
+    EndLeaf,
+    Head,
+    SessionIncident,
+    SessionSealed,
+)
+from recorder_worker.core.ids import event_key
+from recorder_worker.core.ledger import (
+    LedgerContext,
+    LedgerState,
+    apply,
+    replay_records,
+    state_from_head,
+)
+from recorder_worker.core.model import EndReason
+from recorder_worker.core.note import NoteKey, TreeHead, sign_checkpoint
+from recorder_worker.core.origins import session_origin
+from recorder_worker.core.salts import Salts
+from recorder_worker.core.subjects import Fact
+from recorder_worker.ports import BlobStore, Clock, EventLog, Signer, StageMetrics
+from recorder_worker.stages.merkle.archive import Archive
+from recorder_worker.stages.session_table import SessionTable
+
+log = structlog.get_logger(__name__)
+
+SECOND_NS = 1_000_000_000
+
+
+@dataclass
+class _Seen:
+    """Whether this process has held a session's records against its head."""
+
+    checked: bool = False
+
+
+class MerkleStage:
+    """Handles `session.compressed.<id>`."""
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        store: BlobStore,
+        signer: Signer,
+        clock: Clock,
+        metrics: StageMetrics,
+        recorder: str,
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._signer = signer
+        self._clock = clock
+        self._metrics = metrics
+        self._recorder = recorder
+        self._sessions = SessionTable(_Seen)
+
+    async def handle(self, leaf: CompressedEvent) -> None:
+        """Apply a leaf if it is the next one; finish what an earlier try left unfinished.
+
+        Raises:
+            OutOfOrderError: an earlier leaf has not been applied yet.
+            FencedError: another worker applies this session's leaves too.
+            IncidentError: the stored record contradicts the head; nothing is signed any more.
+        """
+        async with self._sessions.entry(leaf.session_id) as seen:
+            try:
+                await self._handle(leaf, seen)
+            except IncidentError as error:
+                await self._report(leaf.session_id, error)
+                raise
+
+    async def _handle(self, leaf: CompressedEvent, seen: _Seen) -> None:
+        session_id = leaf.session_id
+        logged = await self._log.last(Fact.HEAD, session_id)
+        head = logged.event if logged else None
+        state = LedgerState()
+        if isinstance(head, Head):
+            state = state_from_head(head)
+            if not seen.checked:
+                await self._check(head)
+            await self._finish(head)
+        if leaf.index < state.size:
+            return
+        if leaf.index > state.size:
+            raise OutOfOrderError(
+                f"session {session_id}: leaf {leaf.index} waits for leaf {state.size}"
+            )
+        seen.checked = True
+        new = await self._append(leaf, state, logged.sequence if logged else 0)
+        await self._finish(new)
+        if isinstance(leaf, ChunkStored):
+            await asyncio.to_thread(Archive(self._store, session_id).clear_spool, leaf)
+
+    async def _check(self, head: Head) -> None:
+        """Hold a head that another process stored against the stored records.
+
+        Raises:
+            IncidentError: the records do not give the root that was to be signed.
+        """
+        archive = Archive(self._store, head.session_id)
+        try:
+            records = await asyncio.to_thread(archive.records, head.tree_size)
+        except BlobMissingError as error:
+            raise IncidentError(
+                f"session {head.session_id}: a leaf record is gone: {error}"
+            ) from error
+        stored = await asyncio.to_thread(replay_records, records)
+        root = stored.frontier.root().hex()
+        if (stored.size, root) != (head.tree_size, head.root_hash):
+            raise IncidentError(
+                f"session {head.session_id}: the {stored.size} stored records give root {root}, "
+                f"but {head.root_hash} over {head.tree_size} was signed; the store was changed"
+            )
+
+    async def _append(self, leaf: CompressedEvent, state: LedgerState, after: int) -> Head:
+        """Steps 1 and 2: leaf durable, head stored."""
+        session_id = leaf.session_id
+        secret = await asyncio.to_thread(self._signer.session_secret, session_id)
+        context = LedgerContext(
+            session_id=session_id,
+            recorder=self._recorder,
+            public_key=self._signer.public_key,
+            salts=Salts(secret),
+        )
+        record, new = apply(context, state, leaf)
+        await asyncio.to_thread(Archive(self._store, session_id).put_leaf, leaf, record)
+        head = Head(
+            session_id=session_id,
+            tree_size=new.size,
+            root_hash=new.frontier.root().hex(),
+            frontier=new.frontier.to_bytes().hex(),
+            totals=new.totals,
+            streams=new.streams,
+            signed_at_s=self._clock.wall_ns() // SECOND_NS,
+            sealed=new.sealed,
+            reason=leaf.reason.value if isinstance(leaf, EndLeaf) else "",
+        )
+        key = event_key(
+            Fact.HEAD.value, session_id, head.tree_size, head.root_hash, head.signed_at_s
+        )
+        await self._log.append(Fact.HEAD, session_id, head, key=key, after=after)
+        return head
+
+    async def _finish(self, head: Head) -> None:
+        """Steps 3 and 4, as far as they are not done."""
+        last = await self._log.last(Fact.CHECKPOINT, head.session_id)
+        signed = last.event if last else None
+        archive = Archive(self._store, head.session_id)
+        if not isinstance(signed, Checkpoint) or signed.tree_size < head.tree_size:
+            note = await asyncio.to_thread(self._sign, head)
+            await asyncio.to_thread(archive.put_note, head.tree_size, note)
+            signed = Checkpoint(
+                session_id=head.session_id,
+                tree_size=head.tree_size,
+                root_hash=head.root_hash,
+                note=note.decode(),
+                totals=head.totals,
+                sealed=head.sealed,
+            )
+            key = event_key(Fact.CHECKPOINT.value, head.session_id, head.tree_size)
+            after = last.sequence if last else 0
+            await self._log.append(Fact.CHECKPOINT, head.session_id, signed, key=key, after=after)
+            self._metrics.checkpoint_signed()
+        if head.sealed:
+            await self._seal(head, signed.note.encode(), archive)
+
+    def _sign(self, head: Head) -> bytes:
+        origin = session_origin(self._recorder, head.session_id)
+        return sign_checkpoint(
+            TreeHead(
+                origin=origin,
+                tree_size=head.tree_size,
+                root_hash=bytes.fromhex(head.root_hash),
+            ),
+            key=NoteKey(name=self._recorder, public_key=self._signer.public_key),
+            signed_at_s=head.signed_at_s,
+            sign=self._signer.sign,
+        )
+
+    async def _seal(self, head: Head, note: bytes, archive: Archive) -> None:
+        """Close the recording: files first, then the fact, then the tidying up."""
+        if await self._log.last(Fact.SEALED, head.session_id) is None:
+            await asyncio.to_thread(archive.seal, head.tree_size, note)
+            totals = head.totals
+            sealed = SessionSealed(
+                session_id=head.session_id,
+                root_hash=head.root_hash,
+                tree_size=head.tree_size,
+                chunk_count=totals.chunk_count,
+                gap_count=totals.gap_count,
+                mark_count=totals.mark_count,
+                frame_count=totals.frame_count,
+                lost_units=totals.lost_units,
+                raw_bytes=totals.raw_bytes,
+                plain_bytes=totals.plain_bytes,
+                stored_bytes=totals.stored_bytes,
+                reason=EndReason(head.reason),
+                location=archive.location,
+                wall_ns=self._clock.wall_ns(),
+            )
+            key = event_key(Fact.SEALED.value, head.session_id)
+            await self._log.append(Fact.SEALED, head.session_id, sealed, key=key, after=0)
+            self._metrics.session_sealed(head.reason)
+            log.info(
+                "SessionSealed",
+                session_id=head.session_id,
+                root_hash=head.root_hash,
+                tree_size=head.tree_size,
+                reason=head.reason,
+            )
+        await asyncio.to_thread(archive.clear_journal)
+
+    async def _report(self, session_id: str, error: IncidentError) -> None:
+        """Tell the world that signing has stopped for this session; keep everything."""
+        log.error("SigningStopped", session_id=session_id, reason=str(error))
+        incident = SessionIncident(
+            session_id=session_id,
+            stage="merkle",
+            detail=str(error),
+            wall_ns=self._clock.wall_ns(),
+        )
+        key = event_key(Fact.INCIDENT.value, session_id, str(error))
+        await self._log.emit(Fact.INCIDENT, session_id, incident, key=key)

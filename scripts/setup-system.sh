@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Installs what recording a desktop needs, on Debian and its kin, and only what is missing:
+# Xvfb (a display without a screen), xrandr and xsetroot, and the X libraries.
+# Says what it does. Where it cannot install, it says what will not work, and succeeds: everything
+# else does work.
+set -euo pipefail
+
+packages=(xvfb libxcb1 libxcb-shm0 libxcb-randr0 x11-xserver-utils)
+
+if [ "$(uname -s)" != Linux ]; then
+  echo "system: not Linux: recording an X display is not available; its tests are skipped"
+  exit 0
+fi
+
+missing=()
+if command -v dpkg-query >/dev/null; then
+  for package in "${packages[@]}"; do
+    state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$state" = installed ] || missing+=("$package")
+  done
+elif ! command -v Xvfb >/dev/null; then
+  missing=("${packages[@]}")
+fi
+
+if [ ${#missing[@]} -eq 0 ]; then
+  exit 0
+fi
+
+without="without ${missing[*]} the tests of the X source are skipped"
+if ! command -v apt-get >/dev/null; then
+  echo "system: no apt-get here; install their like by hand: $without"
+  exit 0
+fi
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  # -n: a password prompt in the middle of `make test` would look like a hang.
+  if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+    as_root=(sudo -n)
+  else
+    echo "system: not root and no sudo without a password; run: sudo apt-get install ${missing[*]}"
+    echo "system: $without"
+    exit 0
+  fi
+fi
+
+echo "system: installing ${missing[*]} with apt-get"
+install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive
+  apt-get install -qq -y --no-install-recommends "${missing[@]}")
+if ! "${install[@]}" >/dev/null 2>&1; then
+  # Perhaps only the package lists are old or absent.
+  if ! { "${as_root[@]}" apt-get update -qq && "${install[@]}" >/dev/null; }; then
+    echo "system: apt-get failed; $without"
+    exit 0
+  fi
+fi
+echo "system: installed"

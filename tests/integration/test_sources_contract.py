@@ -1,0 +1,180 @@
+"""What every frame source promises, held against each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice, pairwise
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+from xserver import XServer
+
+from recorder_worker.adapters.sources.opener import open_source
+from recorder_worker.core.errors import SourceError, SourceLostError
+from recorder_worker.core.frames import FrameEncoder
+from recorder_worker.core.model import (
+    FileSource,
+    PatternSource,
+    Source,
+    SourceClock,
+    X11Source,
+)
+from recorder_worker.ports import Frame, FrameSource, Picture, SourceOpener
+
+FPS = 20.0
+FRAMES = 12
+
+
+class Case(msgspec.Struct):
+    """A source and what is known of it beforehand."""
+
+    source: Source
+    width: int
+    height: int
+    clock: SourceClock
+    frame_count: int | None
+
+    def open(self, first_unit: int = 0) -> FrameSource:
+        opener: SourceOpener = open_source
+        return opener(self.source, FPS, first_unit)
+
+
+def file_case(path: Path) -> Case:
+    video = path / "video.mkv"
+    fourcc = cv2.VideoWriter.fourcc(*"FFV1")
+    writer = cv2.VideoWriter(str(video), cv2.CAP_FFMPEG, fourcc, FPS, (80, 60))
+    assert writer.isOpened()
+    for index in range(FRAMES):
+        writer.write(np.random.default_rng(index).integers(0, 256, (60, 80, 3), np.uint8))
+    writer.release()
+    return Case(FileSource(uri=str(video)), 80, 60, SourceClock.MEDIA, FRAMES)
+
+
+def pattern_case() -> Case:
+    source = PatternSource(width=333, height=207, frames=FRAMES, seed=5)
+    return Case(source, 333, 207, SourceClock.MEDIA, FRAMES)
+
+
+@pytest.fixture(params=["file", "pattern", "x11"])
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
+    if request.param == "file":
+        yield file_case(tmp_path)
+    elif request.param == "pattern":
+        yield pattern_case()
+    else:
+        with XServer(320, 200) as server:
+            source = X11Source(uri=server.display)
+            yield Case(source, 320, 200, SourceClock.LIVE, None)
+
+
+def frames_of(source: FrameSource) -> Iterator[Frame]:
+    while (frame := source.read()) is not None:
+        yield frame
+
+
+def pictures(case: Case, first_unit: int = 0) -> list[Picture]:
+    source = case.open(first_unit)
+    try:
+        return [frame.picture for frame in frames_of(source)]
+    finally:
+        source.close()
+
+
+def test_facts_are_true(case: Case) -> None:
+    source = case.open()
+    facts = source.facts
+    assert facts.kind == type(case.source).__struct_config__.tag
+    assert facts.uri == case.source.uri
+    assert (facts.width, facts.height) == (case.width, case.height)
+    assert (facts.clock, facts.frame_rate) == (case.clock, FPS)
+    assert facts.frame_count == case.frame_count
+    assert facts.description
+    first = source.read()
+    assert first is not None
+    assert first.picture.shape == (facts.height, facts.width, 3)
+    assert source.facts == facts
+    source.close()
+
+
+def test_frames_are_what_the_encoder_takes(case: Case) -> None:
+    source, encoder = case.open(), FrameEncoder()
+    for frame in islice(frames_of(source), 5):
+        assert frame.picture.dtype == np.uint8
+        assert frame.picture.flags.c_contiguous
+        encoder.encode(frame.picture, unit=0, t_ns=frame.t_ns, wall_ns=0, keyframe=False)
+    source.close()
+
+
+def test_time_never_steps_back(case: Case) -> None:
+    source = case.open()
+    times = [frame.t_ns for frame in islice(frames_of(source), FRAMES)]
+    source.close()
+    assert all(before <= after for before, after in pairwise(times))
+    if case.clock is SourceClock.MEDIA:
+        assert times == [round(index * 1e9 / FPS) for index in range(FRAMES)]
+
+
+def test_a_frame_stays_as_it_was_while_others_are_read(case: Case) -> None:
+    source = case.open()
+    first = source.read()
+    assert first is not None
+    kept = first.picture.copy()
+    for _ in islice(frames_of(source), 3):
+        pass
+    source.close()
+    assert np.array_equal(first.picture, kept)
+
+
+def test_close_is_harmless_when_repeated_and_then_nothing_is_read(case: Case) -> None:
+    source = case.open()
+    source.close()
+    source.close()
+    with pytest.raises(SourceLostError, match="closed"):
+        source.read()
+
+
+def test_opening_at_a_unit_is_reading_up_to_it(case: Case) -> None:
+    if case.clock is SourceClock.LIVE:
+        source = case.open(first_unit=7)
+        assert source.read() is not None
+        source.close()
+        return
+    every = pictures(case)
+    assert len(every) == FRAMES
+    assert len({picture.tobytes() for picture in every}) > 1
+    for first_unit in (1, 7, FRAMES - 1, FRAMES):
+        rest = pictures(case, first_unit)
+        assert len(rest) == FRAMES - first_unit
+        assert all(np.array_equal(a, b) for a, b in zip(rest, every[first_unit:], strict=True))
+
+
+def test_time_goes_on_where_a_source_is_opened_again(case: Case) -> None:
+    if case.clock is SourceClock.LIVE:
+        pytest.skip("a live source has no positions")
+    source = case.open(first_unit=7)
+    frame = source.read()
+    source.close()
+    assert frame is not None
+    assert frame.t_ns == round(7e9 / FPS)
+
+
+def test_the_end_stays_the_end(case: Case) -> None:
+    if case.clock is SourceClock.LIVE:
+        pytest.skip("a live source has no end")
+    source = case.open(first_unit=FRAMES)
+    assert source.read() is None
+    assert source.read() is None
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("fps", "first_unit", "text"),
+    [(0.0, 0, "fps above 0"), (float("nan"), 0, "fps above 0"), (1.0, -1, "first_unit >= 0")],
+)
+def test_a_senseless_request_is_refused(fps: float, first_unit: int, text: str) -> None:
+    opener: Callable[[Source, float, int], FrameSource] = open_source
+    with pytest.raises(SourceError, match=text):
+        opener(PatternSource(), fps, first_unit)
