@@ -82,6 +82,7 @@ class Disposition:
         self.last_resorts = last_resorts
 
     def __call__(self, msg: Msg | None, /, *, context: Any) -> _Dispose:  # noqa: ANN401  (FastStream's context repository)
+        """The middleware of one message."""
         return _Dispose(msg, context=context, disposition=self)
 
     def verdict(self, error: BaseException) -> Verdict:

@@ -120,5 +120,5 @@ def without_credentials(text: str) -> str:
     return _URL_CREDENTIALS.sub(rf"\g<scheme>{HIDDEN}@", text)
 
 
-def _redact_line(_logger: WrappedLogger, _method: str, line: Any) -> Any:  # noqa: ANN401
+def _redact_line(_logger: WrappedLogger, _method: str, line: Any) -> Any:  # noqa: ANN401  (as above)
     return without_credentials(line) if isinstance(line, str) else line

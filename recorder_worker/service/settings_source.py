@@ -1,10 +1,10 @@
 """Reads the layers of settings with dynaconf and says where each value came from.
 
 Of dynaconf we use the reading and the order of layers (file, its `.local` sibling, environment),
-through `loaded_by_loaders`, which keeps the layers apart. Two of its habits are undone here because they
-change values in silence: it reads environment variables as TOML (the token `0123` or `1e3` would
-become a number), so the raw text is taken and converted by the type of the setting; and a group
-in a later file would replace the whole group, so layers are merged leaf by leaf.
+through `loaded_by_loaders`, which keeps the layers apart. Two of its habits are undone here because
+they change values in silence: it reads environment variables as TOML (the token `0123` or `1e3`
+would become a number), so the raw text is taken and converted by the type of the setting; and a
+group in a later file would replace the whole group, so layers are merged leaf by leaf.
 """
 
 from __future__ import annotations

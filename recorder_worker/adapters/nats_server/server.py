@@ -107,7 +107,7 @@ class NatsServer:
         await self._terminate()
         reading, self._reading = self._reading, None
         if reading is not None:
-            await reading
+            await asyncio.gather(reading, return_exceptions=True)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -16,6 +16,7 @@ from typing import TypeVar
 from recorder_worker.core import keys
 from recorder_worker.core.errors import FormatError, RecorderError, UnsupportedError
 from recorder_worker.core.note import MAX_NOTE_SIZE, SignedNote, parse_note, parse_notes
+from recorder_worker.core.record_file import unframed
 from recorder_worker.core.records import MAX_RECORD_SIZE, AnyRecord, decode_record
 from recorder_worker.core.tree import BLAKE3, Frontier
 from recorder_worker.core.verify.reader import RecordingReader
@@ -196,26 +197,3 @@ class Material:
             if index != expected:
                 raise tampered(f"{keys.leaf(expected)} is missing, and {name} is there")
             yield self._bounded(name, MAX_RECORD_SIZE)
-
-
-def unframed(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The records in the bytes of the file `records`: each has its length as u32 in front.
-
-    Raises:
-        FormatError: a length is impossible, or the bytes end within a record.
-    """
-    waiting = bytearray()
-    for piece in pieces:
-        waiting += piece
-        at = 0
-        while len(waiting) - at >= 4:
-            size = int.from_bytes(waiting[at : at + 4], "big")
-            if not 0 < size <= MAX_RECORD_SIZE:
-                raise FormatError(f"expected a length of 1 to {MAX_RECORD_SIZE}, found {size}")
-            if len(waiting) - at - 4 < size:
-                break
-            yield bytes(waiting[at + 4 : at + 4 + size])
-            at += 4 + size
-        del waiting[:at]
-    if waiting:
-        raise FormatError(f"the file ends within a record, {len(waiting)} bytes into it")

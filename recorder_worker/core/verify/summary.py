@@ -52,7 +52,7 @@ def summarise(run: Verification) -> Report:
         steps=steps,
         failed_step=next((s.number for s in steps if s.verdict is verdict), None),
         not_proved=tuple(_not_proved(run, verdict)),
-        warnings=tuple(printable(warning) for warning in material.warnings + _warnings(run)),
+        warnings=tuple(printable(warning) for warning in material.warnings),
     )
 
 
@@ -108,15 +108,3 @@ def _not_proved(run: Verification, verdict: Verdict) -> list[str]:
     if verdict is Verdict.TRUNCATED:
         said.append(f"what came behind the {run.signed_size} signed records")
     return said
-
-
-def _warnings(run: Verification) -> list[str]:
-    records = run.material.records
-    seal = records[-1] if records else None
-    if not isinstance(seal, SealRecord):
-        return []
-    return [
-        f"stream {end.stream} ends {seal.t_ns - end.t_ns} ns before the SEAL"
-        for end in seal.streams
-        if end.t_ns < seal.t_ns
-    ]

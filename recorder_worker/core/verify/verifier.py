@@ -84,7 +84,7 @@ class Verification:
             Step.STORED: self._stored,
             Step.PLAIN: lambda: self._of_chunks(Step.PLAIN),
             Step.FRAMES: self._frames,
-            Step.COVERAGE: lambda: check_coverage(self._decoded().records),
+            Step.COVERAGE: lambda: check_coverage(self._decoded().records, self.material.warnings),
             Step.WHOLE: lambda: check_whole(self._decoded().records, self.signed_size),
             Step.CHECKPOINTS: lambda: check_one_tree(self.material, self.signed_at),
             Step.ATTACHED: lambda: check_attached(self._decoded()),
@@ -212,14 +212,14 @@ class Verification:
 
     def _frames(self) -> str:
         detail = self._of_chunks(Step.FRAMES)
-        last: dict[int, tuple[int, int] | None] = {}
+        before: dict[int, ChunkCheck] = {}
         for check in self.checks:
-            stream, before = check.record.span.stream, None
-            if not check.record.keyframe:
-                before = last.get(stream)
-            if before is not None and check.first_picture not in {None, before}:
+            record = check.record
+            last = before.get(record.span.stream)
+            joined = last is not None and not record.keyframe and _follows(last.record, record)
+            if last and joined and last.last_picture != check.first_picture:
                 raise tampered(f"{check.name}: the picture's size changed without a keyframe")
-            last[stream] = check.last_picture
+            before[record.span.stream] = check
         return detail
 
     def _of_chunks(self, step: Step) -> str:
@@ -241,6 +241,11 @@ class Verification:
         if not self.material.decoded:
             raise NotReachedError("not every record could be read")
         return self.material
+
+
+def _follows(before: ChunkRecord, record: ChunkRecord) -> bool:
+    """Whether no gap stands between two chunks."""
+    return before.span.first_unit + before.span.unit_count == record.span.first_unit
 
 
 def _origin(opened: OpenRecord) -> str:

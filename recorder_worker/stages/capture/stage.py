@@ -49,15 +49,18 @@ class CaptureStage:
         self._admission = Admission(services)
         self._release = asyncio.Event()
         self._active: dict[str, asyncio.Future[None]] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def active_sessions(self) -> tuple[str, ...]:
         """The sessions that this worker holds the lease of."""
         return tuple(self._active)
 
-    def release_all(self) -> None:
-        """Give every session to another worker: this one shuts down."""
+    async def release_all(self) -> None:
+        """Give every session to another worker, because this one shuts down; wait for it."""
         self._release.set()
+        await self._idle.wait()
 
     async def handle(self, delivery: Delivery) -> None:
         """Record a session, from its begin or from where another worker left it.
@@ -91,6 +94,7 @@ class CaptureStage:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._active[session_id] = future
+        self._idle.clear()
         self._services.metrics.sessions_active(len(self._active))
         try:
             await self._record(session_id, command, delivery)
@@ -102,6 +106,8 @@ class CaptureStage:
             future.set_result(None)
         finally:
             del self._active[session_id]
+            if not self._active:
+                self._idle.set()
             self._services.metrics.sessions_active(len(self._active))
 
     async def _record(self, session_id: str, command: StartSession, delivery: Delivery) -> None:

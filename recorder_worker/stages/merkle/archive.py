@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError
 from recorder_worker.core.events import ChunkStored, CompressedEvent, MarkLeaf
+from recorder_worker.core.record_file import unframed
 from recorder_worker.core.records import frame_record
-from recorder_worker.core.verify.material import unframed
 from recorder_worker.ports import BlobStore
 
 

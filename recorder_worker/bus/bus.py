@@ -1,0 +1,118 @@
+"""The bus of one worker process: a connection, the topology, the event log, the subscribers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import nats.errors
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from recorder_worker.bus.apply import apply_topology
+from recorder_worker.bus.broker import Login, connect, make_broker
+from recorder_worker.bus.control_feed import JetStreamControlFeed
+from recorder_worker.bus.disposition import Disposition, LastResort, RetryLimits
+from recorder_worker.bus.event_log import JetStreamEventLog
+from recorder_worker.bus.headers import EventHeaders
+from recorder_worker.bus.subscriptions import StageSubscription
+from recorder_worker.bus.topology import ConsumerLimits, StreamLimits, consumers, streams
+from recorder_worker.ports import StageMetrics
+
+
+class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the bus has to know."""
+
+    login: Login
+    node: str
+    streams: StreamLimits
+    consumers: ConsumerLimits
+    retry: RetryLimits
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """What JetStream says about a stage's consumer."""
+
+    pending: int
+    ack_pending: int
+
+
+class Bus:
+    """Register the stages, then `start`; `stop` waits for the handlers that run."""
+
+    def __init__(self, settings: BusSettings, metrics: StageMetrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._last_resorts: dict[str, LastResort] = {}
+        disposition = Disposition(settings.retry, metrics, self._last_resorts)
+        self._broker = make_broker(settings.login, [disposition])
+        self._consumers = consumers(settings.consumers)
+        self._registered: list[str] = []
+        self.log = JetStreamEventLog(self.jetstream, EventHeaders(settings.node))
+        self.controls = JetStreamControlFeed()
+
+    @property
+    def connected(self) -> bool:
+        """Whether NATS is there at this moment."""
+        state = self._broker.config.connection_state
+        return bool(state) and self._broker.client.is_connected
+
+    def jetstream(self) -> JetStreamContext:
+        """JetStream on the present connection."""
+        return self._broker.jetstream
+
+    def register(
+        self,
+        stage: str,
+        handle: Callable[[Any], Awaitable[None]],
+        *,
+        decode: Callable[[Any], Any],
+        workers: int,
+        progressed: Callable[[], None],
+        last_resort: LastResort | None = None,
+    ) -> None:
+        """Let a stage's handler take messages, as many at once as `workers`."""
+        if last_resort is not None:
+            self._last_resorts[stage] = last_resort
+        StageSubscription(
+            stage,
+            self._consumers[stage],
+            handle,
+            decode=decode,
+            metrics=self._metrics,
+            progressed=progressed,
+        ).register(self._broker, workers)
+        self._registered.append(stage)
+
+    async def start(self) -> None:
+        """Connect, bring the server to the declared shape, consume.
+
+        Raises:
+            BusUnavailableError: no server, or it refuses the login.
+            TopologyError: it refuses the declared streams or consumers.
+        """
+        await connect(self._broker, self._settings.login)
+        await apply_topology(self.jetstream(), streams(self._settings.streams), self._consumers)
+        await self.controls.start(self._broker.client)
+        await self._broker.start()
+
+    async def stop(self) -> None:
+        """Take no more messages, let handlers end, close the connection."""
+        await self._broker.stop()
+
+    async def backlog(self, stage: str) -> Backlog:
+        """How much waits for a stage.
+
+        Raises:
+            LookupError: its consumer is gone from the server.
+            TimeoutError: no answer.
+        """
+        consumer = self._consumers[stage]
+        try:
+            info = await self.jetstream().consumer_info(consumer.stream, stage)
+        except NotFoundError as error:
+            raise LookupError(f"consumer {consumer.stream}/{stage} is gone") from error
+        except (nats.errors.Error, OSError) as error:
+            raise TimeoutError(f"no answer about {consumer.stream}/{stage}: {error!r}") from error
+        return Backlog(info.num_pending or 0, info.num_ack_pending or 0)

@@ -1,0 +1,42 @@
+"""Announces control events of the sessions that this worker records.
+
+A plain subscription beside the log: it only wakes the lease holder, which then reads the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from recorder_worker.core.subjects import Fact, session_of
+
+
+class JetStreamControlFeed:
+    """`ControlFeed` on one subscription for all sessions of the worker."""
+
+    def __init__(self) -> None:
+        self._listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    async def start(self, client: Client) -> None:
+        """Subscribe; the client subscribes again by itself after a reconnect."""
+        await client.subscribe(Fact.CONTROL.wildcard, cb=self._announce)
+
+    @contextmanager
+    def listen(self, session_id: str, wake: asyncio.Event) -> Iterator[None]:
+        """Set `wake` whenever a control event of the session may have been published."""
+        self._listeners[session_id].add(wake)
+        try:
+            yield
+        finally:
+            self._listeners[session_id].discard(wake)
+            if not self._listeners[session_id]:
+                del self._listeners[session_id]
+
+    async def _announce(self, message: Msg) -> None:
+        for wake in self._listeners.get(session_of(message.subject), ()):
+            wake.set()

@@ -1,0 +1,133 @@
+"""FastStream subscribers of the stages: one durable pull consumer each, N subscribers on it.
+
+Each subscriber fetches one message at a time and is free again when its handler returns, so a
+message is never held by a worker that has no hands for it, and every message that is held is
+covered by a heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import nats.errors
+import structlog
+from faststream import AckPolicy
+from faststream.nats import JStream, NatsMessage, PullSub
+from nats.aio.msg import Msg
+
+from recorder_worker.bus import codec
+from recorder_worker.bus.broker import RecorderBroker
+from recorder_worker.bus.event_log import MESSAGE_ID
+from recorder_worker.bus.topology import Consumer
+from recorder_worker.core.ids import command_id
+from recorder_worker.core.subjects import Command, Fact
+from recorder_worker.ports import Delivery, StageMetrics
+
+T = TypeVar("T")
+
+FETCH_TIMEOUT_S = 1
+"""A pull request that a dead server swallowed blocks its subscriber for this long."""
+
+Decode = Callable[[NatsMessage], Any]
+
+
+class Incoming(msgspec.Struct, Generic[T], frozen=True):
+    """What a handler gets: the decoded value and the message that it came in."""
+
+    value: T
+    message: NatsMessage
+
+
+class StageSubscription(Generic[T]):
+    """The subscribers of one stage in this process."""
+
+    def __init__(
+        self,
+        stage: str,
+        consumer: Consumer,
+        handle: Callable[[T], Awaitable[None]],
+        *,
+        decode: Callable[[Msg], T],
+        metrics: StageMetrics,
+        progressed: Callable[[], None],
+    ) -> None:
+        self._stage = stage
+        self._consumer = consumer
+        self._handle = handle
+        self._decode = decode
+        self._metrics = metrics
+        self._progressed = progressed
+
+    def register(self, broker: RecorderBroker, workers: int) -> None:
+        """Add the subscribers to a broker that is not started yet."""
+        config = self._consumer.config
+        for _ in range(workers):
+            subscriber = broker.subscriber(
+                config.filter_subject or "",
+                stream=JStream(self._consumer.stream, declare=False),
+                durable=config.durable_name,
+                config=config,
+                decoder=self._incoming,
+                pull_sub=PullSub(batch_size=1, timeout=FETCH_TIMEOUT_S),
+                ack_policy=AckPolicy.NACK_ON_ERROR,
+                no_reply=True,
+            )
+            subscriber(self._consume)
+
+    async def _incoming(self, message: NatsMessage) -> Incoming[T]:
+        return Incoming(self._decode(message.raw_message), message)
+
+    async def _consume(self, incoming: Incoming[T]) -> None:
+        started_s = time.monotonic()
+        outcome = "error"
+        try:
+            with structlog.contextvars.bound_contextvars(stage=self._stage):
+                async with self._heartbeat(incoming.message):
+                    await self._handle(incoming.value)
+            outcome = "ok"
+        finally:
+            self._metrics.handled(self._stage, outcome, time.monotonic() - started_s)
+            self._progressed()
+
+    @asynccontextmanager
+    async def _heartbeat(self, message: NatsMessage) -> AsyncIterator[None]:
+        """Tell the server that the message is being worked on, while it is."""
+        ack_wait_s = self._consumer.config.ack_wait or 30.0
+
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(ack_wait_s / 3)
+                with suppress(nats.errors.Error, OSError):
+                    await message.in_progress()
+
+        task = asyncio.create_task(beat())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+def decode_command(message: Msg) -> Delivery:
+    """A command message with what identifies it; its body is not looked at yet."""
+    metadata = message.metadata
+    received_ns = round(metadata.timestamp.timestamp() * 1_000_000) * 1000
+    sequence = metadata.sequence.stream
+    given = (message.headers or {}).get(MESSAGE_ID)
+    return Delivery(
+        command=Command(message.subject),
+        body=message.data,
+        command_id=command_id(given, sequence, received_ns, message.data),
+        sequence=sequence,
+        received_ns=received_ns,
+        deliveries=metadata.num_delivered,
+    )
+
+
+def decoder_of(fact: Fact) -> Callable[[Msg], Any]:
+    """Decodes the events of one fact, strictly."""
+    return lambda message: codec.decode(fact, message.data)

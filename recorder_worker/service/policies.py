@@ -1,0 +1,95 @@
+"""From settings to what each part has to know, in the units that it uses."""
+
+from __future__ import annotations
+
+from recorder_worker.bus.broker import Login
+from recorder_worker.bus.bus import BusSettings
+from recorder_worker.bus.disposition import RetryLimits
+from recorder_worker.bus.topology import ConsumerLimits, StreamLimits
+from recorder_worker.core.chunker import ChunkLimits
+from recorder_worker.core.keyframes import KeyframePolicy
+from recorder_worker.core.pipeline import STAGES
+from recorder_worker.service.settings_tree import Settings
+from recorder_worker.stages.capture.services import CapturePolicy
+from recorder_worker.stages.capture.spool import SegmentLimits
+from recorder_worker.stages.payload import PayloadSettings
+
+SECOND_NS = 1_000_000_000
+CONTROL_WORKERS = 2
+"""Commands are few and small; two keep one slow answer from delaying the next."""
+
+
+def runs_all_stages(settings: Settings) -> bool:
+    """Whether this process is a whole recorder."""
+    return {stage.name for stage in STAGES} == set(settings.stages)
+
+
+def login(settings: Settings, urls: tuple[str, ...], name: str) -> Login:
+    """Where NATS is and who we are there."""
+    nats = settings.nats
+    return Login(
+        servers=urls,
+        user=nats.user,
+        password=nats.password,
+        token=nats.token,
+        credentials=nats.credentials,
+        connect_timeout_s=nats.connect_timeout_s,
+        name=name,
+    )
+
+
+def bus_settings(settings: Settings, node: str, urls: tuple[str, ...]) -> BusSettings:
+    """What the bus has to know."""
+    return BusSettings(
+        login=login(settings, urls, f"recorder {node} {'+'.join(settings.stages)}"),
+        node=node,
+        streams=StreamLimits(
+            replicas=settings.nats.replicas,
+            max_age_s=settings.nats.max_age_s,
+            max_bytes=settings.nats.max_bytes,
+            duplicate_window_s=settings.nats.duplicate_window_s,
+        ),
+        consumers=ConsumerLimits(
+            lease_s=settings.capture.lease_s,
+            chunk_ack_wait_s=settings.chunk.ack_wait_s,
+            compress_ack_wait_s=settings.compress.ack_wait_s,
+            merkle_ack_wait_s=settings.merkle.ack_wait_s,
+        ),
+        retry=RetryLimits(
+            backoff_s=settings.retry.backoff_s, max_deliver=settings.retry.max_deliver
+        ),
+    )
+
+
+def capture_policy(settings: Settings) -> CapturePolicy:
+    """The limits of the capture stage."""
+    capture = settings.capture
+    return CapturePolicy(
+        default_fps=capture.default_fps,
+        segment=SegmentLimits(
+            duration_ns=round(capture.segment_s * SECOND_NS),
+            plain_size=capture.segment_max_bytes,
+            level=capture.spool_level,
+        ),
+        keyframes=KeyframePolicy(
+            min_interval_ns=round(capture.keyframe_min_s * SECOND_NS),
+            max_interval_ns=round(capture.keyframe_max_s * SECOND_NS),
+        ),
+        retry_s=capture.retry_s,
+        queue_segments=capture.queue_segments,
+        floor_bytes=settings.disk.floor_bytes,
+    )
+
+
+def chunk_limits(settings: Settings) -> ChunkLimits:
+    """The longest and largest chunk."""
+    return ChunkLimits(
+        duration_ns=round(settings.chunk.duration_s * SECOND_NS),
+        max_stored_size=settings.chunk.max_stored_bytes,
+        max_plain_size=settings.chunk.max_plain_bytes,
+    )
+
+
+def payload_settings(settings: Settings) -> PayloadSettings:
+    """How chunks are compressed."""
+    return PayloadSettings(level=settings.compress.level, window_log=settings.compress.window_log)

@@ -1,0 +1,165 @@
+"""Puts the stages of this process on the bus."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from recorder_worker import __version__
+from recorder_worker.adapters.device_key import FileSigner
+from recorder_worker.adapters.sources.opener import open_source
+from recorder_worker.bus.bus import Bus
+from recorder_worker.bus.codec import decode
+from recorder_worker.bus.subscriptions import decode_command, decoder_of
+from recorder_worker.core.events import ChunkPlanned
+from recorder_worker.core.pipeline import CAPTURE, CHUNK, COMPRESS, CONTROL, MERKLE
+from recorder_worker.core.subjects import Fact
+from recorder_worker.ports import BlobStore, Clock, StageMetrics
+from recorder_worker.service import policies
+from recorder_worker.service.settings_tree import Settings
+from recorder_worker.stages.capture.services import CaptureServices, NodeIdentity
+from recorder_worker.stages.capture.stage import CaptureStage
+from recorder_worker.stages.chunk import ChunkStage
+from recorder_worker.stages.compress import CompressStage
+from recorder_worker.stages.control import ControlStage
+from recorder_worker.stages.merkle.stage import MerkleStage
+from recorder_worker.stages.rejection import Rejections
+
+BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
+SOFTWARE = f"session-recorder/{__version__}"
+
+Progressed = Callable[[str], Callable[[], None]]
+"""For a stage's name: what to call whenever it has handled a message."""
+
+
+class StageSet:
+    """The stages that the settings name, wired to one bus."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        node: str,
+        store: BlobStore,
+        clock: Clock,
+        metrics: StageMetrics,
+    ) -> None:
+        self._settings = settings
+        self._node = node
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+        self.capture: CaptureStage | None = None
+        self.registered: list[str] = []
+
+    def register(self, bus: Bus, progressed: Progressed) -> None:
+        """Register every stage that this process runs."""
+        wiring = {
+            CAPTURE.name: self._capture,
+            CHUNK.name: self._chunk,
+            COMPRESS.name: self._compress,
+            MERKLE.name: self._merkle,
+        }
+        for stage in self._settings.stages:
+            wiring[stage](bus, progressed)
+
+    def _capture(self, bus: Bus, progressed: Progressed) -> None:
+        rejections = Rejections(bus.log, self._clock, self._metrics)
+        control = ControlStage(bus.log, self._clock, rejections)
+        self.capture = CaptureStage(
+            CaptureServices(
+                log=bus.log,
+                store=self._store,
+                clock=self._clock,
+                metrics=self._metrics,
+                controls=bus.controls,
+                rejections=rejections,
+                open_source=open_source,
+                identity=_identity(self._node),
+                policy=policies.capture_policy(self._settings),
+            )
+        )
+        bus.register(
+            CONTROL.name,
+            control.handle,
+            decode=decode_command,
+            workers=policies.CONTROL_WORKERS,
+            progressed=progressed(CONTROL.name),
+        )
+        bus.register(
+            CAPTURE.name,
+            self.capture.handle,
+            decode=decode_command,
+            workers=self._settings.capture.capacity,
+            progressed=progressed(CAPTURE.name),
+        )
+        self.registered += [CONTROL.name, CAPTURE.name]
+
+    def _chunk(self, bus: Bus, progressed: Progressed) -> None:
+        stage = ChunkStage(bus.log, policies.chunk_limits(self._settings))
+        bus.register(
+            CHUNK.name,
+            stage.handle,
+            decode=decoder_of(Fact.CAPTURED),
+            workers=self._settings.chunk.workers,
+            progressed=progressed(CHUNK.name),
+        )
+        self.registered.append(CHUNK.name)
+
+    def _compress(self, bus: Bus, progressed: Progressed) -> None:
+        stage = CompressStage(
+            bus.log, self._store, self._metrics, policies.payload_settings(self._settings)
+        )
+
+        async def put_gap(_subject: str, data: bytes, reason: str) -> None:
+            """The last resort: a chunk that cannot be made becomes a gap."""
+            try:
+                leaf = decode(Fact.CHUNKED, data)
+            except msgspec.MsgspecError:
+                return  # not an event of ours: there is no leaf that would be missing
+            if isinstance(leaf, ChunkPlanned):
+                await stage.give_up(leaf, reason)
+
+        bus.register(
+            COMPRESS.name,
+            stage.handle,
+            decode=decoder_of(Fact.CHUNKED),
+            workers=self._settings.compress.workers,
+            progressed=progressed(COMPRESS.name),
+            last_resort=put_gap,
+        )
+        self.registered.append(COMPRESS.name)
+
+    def _merkle(self, bus: Bus, progressed: Progressed) -> None:
+        signer = FileSigner(self._settings.device_key_path)
+        stage = MerkleStage(
+            log=bus.log,
+            store=self._store,
+            signer=signer,
+            clock=self._clock,
+            metrics=self._metrics,
+            recorder=self._settings.merkle.recorder or signer.recorder,
+        )
+        bus.register(
+            MERKLE.name,
+            stage.handle,
+            decode=decoder_of(Fact.COMPRESSED),
+            workers=self._settings.merkle.workers,
+            progressed=progressed(MERKLE.name),
+        )
+        self.registered.append(MERKLE.name)
+
+
+def _identity(node: str) -> NodeIdentity:
+    """This process: its machine, the machine's present boot, its software, its own name."""
+    boot_id = BOOT_ID_FILE.read_text().strip() if BOOT_ID_FILE.exists() else ""
+    return NodeIdentity(
+        node=node,
+        boot_id=boot_id,
+        software=SOFTWARE,
+        worker=f"{node}:{os.getpid()}:{secrets.token_hex(4)}",
+    )

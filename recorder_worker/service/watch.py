@@ -1,0 +1,79 @@
+"""Looks every few seconds how much waits for each stage: for metrics, and for readiness."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from recorder_worker.bus.bus import Bus
+from recorder_worker.core.pipeline import CAPTURE
+from recorder_worker.ports import Clock
+from recorder_worker.service.health import Check, Health, StageProgress
+from recorder_worker.service.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+LOOK_S = 2.0
+STALL_S = 30.0
+
+
+class BacklogWatch:
+    """Feeds `StageProgress` checks and the backlog gauges from JetStream's own numbers."""
+
+    def __init__(self, bus: Bus, health: Health, metrics: Metrics, clock: Clock) -> None:
+        self._bus = bus
+        self._health = health
+        self._metrics = metrics
+        self._clock = clock
+        self._progress: dict[str, StageProgress] = {}
+        self._gone: dict[str, str] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, stage: str) -> StageProgress:
+        """Watch a stage."""
+        progress = StageProgress(stage, self._clock, STALL_S)
+        self._progress[stage] = progress
+        self._health.add(f"stage.{stage}", lambda: self._check(stage))
+        return progress
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._task = asyncio.create_task(self._look_for_ever())
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def _check(self, stage: str) -> Check:
+        gone = self._gone.get(stage)
+        if gone is not None:
+            return Check(f"stage.{stage}", ok=False, detail=gone)
+        return self._progress[stage].check()
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            for stage in self._progress:
+                await self._look(stage)
+            await asyncio.sleep(LOOK_S)
+
+    async def _look(self, stage: str) -> None:
+        try:
+            backlog = await self._bus.backlog(stage)
+        except LookupError as error:
+            # FastStream would go on asking a consumer that is not there, silently.
+            self._gone[stage] = f"{error}; restart the worker, which makes it again"
+            log.error("ConsumerGone", stage=stage, error=str(error))  # noqa: TRY400  (the trace says nothing)
+            return
+        except TimeoutError as error:
+            log.debug("BacklogUnknown", stage=stage, error=str(error))
+            return
+        self._gone.pop(stage, None)
+        self._metrics.stage_backlog(stage, backlog.pending, backlog.ack_pending)
+        # A lease is un-acked for as long as its session lasts, and a start that waits for a
+        # free worker is no fault: neither is a stall of capture.
+        waiting = 0 if stage == CAPTURE.name else backlog.pending + backlog.ack_pending
+        self._progress[stage].waiting(waiting)

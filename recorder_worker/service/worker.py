@@ -1,0 +1,136 @@
+"""The composition root: settings become one running worker process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+import structlog
+
+from recorder_worker import __version__
+from recorder_worker.adapters.directory_store import DirectoryStore, of_record
+from recorder_worker.adapters.nats_server.config import NatsServerOptions
+from recorder_worker.adapters.nats_server.server import NatsServer
+from recorder_worker.adapters.system_clock import SystemClock
+from recorder_worker.bus.bus import Bus
+from recorder_worker.service import policies
+from recorder_worker.service.health import Health, bus_check, disk_check
+from recorder_worker.service.metrics import Metrics
+from recorder_worker.service.settings import node_name
+from recorder_worker.service.settings_tree import Settings
+from recorder_worker.service.sidecar import About, Sidecar
+from recorder_worker.service.stages import StageSet
+from recorder_worker.service.watch import BacklogWatch
+
+log = structlog.get_logger(__name__)
+
+STOP_S = 15.0
+
+
+class Worker:
+    """Some or all stages, their sidecar, and the embedded NATS server where none is set."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        node = node_name(settings)
+        clock = SystemClock()
+        self.metrics = Metrics(version=__version__, node=node)
+        self.store = DirectoryStore(
+            settings.data_path, floor_bytes=settings.disk.floor_bytes, below_floor=of_record
+        )
+        self._node = node
+        self._clock = clock
+        self._health = Health()
+        self._stages = StageSet(
+            settings, node=node, store=self.store, clock=clock, metrics=self.metrics
+        )
+        self._server: NatsServer | None = None
+        self._bus: Bus | None = None
+        self._watch: BacklogWatch | None = None
+        self.nats_urls: tuple[str, ...] = ()
+        self.sidecar = Sidecar(
+            settings.sidecar,
+            about=About(version=__version__, node=node, stages=settings.stages),
+            health=self._health,
+            metrics=self.metrics,
+            sessions_active=lambda: len(self.sessions),
+            before_scrape=self._measure_store,
+        )
+
+    @property
+    def sessions(self) -> tuple[str, ...]:
+        """The sessions whose lease this worker holds."""
+        capture = self._stages.capture
+        return capture.active_sessions if capture else ()
+
+    async def start(self) -> None:
+        """Bring everything up; the sidecar first, which says what the rest waits for.
+
+        Raises:
+            SettingsError, BusUnavailableError, TopologyError, StoreError: it cannot run so.
+        """
+        await self.sidecar.start()
+        self.nats_urls = await self._find_nats()
+        shown = ",".join(url.rsplit("@", 1)[-1] for url in self.nats_urls)
+        bus = Bus(policies.bus_settings(self._settings, self._node, self.nats_urls), self.metrics)
+        watch = BacklogWatch(bus, self._health, self.metrics, self._clock)
+        self._stages.register(bus, lambda stage: watch.add(stage).handled)
+        self._health.add("bus", bus_check(lambda: bus.connected, shown))
+        self._health.add("disk", disk_check(self.store, self._settings.disk.floor_bytes))
+        self._bus, self._watch = bus, watch
+        await bus.start()
+        watch.start()
+        log.info(
+            "WorkerStarted",
+            node=self._node,
+            stages=list(self._settings.stages),
+            nats=shown,
+            sidecar_port=self.sidecar.port,
+            data_dir=str(self._settings.data_path),
+        )
+
+    async def stop(self) -> None:
+        """Give leases to other workers, let handlers end, take everything down."""
+        if self._stages.capture is not None:
+            # Leases go back before the connection does; one that hangs comes back by time.
+            await _at_most(self._stages.capture.release_all(), "leases")
+        if self._watch is not None:
+            await self._watch.stop()
+        if self._bus is not None:
+            await _at_most(self._bus.stop(), "bus")
+        if self._server is not None:
+            await self._server.stop()
+        await self.sidecar.stop()
+
+    async def _find_nats(self) -> tuple[str, ...]:
+        """The servers of the settings; else, for all stages together, the embedded one."""
+        settings = self._settings
+        if not settings.embedded_nats:
+            return tuple(url.strip() for url in settings.nats.url.split(",") if url.strip())
+        if not policies.runs_all_stages(settings):
+            url = f"nats://127.0.0.1:{settings.nats.port}"
+            log.info("ConnectingToLocalNats", url=url, why="nats.url is empty, some stages only")
+            return (url,)
+        self._server = NatsServer(
+            NatsServerOptions(
+                folder=settings.data_path / "nats",
+                port=settings.nats.port,
+                max_payload_bytes=settings.nats.max_payload_bytes,
+                user=settings.nats.user,
+                password=settings.nats.password,
+                token=settings.nats.token,
+            )
+        )
+        await self._server.start()
+        return (self._server.url,)
+
+    async def _measure_store(self) -> None:
+        self.metrics.store_free(await asyncio.to_thread(self.store.free_bytes))
+
+
+async def _at_most(ending: Awaitable[None], what: str) -> None:
+    """Wait for an orderly end, but not for ever: a server that is gone answers nothing."""
+    try:
+        await asyncio.wait_for(ending, STOP_S)
+    except (TimeoutError, OSError) as error:
+        log.warning("StopAbandoned", what=what, error=repr(error))

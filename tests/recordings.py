@@ -1,0 +1,357 @@
+"""Builds small real recordings: true pictures through the encoder, zstd, ledger, tree and notes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import zstandard
+from blake3 import blake3
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from recorder_worker.core import keys
+from recorder_worker.core.errors import BlobMissingError
+from recorder_worker.core.events import (
+    ChunkStored,
+    CompressedEvent,
+    EndLeaf,
+    GapLeaf,
+    MarkLeaf,
+    OpenLeaf,
+)
+from recorder_worker.core.frames import FRAMES_FORMAT, FrameEncoder
+from recorder_worker.core.ledger import LedgerContext, LedgerState, apply
+from recorder_worker.core.model import EndReason, GapReason, Mask, SourceClock, SourceFacts, Span
+from recorder_worker.core.note import NoteKey, TreeHead, sign_checkpoint
+from recorder_worker.core.origins import session_origin
+from recorder_worker.core.records import frame_record
+from recorder_worker.core.salts import Salts
+from recorder_worker.core.tree import BLAKE3, Frontier
+
+SESSION = "0192f0c1-2b3c-7d4e-8f50-123456789abc"
+OTHER_SESSION = "0192f0c1-2b3c-7d4e-8f50-cba987654321"
+RECORDER = "recorder-of-tests"
+FRAME_NS = 100_000_000
+WALL_NS = 1_760_000_000_000_000_000
+SIZE = (70, 50)
+Compress = Callable[[bytes], bytes]
+
+
+def device_key(seed: int = 1) -> Ed25519PrivateKey:
+    """A key that is the same in every run."""
+    return Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)
+
+
+def zstd(plain: bytes) -> bytes:
+    """As the recorder compresses: one frame that declares its length."""
+    return zstandard.ZstdCompressor(level=3).compress(plain)
+
+
+def picture(unit: int, width: int = SIZE[0], height: int = SIZE[1]) -> np.ndarray:
+    """Unit n's pixels: black but for a few that depend on n."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[unit % height, : 1 + unit % width] = (unit % 255, 17, 255 - unit % 255)
+    return image
+
+
+class Recording:
+    """A recording that grows leaf by leaf, and is then written as a folder."""
+
+    def __init__(
+        self,
+        session_id: str = SESSION,
+        *,
+        key: Ed25519PrivateKey | None = None,
+        recorder: str = RECORDER,
+        compress: Compress = zstd,
+        checkpoint_every: int = 2,
+    ) -> None:
+        self.session_id = session_id
+        self.private_key = key or device_key()
+        self.key = NoteKey(
+            name=recorder, public_key=self.private_key.public_key().public_bytes_raw()
+        )
+        self.context = LedgerContext(
+            session_id=session_id,
+            recorder=recorder,
+            public_key=self.key.public_key,
+            salts=Salts(blake3(session_id.encode()).digest()),
+        )
+        self.state = LedgerState()
+        self.records: list[bytes] = []
+        self.notes: dict[int, bytes] = {}
+        self.files: dict[str, bytes] = {}
+        self.unit = 0
+        self.t_ns = 0
+        self.pictures: list[np.ndarray] = []
+        self._encoder = FrameEncoder()
+        self._compress = compress
+        self._every = checkpoint_every
+        self._keyframe_index = 0
+
+    @property
+    def index(self) -> int:
+        """The index of the next leaf."""
+        return self.state.size
+
+    def leaf(self, event: CompressedEvent) -> None:
+        """Apply a leaf and sign where it is time."""
+        record, self.state = apply(self.context, self.state, event)
+        self.records.append(record)
+        if self.state.sealed or self.state.size % self._every == 0:
+            self.sign()
+
+    def sign(self) -> None:
+        """Sign the tree as it is."""
+        size, root = self.state.size, self.state.frontier.root()
+        self.notes[size] = self.note(size, root)
+
+    def note(self, size: int, root: bytes, *, key: Ed25519PrivateKey | None = None) -> bytes:
+        """A checkpoint for any size and root, by this or another key."""
+        private = key or self.private_key
+        return sign_checkpoint(
+            TreeHead(
+                origin=session_origin(self.key.name, self.session_id),
+                tree_size=size,
+                root_hash=root,
+            ),
+            key=NoteKey(name=self.key.name, public_key=private.public_key().public_bytes_raw()),
+            signed_at_s=WALL_NS // 10**9 + size,
+            sign=private.sign,
+        )
+
+    def open(self) -> Recording:
+        """OPEN, with a manifest."""
+        manifest = json.dumps({"session_id": self.session_id, "owner": "tests"}).encode()
+        self.files[keys.MANIFEST] = manifest
+        self.leaf(
+            OpenLeaf(
+                session_id=self.session_id,
+                index=0,
+                captured=0,
+                manifest_digest=blake3(manifest).hexdigest(),
+                source=SourceFacts(
+                    kind="pattern",
+                    uri="pattern:tests",
+                    description="a test pattern",
+                    width=SIZE[0],
+                    height=SIZE[1],
+                    clock=SourceClock.MEDIA,
+                    frame_rate=10.0,
+                ),
+                profile="screen",
+                fps=10.0,
+                masks=(Mask(x=1, y=2, width=3, height=4),),
+                node="node-1",
+                boot_id="boot-1",
+                software="session-recorder 0 tests",
+                wall_ns=WALL_NS,
+            )
+        )
+        return self
+
+    def span(self, units: int, duration_ns: int | None = None) -> Span:
+        """The next span of stream 0; moves the stream on."""
+        begin_ns = self.t_ns
+        first = self.unit
+        self.unit += units
+        self.t_ns += units * FRAME_NS if duration_ns is None else duration_ns
+        return Span(
+            first_unit=first,
+            unit_count=units,
+            t0_ns=begin_ns,
+            t1_ns=self.t_ns,
+            wall0_ns=WALL_NS + begin_ns,
+            wall1_ns=WALL_NS + self.t_ns,
+        )
+
+    def chunk(
+        self,
+        units: int = 3,
+        *,
+        keyframe: bool = True,
+        codec: str = "zstd",
+        size: tuple[int, int] = SIZE,
+        change: Callable[[ChunkStored], ChunkStored] = lambda event: event,
+        plain: bytes | None = None,
+        stored: bytes | None = None,
+    ) -> Recording:
+        """A chunk of real frames; `plain`, `stored` and `change` falsify what is recorded."""
+        span = self.span(units)
+        frames, raw_size = b"", 0
+        for nth in range(units):
+            image = picture(span.first_unit + nth, *size)
+            self.pictures.append(image)
+            raw_size += image.nbytes
+            frames += self._encoder.encode(
+                image,
+                unit=span.first_unit + nth,
+                t_ns=span.t0_ns + nth * FRAME_NS,
+                wall_ns=span.wall0_ns + nth * FRAME_NS,
+                keyframe=keyframe and nth == 0,
+            ).data
+        plain = frames if plain is None else plain
+        if stored is None:
+            stored = self._compress(plain) if codec == "zstd" else plain
+        if keyframe:
+            self._keyframe_index = self.index
+        event = ChunkStored(
+            session_id=self.session_id,
+            index=self.index,
+            captured=self.index,
+            keyframe_index=self._keyframe_index,
+            span=span,
+            keyframe=keyframe,
+            name=keys.chunk(self.index, compressed=codec == "zstd"),
+            frames=FRAMES_FORMAT,
+            codec=codec,
+            cipher="none",
+            raw_size=raw_size,
+            plain_size=len(plain),
+            plain_blake3=blake3(plain).hexdigest(),
+            stored_size=len(stored),
+            stored_blake3=blake3(stored).hexdigest(),
+            stored_sha256=hashlib.sha256(stored).hexdigest(),
+        )
+        event = change(event)
+        self.files[event.name] = stored
+        self.leaf(event)
+        return self
+
+    def gap(
+        self,
+        units: int = 2,
+        reason: GapReason = GapReason.PAUSE,
+        *,
+        duration_ns: int | None = None,
+        change: Callable[[Span], Span] = lambda span: span,
+    ) -> Recording:
+        """A gap."""
+        self.leaf(
+            GapLeaf(
+                session_id=self.session_id,
+                index=self.index,
+                captured=self.index,
+                span=change(self.span(units, duration_ns)),
+                reason=reason,
+                detail="for the test",
+                wall_ns=WALL_NS + self.t_ns,
+            )
+        )
+        return self
+
+    def mark(self, body: str = '{"type":"note","text":"hello"}') -> Recording:
+        """A mark, with its body beside the records."""
+        self.files[keys.mark(self.index)] = body.encode()
+        self.leaf(
+            MarkLeaf(
+                session_id=self.session_id,
+                index=self.index,
+                captured=self.index,
+                t_ns=self.t_ns,
+                kind="note",
+                by="tester",
+                body=body,
+                wall_ns=WALL_NS + self.t_ns,
+            )
+        )
+        return self
+
+    def seal(self, reason: EndReason = EndReason.STOPPED, *, t_ns: int | None = None) -> Recording:
+        """SEAL."""
+        self.leaf(
+            EndLeaf(
+                session_id=self.session_id,
+                index=self.index,
+                captured=self.index,
+                t_ns=self.t_ns if t_ns is None else t_ns,
+                reason=reason,
+                detail="",
+                wall_ns=WALL_NS + self.t_ns,
+            )
+        )
+        return self
+
+    def unsealed(self) -> None:
+        """Forget that there was a SEAL, to write what must not follow one."""
+        self.state = msgspec.structs.replace(self.state, sealed=False)
+
+    def replace_record(self, index: int, record: bytes) -> None:
+        """Put other bytes in the place of a record, and sign the tree that this gives."""
+        self.records[index] = record
+        self.rebuild()
+
+    def rebuild(self) -> None:
+        """Sign every checkpoint again over the records as they are now: an insider's work."""
+        frontier, sizes = Frontier(), {*self.notes, len(self.records)}
+        self.notes = {}
+        for record in self.records:
+            frontier = frontier.append(BLAKE3.leaf(record))
+            if frontier.size in sizes:
+                self.notes[frontier.size] = self.note(frontier.size, frontier.root())
+
+    def sealed(self) -> dict[str, bytes]:
+        """The files of a sealed recording."""
+        ordered = [self.notes[size] for size in sorted(self.notes)]
+        return {
+            **self.files,
+            keys.RECORDS: b"".join(map(frame_record, self.records)),
+            keys.CHECKPOINTS: b"".join(ordered),
+            keys.SEAL: ordered[-1],
+        }
+
+    def journal(self) -> dict[str, bytes]:
+        """The files of a recording that is not sealed, or not put together yet."""
+        return {
+            **self.files,
+            **{keys.leaf(index): record for index, record in enumerate(self.records)},
+            **{keys.note(size): note for size, note in self.notes.items()},
+        }
+
+
+def write(folder: Path, files: dict[str, bytes]) -> Path:
+    """Write the files of a recording as a folder."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder
+
+
+class FilesReader:
+    """A RecordingReader over files in memory. Pieces are small, so that seams are hit."""
+
+    def __init__(self, files: dict[str, bytes], piece_size: int = 97) -> None:
+        self.files = files
+        self.piece_size = piece_size
+
+    def names(self) -> list[str]:
+        return sorted(self.files)
+
+    def read(self, name: str) -> bytes:
+        if name not in self.files:
+            raise BlobMissingError(f"{name}: no such file")
+        return self.files[name]
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        data = self.read(name)
+        for at in range(0, len(data), self.piece_size):
+            yield data[at : at + self.piece_size]
+
+    def size(self, name: str) -> int:
+        return len(self.read(name))
+
+
+def whole(session_id: str = SESSION) -> Recording:
+    """A sealed session: six chunks, among them deltas and a stored one, and a mark."""
+    recording = Recording(session_id).open().chunk().chunk(keyframe=False).mark()
+    return recording.chunk(2).chunk(1, codec="stored").chunk(2).chunk(keyframe=False).seal()
+
+
+def with_gap() -> Recording:
+    """A sealed session with a pause in the middle."""
+    return Recording().open().chunk().gap().chunk(2).seal(EndReason.SOURCE_ENDED)
