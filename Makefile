@@ -34,7 +34,7 @@ $(VENV)/.stamp: requirements-dev.txt pyproject.toml
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing locked packages into $(VENV)"
 	@$(BIN)/python -m pip install $(QUIET) --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	@$(BIN)/python -m pip install $(QUIET) --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 # Xvfb and the libraries for recording a desktop. Without them the tests that need them are skipped.

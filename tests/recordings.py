@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -14,7 +13,6 @@ from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from recorder_worker.core import keys
-from recorder_worker.core.errors import BlobMissingError
 from recorder_worker.core.events import (
     ChunkStored,
     CompressedEvent,
@@ -82,6 +80,7 @@ class Recording:
             salts=Salts(blake3(session_id.encode()).digest()),
         )
         self.state = LedgerState()
+        self.events: list[CompressedEvent] = []
         self.records: list[bytes] = []
         self.notes: dict[int, bytes] = {}
         self.files: dict[str, bytes] = {}
@@ -101,6 +100,7 @@ class Recording:
     def leaf(self, event: CompressedEvent) -> None:
         """Apply a leaf and sign where it is time."""
         record, self.state = apply(self.context, self.state, event)
+        self.events.append(event)
         self.records.append(record)
         if self.state.sealed or self.state.size % self._every == 0:
             self.sign()
@@ -311,39 +311,6 @@ class Recording:
             **{keys.leaf(index): record for index, record in enumerate(self.records)},
             **{keys.note(size): note for size, note in self.notes.items()},
         }
-
-
-def write(folder: Path, files: dict[str, bytes]) -> Path:
-    """Write the files of a recording as a folder."""
-    for name, data in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return folder
-
-
-class FilesReader:
-    """A RecordingReader over files in memory. Pieces are small, so that seams are hit."""
-
-    def __init__(self, files: dict[str, bytes], piece_size: int = 97) -> None:
-        self.files = files
-        self.piece_size = piece_size
-
-    def names(self) -> list[str]:
-        return sorted(self.files)
-
-    def read(self, name: str) -> bytes:
-        if name not in self.files:
-            raise BlobMissingError(f"{name}: no such file")
-        return self.files[name]
-
-    def stream(self, name: str) -> Iterator[bytes]:
-        data = self.read(name)
-        for at in range(0, len(data), self.piece_size):
-            yield data[at : at + self.piece_size]
-
-    def size(self, name: str) -> int:
-        return len(self.read(name))
 
 
 def whole(session_id: str = SESSION) -> Recording:

@@ -123,9 +123,8 @@ def environment_reads(tree: ast.AST) -> Iterator[int]:
         and node.value.func.attr == "setdefault"
     }
     for node in ast.walk(tree):
-        reads = isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
-        if reads and id(node) not in told:
-            yield node.lineno
+        if isinstance(node, ast.Attribute) and id(node) not in told:
+            yield from [node.lineno] if node.attr in {"environ", "getenv"} else []
 
 
 def test_only_the_settings_look_at_the_environment() -> None:

@@ -16,15 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recorder_worker.core.errors import FormatError, UnsupportedError
+from recorder_worker.core.tiles import (
+    TILE,
+    TILE_ROW_SIZE,
+    TILE_SIZE,
+    Tiles,
+    changed_tiles,
+    gather_tiles,
+)
 
 FRAMES_FORMAT: Final = "tiles64-bgr"
 """Names this stream in manifests and records."""
 
-TILE: Final = 64
-"""Side of a tile, in pixels."""
-TILE_ROW_SIZE: Final = TILE * 3
-TILE_SIZE: Final = TILE * TILE_ROW_SIZE
-"""Bytes of one tile."""
 MAX_PIXELS: Final = 2**27
 """The largest frame: bounds what a decoder can be made to allocate, and fits 15360x8640."""
 
@@ -35,9 +38,6 @@ ENCODING_TILES64_BGR: Final = 1
 _HEADER: Final = struct.Struct(">BBHHQQQI")
 HEADER_SIZE: Final = _HEADER.size
 _U64_END: Final = 2**64
-
-Tiles = NDArray[np.bool_]
-"""Which tiles changed: shape (tile rows, tile columns)."""
 
 
 class FrameHeader(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,39 +209,6 @@ class FrameEncoder:
         return EncodedFrame(data=data, keyframe=keyframe, changed_tiles=count)
 
 
-def changed_tiles(picture: NDArray[np.uint8], previous: NDArray[np.uint8]) -> Tiles:
-    """Which tiles of two pictures of one shape differ, exactly.
-
-    Most frames of a desktop are equal to the one before, and most others differ in a few rows.
-    So a band of 64 rows, which is contiguous memory, is first compared as a whole, eight bytes at
-    a time; only a band that differs is looked at tile by tile.
-    """
-    height, width, _ = picture.shape
-    rows, columns = -(-height // TILE), -(-width // TILE)
-    changed: Tiles = np.zeros((rows, columns), np.bool_)
-    starts = np.arange(0, width * 3, TILE_ROW_SIZE)
-    difference = np.empty((min(TILE, height), width * 3), np.uint8)
-    for row in range(rows):
-        band = slice(row * TILE, (row + 1) * TILE)
-        here, before = picture[band].reshape(-1), previous[band].reshape(-1)
-        if _equal(here, before):
-            continue
-        pixel_rows = here.size // (width * 3)
-        bits = difference[:pixel_rows]
-        np.bitwise_xor(here, before, out=bits.reshape(-1))
-        columns_bits = np.bitwise_or.reduce(bits, axis=0)
-        changed[row] = np.bitwise_or.reduceat(columns_bits, starts) != 0
-    return changed
-
-
-def _equal(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
-    """Compare flat bytes as 64-bit words, and the few behind the last whole word as bytes."""
-    words = one.size & ~7
-    return np.array_equal(
-        one[:words].view(np.uint64), other[:words].view(np.uint64)
-    ) and np.array_equal(one[words:], other[words:])
-
-
 def _bands(changed: Tiles) -> list[slice]:
     """The pixel rows of every tile row in which something changed."""
     return [slice(row * TILE, (row + 1) * TILE) for row in np.flatnonzero(changed.any(axis=1))]
@@ -254,35 +221,8 @@ def _record(header: FrameHeader, picture: NDArray[np.uint8], changed: Tiles) -> 
     tiles_at = HEADER_SIZE + header.mask_size
     buffer[HEADER_SIZE:tiles_at] = np.packbits(changed)
     out = buffer[tiles_at:].reshape(-1, TILE, TILE_ROW_SIZE)
-    done = 0
-    for row in np.flatnonzero(changed.any(axis=1)):
-        band = picture[row * TILE : (row + 1) * TILE]
-        done += _gather(band.reshape(len(band), -1), changed[row], out[done:])
+    gather_tiles(picture, changed, out)
     return buffer.data.toreadonly()
-
-
-def _gather(band: NDArray[np.uint8], changed: NDArray[np.bool_], out: NDArray[np.uint8]) -> int:
-    """Copy the changed tiles of one band to the front of `out`, zero-padded; how many.
-
-    Args:
-        band: shape (1..64, width * 3).
-        changed: one flag a tile column.
-        out: shape (at least that many, 64, 192).
-    """
-    height = len(band)
-    whole = band.shape[1] // TILE_ROW_SIZE
-    columns = np.flatnonzero(changed[:whole])
-    tiles = band[:, : whole * TILE_ROW_SIZE].reshape(height, whole, TILE_ROW_SIZE).swapaxes(0, 1)
-    # A full band needs no index: slicing copies once where fancy indexing copies twice.
-    out[: columns.size, :height] = tiles if columns.size == whole else tiles[columns]
-    count = int(columns.size)
-    if whole < changed.size and changed[whole]:
-        edge = band[:, whole * TILE_ROW_SIZE :]
-        out[count, :height, : edge.shape[1]] = edge
-        out[count, :height, edge.shape[1] :] = 0
-        count += 1
-    out[:count, height:] = 0
-    return count
 
 
 def _check_picture(picture: NDArray[np.uint8]) -> None:

@@ -13,15 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recorder_worker.core.errors import FormatError
-from recorder_worker.core.frames import (
-    HEADER_SIZE,
-    TILE,
-    TILE_ROW_SIZE,
-    TILE_SIZE,
-    FrameHeader,
-    Tiles,
-    unpack_header,
-)
+from recorder_worker.core.frames import HEADER_SIZE, FrameHeader, unpack_header
+from recorder_worker.core.tiles import TILE, TILE_ROW_SIZE, TILE_SIZE, Tiles
 
 _TILE_ROW_WORDS = TILE_ROW_SIZE // 8
 

@@ -17,11 +17,11 @@ from recorder_worker.core.frames import (
     EncodedFrame,
     FrameEncoder,
     FrameHeader,
-    changed_tiles,
     pack_header,
     unpack_header,
 )
 from recorder_worker.core.playback import FrameDecoder
+from recorder_worker.core.tiles import changed_tiles
 
 Picture = NDArray[np.uint8]
 
@@ -60,6 +60,20 @@ def literal_record(picture: Picture, previous: Picture, *, keyframe: bool) -> by
 def test_format_name_and_header_size_are_what_the_document_says() -> None:
     assert FRAMES_FORMAT == "tiles64-bgr"
     assert HEADER_SIZE == 34
+
+
+def test_the_examples_of_the_document_hold() -> None:
+    encoder = FrameEncoder()
+    picture = np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)
+    first = encoder.encode(picture, unit=7, t_ns=8, wall_ns=9, keyframe=True)
+    again = encoder.encode(picture, unit=8, t_ns=10, wall_ns=11, keyframe=False)
+    assert first.data == bytes.fromhex(
+        "01 01 0002 0001 0000000000000007 0000000000000008 0000000000000009 00003001"
+        "80 01 02 03 04 05 06"
+    ) + bytes(12282)
+    assert again.data == bytes.fromhex(
+        "02 01 0002 0001 0000000000000008 000000000000000a 000000000000000b 00000001 00"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,327 @@
+"""A small async client: start, stop, follow and wait, over plain subjects as any client would."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import nats
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import DeliverPolicy
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
+
+from recorder_worker.bus import codec
+from recorder_worker.bus.broker import Login
+from recorder_worker.bus.event_log import MESSAGE_ID
+from recorder_worker.bus.topology import COMMANDS_STREAM, SESSIONS_STREAM
+from recorder_worker.core.errors import BusUnavailableError, RefusedError
+from recorder_worker.core.events import (
+    Event,
+    SessionRejected,
+    SessionSealed,
+    SessionStarted,
+)
+from recorder_worker.core.subjects import Command, Fact, session_of
+
+PUBLISH_TIMEOUT_S = 5.0
+LOOK_S = 1.0
+
+
+class FactSeen(msgspec.Struct, frozen=True):
+    """A fact about a session, as it was published."""
+
+    fact: Fact
+    session_id: str
+    event: Event
+
+
+class RecorderClient:
+    """Talks to recorders over a connection; make one with `connect`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._jetstream: JetStreamContext = client.jetstream(timeout=PUBLISH_TIMEOUT_S)
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, login: Login | str) -> AsyncIterator[RecorderClient]:
+        """A connected client for the length of an `async with`.
+
+        Raises:
+            BusUnavailableError: no server, or it refuses the login.
+        """
+        if isinstance(login, str):
+            login = Login(servers=(login,))
+        client = await _connect(login)
+        try:
+            yield cls(client)
+        finally:
+            await client.close()
+
+    # --- commands -------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        source: dict[str, Any],
+        *,
+        session_id: str | None = None,
+        timeout_s: float = 30.0,
+        **options: Any,  # noqa: ANN401  (the fields of session.start)
+    ) -> SessionStarted:
+        """Start a session and wait until a worker records it.
+
+        Args:
+            source: as in `session.start`, for example `{"kind": "x11", "uri": ":10"}`.
+            session_id: a UUID; made here where none is given.
+            timeout_s: how long to wait for a free worker, in seconds. The command stays queued
+                behind a timeout: start again with the same id, or stop it.
+            options: more fields of `session.start`: fps, masks, max_duration_s, owner, labels …
+
+        Raises:
+            RefusedError: the command was refused; its `refusal` says why.
+            BusUnavailableError: no answer from NATS, or no worker took the session in time.
+        """
+        session_id = session_id or str(uuid.uuid4())
+        body = {"session_id": session_id, "source": source, **options}
+        await self._send(Command.START, body)
+        seen = await self._first(session_id, (Fact.STARTED, Fact.REJECTED), timeout_s)
+        if isinstance(seen, SessionStarted):
+            return seen
+        raise refused(seen)
+
+    async def stop(self, session_id: str, *, by: str = "") -> None:
+        """Ask for the end of a session. Raises BusUnavailableError."""
+        await self._send(Command.STOP, {"session_id": session_id, "by": by})
+
+    async def pause(self, session_id: str, *, by: str = "") -> None:
+        """Ask to record nothing until `resume`. Raises BusUnavailableError."""
+        await self._send(Command.PAUSE, {"session_id": session_id, "by": by})
+
+    async def resume(self, session_id: str, *, by: str = "") -> None:
+        """Ask to go on after a pause. Raises BusUnavailableError."""
+        await self._send(Command.RESUME, {"session_id": session_id, "by": by})
+
+    async def mark(self, session_id: str, text: str, **fields: Any) -> None:  # noqa: ANN401  (the fields of session.mark)
+        """Put an event on the session's timeline. Raises BusUnavailableError."""
+        await self._send(Command.MARK, {"session_id": session_id, "text": text, **fields})
+
+    # --- facts ----------------------------------------------------------------------------------
+
+    async def events(
+        self, session_id: str = "*", *, history: bool = True
+    ) -> AsyncIterator[FactSeen]:
+        """Facts about one session or all, for ever: what is stored first, then what comes.
+
+        Raises:
+            BusUnavailableError: the streams are not there: no worker has run on this NATS.
+        """
+        async with self.follow(session_id, history=history) as facts:
+            async for seen in facts:
+                yield seen
+
+    @asynccontextmanager
+    async def follow(
+        self, session_id: str = "*", *, history: bool = True
+    ) -> AsyncIterator[AsyncIterator[FactSeen]]:
+        """As `events`; inside the `async with` nothing that is published is missed."""
+        try:
+            subscription = await self._jetstream.subscribe(
+                f"session.*.{session_id}",
+                stream=SESSIONS_STREAM,
+                ordered_consumer=True,
+                deliver_policy=DeliverPolicy.ALL if history else DeliverPolicy.NEW,
+            )
+        except (NotFoundError, nats.errors.TimeoutError) as error:
+            raise no_streams() from error
+        try:
+            yield _facts(subscription)
+        finally:
+            await subscription.unsubscribe()
+
+    async def last(self, fact: Fact, session_id: str) -> Event | None:
+        """The newest fact of a kind about a session; None where there is none."""
+        try:
+            message = await self._jetstream.get_last_msg(
+                SESSIONS_STREAM, fact.of(session_id), direct=True
+            )
+        except NotFoundError:
+            return None
+        except (nats.errors.NoRespondersError, nats.errors.TimeoutError) as error:
+            raise no_streams() from error
+        return codec.decode(fact, message.data or b"")
+
+    async def sessions(self) -> list[str]:
+        """The ids of all sessions that the stream remembers, sorted."""
+        try:
+            info = await self._jetstream.stream_info(
+                SESSIONS_STREAM, subjects_filter=Fact.STARTED.wildcard
+            )
+        except (NotFoundError, nats.errors.TimeoutError) as error:
+            raise no_streams() from error
+        return sorted(session_of(subject) for subject in info.state.subjects or {})
+
+    async def wait_sealed(self, session_id: str, timeout_s: float | None = None) -> SessionSealed:
+        """Wait for the seal of a session. Raises TimeoutError, BusUnavailableError."""
+        seen = await self._first(session_id, (Fact.SEALED,), timeout_s)
+        assert isinstance(seen, SessionSealed)  # noqa: S101  (the only type of that fact)
+        return seen
+
+    async def effect(
+        self,
+        send: Callable[[], Awaitable[None]],
+        session_id: str,
+        shows: Callable[[FactSeen], bool],
+        timeout_s: float | None = None,
+    ) -> Event:
+        """Send a command and wait for the fact that shows its effect.
+
+        A fact that was there before counts too where it is final: a seal.
+
+        Raises:
+            RefusedError: the command was refused.
+            BusUnavailableError: nothing happened in time.
+        """
+        sealed = await self.last(Fact.SEALED, session_id)
+        async with self.follow(session_id, history=False) as facts:
+            await send()
+            if sealed is not None and shows(FactSeen(Fact.SEALED, session_id, sealed)):
+                return sealed
+
+            def settles(seen: FactSeen) -> bool:
+                return seen.fact is Fact.REJECTED or shows(seen)
+
+            event = await _first_of(facts, settles, session_id, timeout_s)
+        if isinstance(event, SessionRejected):
+            raise refused(event)
+        return event
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    async def _send(self, command: Command, body: dict[str, Any]) -> None:
+        data = msgspec.json.encode(body)
+        limit = self._client.max_payload
+        if len(data) > limit:
+            raise RefusedError(
+                field="$",
+                expected=f"at most {limit} bytes",
+                got=f"{len(data)} bytes",
+                hint="this NATS server takes no larger message",
+            )
+        # The id makes a publish that is repeated after a lost answer one command.
+        headers = {MESSAGE_ID: str(uuid.uuid4())}
+        try:
+            await self._jetstream.publish(
+                command.value, data, stream=COMMANDS_STREAM, headers=headers
+            )
+        except (NoStreamResponseError, APIError, nats.errors.TimeoutError) as error:
+            raise no_streams() from error
+
+    async def _first(
+        self, session_id: str, facts: tuple[Fact, ...], timeout_s: float | None
+    ) -> Event:
+        async with self.follow(session_id) as following:
+            return await _first_of(
+                following, lambda seen: seen.fact in facts, session_id, timeout_s
+            )
+
+
+async def _facts(subscription: JetStreamContext.PushSubscription) -> AsyncIterator[FactSeen]:
+    while True:
+        try:
+            message = await subscription.next_msg(timeout=LOOK_S)
+        except (TimeoutError, nats.errors.TimeoutError):
+            continue
+        seen = _seen(message)
+        if seen is not None:
+            yield seen
+
+
+async def _first_of(
+    facts: AsyncIterator[FactSeen],
+    wanted: Callable[[FactSeen], bool],
+    session_id: str,
+    timeout_s: float | None,
+) -> Event:
+    async def look() -> Event:
+        async for seen in facts:
+            if wanted(seen):
+                return seen.event
+        raise AssertionError("facts never end")
+
+    try:
+        return await asyncio.wait_for(look(), timeout_s)
+    except TimeoutError as error:
+        raise BusUnavailableError(
+            f"session {session_id}: nothing came within {timeout_s} s; is a worker running that "
+            "holds this session or is free to take it?"
+        ) from error
+
+
+def refused(event: Event) -> RefusedError:
+    """The refusal that a rejected event tells of."""
+    assert isinstance(event, SessionRejected)  # noqa: S101  (callers asked for this fact)
+    return RefusedError(field=event.field, expected=event.expected, got=event.got, hint=event.hint)
+
+
+def no_streams() -> BusUnavailableError:
+    """Nobody has made the recorder's streams on this NATS server."""
+    return BusUnavailableError(
+        "NATS answers, but the recorder's streams are not there or do not answer; "
+        "start a worker: recorder run"
+    )
+
+
+def _seen(message: Msg) -> FactSeen | None:
+    """A message as a fact; None for what is not one of ours."""
+    name, _, session_id = message.subject.rpartition(".")
+    try:
+        fact = Fact(name)
+        return FactSeen(fact, session_id, codec.decode(fact, message.data))
+    except (ValueError, msgspec.MsgspecError):
+        return None
+
+
+async def _connect(login: Login) -> Client:
+    options: dict[str, Any] = {
+        "name": login.name,
+        "connect_timeout": max(1, int(login.connect_timeout_s)),
+        "max_reconnect_attempts": -1,
+    }
+    if login.credentials:
+        options["user_credentials"] = login.credentials
+    elif login.token:
+        options["token"] = login.token
+    elif login.user:
+        options |= {"user": login.user, "password": login.password}
+    try:
+        return await asyncio.wait_for(
+            nats.connect(list(login.servers), error_cb=_fail_fast, **options),
+            login.connect_timeout_s,
+        )
+    except (TimeoutError, nats.errors.NoServersError, OSError) as error:
+        raise unreachable(login) from error
+    except nats.errors.Error as error:
+        raise BusUnavailableError(
+            f"NATS at {', '.join(login.servers)} refuses us: {error}; check the login"
+        ) from error
+
+
+async def _fail_fast(error: Exception) -> None:
+    """End the first connection attempt when the server refuses the login."""
+    if "authorization" in str(error).lower():
+        raise error
+
+
+def unreachable(login: Login) -> BusUnavailableError:
+    """Nobody answers there."""
+    return BusUnavailableError(
+        f"no NATS server answers at {', '.join(login.servers)}; start a recorder (recorder run) "
+        "or set nats.url (RECORDER_NATS__URL)"
+    )

@@ -1,0 +1,33 @@
+"""`recorder config`: the settings in force, and where each came from."""
+
+from __future__ import annotations
+
+import typer
+from rich.table import Table
+
+from recorder_worker.cli.output import JsonOption, out, print_json
+from recorder_worker.cli.settings_option import ConfigOption
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("config")(config)
+
+
+def config(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Print every setting in force with the file or variable that it came from.
+
+    Secrets are not shown. A wrong setting is named, with what is allowed, and the exit code is 78.
+    """
+    from recorder_worker.service import settings  # noqa: PLC0415  (loads dynaconf)
+
+    rows = settings.effective(*settings.load(config))
+    if json:
+        print_json({row.key: {"value": row.value, "origin": row.origin} for row in rows})
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("setting", "value", "from"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(row.key, row.value, row.origin)
+    out.print(table)

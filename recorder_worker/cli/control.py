@@ -1,0 +1,118 @@
+"""`recorder stop`, `pause`, `resume`, `mark`: commands to a session that is being recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recorder_worker.cli.output import JsonOption, out, print_json
+from recorder_worker.cli.settings_option import ConfigOption, NatsOption, client_login
+from recorder_worker.core.subjects import Fact
+
+if TYPE_CHECKING:
+    from recorder_worker.bus.client import FactSeen, RecorderClient
+    from recorder_worker.core.events import Event
+
+Session = Annotated[str, typer.Argument(help="The session's id.", metavar="SESSION")]
+By = Annotated[str, typer.Option(help="Who asks; kept in the record.")]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait for the effect.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (stop, pause, resume, mark):
+        app.command(command.__name__)(command)
+
+
+def stop(
+    session: Session,
+    by: By = "",
+    timeout: Timeout = 60.0,
+    nats: NatsOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """End a session and wait until it is sealed."""
+    wait = Wait(session, Fact.SEALED, "sealed", timeout, nats, config, json)
+    wait.after(lambda client: client.stop(session, by=by))
+
+
+def pause(
+    session: Session,
+    by: By = "",
+    timeout: Timeout = 30.0,
+    nats: NatsOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Record nothing until `resume`; the pause becomes a gap in the record, with its times."""
+    wait = Wait(session, Fact.PAUSED, "paused", timeout, nats, config, json)
+    wait.after(lambda client: client.pause(session, by=by))
+
+
+def resume(
+    session: Session,
+    by: By = "",
+    timeout: Timeout = 30.0,
+    nats: NatsOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Go on after a pause."""
+    wait = Wait(session, Fact.RESUMED, "resumed", timeout, nats, config, json)
+    wait.after(lambda client: client.resume(session, by=by))
+
+
+def mark(
+    session: Session,
+    text: Annotated[str, typer.Argument(help="What happened.")],
+    kind: Annotated[str, typer.Option("--type", help="The kind of event.")] = "note",
+    by: By = "",
+    timeout: Timeout = 30.0,
+    nats: NatsOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Put an event on a session's timeline; it is sealed into the record."""
+    wait = Wait(session, Fact.CAPTURED, "marked", timeout, nats, config, json, kind="mark")
+    wait.after(lambda client: client.mark(session, text, type=kind, by=by))
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Sends a command and waits for the fact that shows its effect."""
+
+    session: str
+    fact: Fact
+    done: str
+    timeout_s: float
+    nats: str | None
+    config: Path | None
+    json: bool
+    kind: str = ""
+
+    def after(self, send: Callable[[RecorderClient], Awaitable[None]]) -> None:
+        """Send, wait, print."""
+        event = asyncio.run(self._effect(send))
+        if self.json:
+            print_json(event)
+        else:
+            out.print(f"{self.done} {self.session}", markup=False)
+
+    async def _effect(self, send: Callable[[RecorderClient], Awaitable[None]]) -> Event:
+        from recorder_worker.bus.client import RecorderClient  # noqa: PLC0415  (loads NATS)
+
+        login = client_login(self.config, self.nats)
+        async with RecorderClient.connect(login) as client:
+            return await client.effect(
+                lambda: send(client), self.session, self._shows, self.timeout_s
+            )
+
+    def _shows(self, seen: FactSeen) -> bool:
+        tag = str(seen.event.__struct_config__.tag)
+        return seen.fact is self.fact and self.kind in ("", tag)

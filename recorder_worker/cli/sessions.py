@@ -1,0 +1,139 @@
+"""`recorder ls` and `recorder show`: what the bus knows of sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from recorder_worker.cli.output import JsonOption, fields, out, print_json, seconds, size
+from recorder_worker.cli.settings_option import ConfigOption, NatsOption, client_login
+from recorder_worker.core.errors import RefusedError
+from recorder_worker.core.subjects import Fact
+
+if TYPE_CHECKING:
+    from recorder_worker.bus.client import RecorderClient
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("ls")(ls)
+    app.command("show")(show)
+
+
+def ls(nats: NatsOption = None, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """List the sessions that the stream remembers, oldest first."""
+    rows = asyncio.run(_all(nats, config))
+    if json:
+        print_json(rows)
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("session", "state", "source", "frames", "gaps", "stored", "root"):
+        table.add_column(name, no_wrap=name == "session")
+    for row in rows:
+        table.add_row(
+            row["session_id"],
+            row["state"],
+            f"{row['source']['kind']} {row['source']['uri']}",
+            str(row["totals"]["frame_count"]),
+            str(row["totals"]["gap_count"]),
+            size(row["totals"]["stored_bytes"]),
+            row["root_hash"][:16],
+        )
+    out.print(table)
+
+
+def show(
+    session: Annotated[str, typer.Argument(help="The session's id.", metavar="SESSION")],
+    nats: NatsOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show one session: its source, its state, its totals, its newest checkpoint or its seal."""
+    row = asyncio.run(_one(session, nats, config))
+    if json:
+        print_json(row)
+        return
+    totals, source = row["totals"], row["source"]
+    shown = {
+        "session": row["session_id"],
+        "state": row["state"],
+        "source": f"{source['kind']} {source['uri']} ({source['width']}x{source['height']})",
+        "node": row["node"],
+        "covered": seconds(row["covered_ns"]),
+        "frames": totals["frame_count"],
+        "chunks": totals["chunk_count"],
+        "gaps": f"{totals['gap_count']} ({totals['lost_units']} frames)",
+        "marks": totals["mark_count"],
+        "raw": size(totals["raw_bytes"]),
+        "stored": size(totals["stored_bytes"]),
+        "tree size": row["tree_size"],
+        "root hash": row["root_hash"],
+        "reason": row["reason"],
+        "location": row["location"],
+    }
+    out.print(fields(**{k: v for k, v in shown.items() if v != ""}), markup=False)
+
+
+async def _all(nats: str | None, config: Any) -> list[dict[str, Any]]:  # noqa: ANN401  (Typer's path)
+    from recorder_worker.bus.client import RecorderClient  # noqa: PLC0415  (loads NATS)
+
+    async with RecorderClient.connect(client_login(config, nats)) as client:
+        rows = [await _row(client, session_id) for session_id in await client.sessions()]
+    found = [row for row in rows if row is not None]
+    return sorted(found, key=lambda row: row["started_wall_ns"])
+
+
+async def _one(session_id: str, nats: str | None, config: Any) -> dict[str, Any]:  # noqa: ANN401  (Typer's path)
+    from recorder_worker.bus.client import RecorderClient  # noqa: PLC0415  (loads NATS)
+
+    async with RecorderClient.connect(client_login(config, nats)) as client:
+        row = await _row(client, session_id)
+    if row is None:
+        raise RefusedError(
+            field="SESSION",
+            expected="a session that the stream remembers",
+            got=session_id,
+            hint="`recorder ls` lists them",
+        )
+    return row
+
+
+async def _row(client: RecorderClient, session_id: str) -> dict[str, Any] | None:
+    import msgspec  # noqa: PLC0415  (only here)
+
+    from recorder_worker.core import events  # noqa: PLC0415  (only here)
+
+    started = await client.last(Fact.STARTED, session_id)
+    if not isinstance(started, events.SessionStarted):
+        return None
+    captured = await client.last(Fact.CAPTURED, session_id)
+    checkpoint = await client.last(Fact.CHECKPOINT, session_id)
+    sealed = await client.last(Fact.SEALED, session_id)
+    totals = checkpoint.totals if isinstance(checkpoint, events.Checkpoint) else events.Totals()
+    state = "recording"
+    if isinstance(sealed, events.SessionSealed):
+        state = "sealed"
+    elif isinstance(captured, events.EndCaptured):
+        state = "stopping"
+    elif isinstance(captured, events.Captured) and captured.paused:
+        state = "paused"
+    seal = sealed if isinstance(sealed, events.SessionSealed) else None
+    row: dict[str, Any] = msgspec.to_builtins(
+        {
+            "session_id": session_id,
+            "state": state,
+            "source": started.source,
+            "node": started.node,
+            "started_wall_ns": started.wall_ns,
+            "covered_ns": captured.cursor.t_ns if isinstance(captured, events.Captured) else 0,
+            "totals": totals,
+            "tree_size": checkpoint.tree_size if isinstance(checkpoint, events.Checkpoint) else 0,
+            "root_hash": checkpoint.root_hash if isinstance(checkpoint, events.Checkpoint) else "",
+            "reason": seal.reason.value if seal else "",
+            "location": seal.location if seal else "",
+        }
+    )
+    return row
