@@ -14,6 +14,7 @@ import re
 import struct
 import sys
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,35 +69,42 @@ class Bytes:
         need(value < 2**63, "an integer of 2^63 or more")
         return value
 
-    def value(self, kind: str) -> Any:
-        match kind:
-            case "t":
-                try:
-                    return self.take(self.number(2)).decode("utf-8")
-                except UnicodeDecodeError as error:
-                    raise Problem("TAMPERED", "text that is not UTF-8") from error
-            case "blob":
-                return self.take(self.number(2))
-            case "flag":
-                need((value := self.number(1)) in {0, 1}, "a flag that is neither 0 nor 1")
-                return value
-            case "span":
-                return dict(
-                    zip(SPAN, [self.number(4)] + [self.number(8) for _ in range(6)], strict=True)
-                )
-            case "mask":
-                return [[self.number(2) for _ in range(4)] for _ in range(self.number(2))]
-            case "totals":
-                return [self.number(8) for _ in range(8)]
-            case "ends":
-                count = self.number(2)
-                return [[self.number(4), self.number(8), self.number(8)] for _ in range(count)]
-        if kind[0] == "c":
-            value = self.number(1)
-            need(1 <= value <= int(kind[1:]), "an unknown code", "UNSUPPORTED")
-            return value
-        size = int(kind[1:])
-        return self.number(size) if kind[0] == "u" else self.take(size)
+    def text(self) -> str:
+        try:
+            return self.take(self.number(2)).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise Problem("TAMPERED", "text that is not UTF-8") from error
+
+    def flag(self) -> int:
+        need((value := self.number(1)) in {0, 1}, "a flag that is neither 0 nor 1")
+        return value
+
+    def code(self, most: int) -> int:
+        need(1 <= (value := self.number(1)) <= most, "an unknown code", "UNSUPPORTED")
+        return value
+
+    def list(self, *sizes: int) -> list[list[int]]:
+        return [[self.number(size) for size in sizes] for _ in range(self.number(2))]
+
+    def span(self) -> dict[str, int]:
+        return {name: self.number(4 if name == "stream" else 8) for name in SPAN}
+
+
+READ: dict[str, Callable[[Bytes], object]] = {
+    "t": Bytes.text,
+    "blob": lambda source: source.take(source.number(2)),
+    "flag": Bytes.flag,
+    "span": Bytes.span,
+    "mask": lambda source: source.list(2, 2, 2, 2),
+    "totals": lambda source: [source.number(8) for _ in range(8)],
+    "ends": lambda source: source.list(4, 8, 8),
+    "u4": lambda source: source.number(4),
+    "u8": lambda source: source.number(8),
+    "b32": lambda source: source.take(32),
+    "c1": lambda source: source.code(1),
+    "c2": lambda source: source.code(2),
+    "c8": lambda source: source.code(8),
+}
 
 
 def read_record(data: bytes) -> dict[str, Any]:
@@ -106,11 +114,16 @@ def read_record(data: bytes) -> dict[str, Any]:
     version, type_ = source.number(1), source.number(1)
     need(version == 1, "a record of another version", "UNSUPPORTED")
     session, index = str(uuid.UUID(bytes=source.take(16))), source.number(8)
-    record = {"type": type_, "session": session, "index": index, "salt": source.take(16)}
+    record: dict[str, Any] = {
+        "type": type_,
+        "session": session,
+        "index": index,
+        "salt": source.take(16),
+    }
     need(type_ in LAYOUT, "a record of an unknown type", "UNSUPPORTED")
     for field in LAYOUT[type_].split():
         name, kind = field.split(":")
-        record[name] = source.value(kind)
+        record[name] = READ[kind](source)
     need(source.at == len(data), "bytes behind a record")
     return record
 

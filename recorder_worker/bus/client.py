@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -143,7 +143,10 @@ class RecorderClient:
         try:
             yield _facts(subscription)
         finally:
-            await subscription.unsubscribe()
+            # An iteration that is abandoned ends after the connection: then there is nothing left
+            # to unsubscribe.
+            with suppress(nats.errors.ConnectionClosedError):
+                await subscription.unsubscribe()
 
     async def last(self, fact: Fact, session_id: str) -> Event | None:
         """The newest fact of a kind about a session; None where there is none."""

@@ -29,11 +29,11 @@ def frames(
 ) -> None:
     """Print one line a frame: index, time in ns, width, height, BLAKE3 of its raw BGR bytes.
 
-    The digest is over height × width × 3 bytes, rows from the top, pixels as blue, green, red: so
+    The digest is over height x width x 3 bytes, rows from the top, pixels as blue, green, red: so
     that anyone can check, with other tools, that what was on the screen is what was kept.
     """
     for frame in decoded(folder):
-        digest = blake3(memoryview(frame.picture).cast("B")).hexdigest()
+        digest = blake3(frame.picture.tobytes()).hexdigest()
         if json:
             print_json_line(
                 {

@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 
 
-def _version(value: bool) -> None:  # noqa: FBT001  (Typer's callback form)
+def _version(value: bool) -> None:
     if value:
         typer.echo(f"recorder {__version__}")
         raise typer.Exit

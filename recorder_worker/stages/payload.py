@@ -7,7 +7,7 @@ is kept as it is. The bytes depend on the segments and the settings alone.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 import zstandard
@@ -64,13 +64,27 @@ def store_payload(store: BlobStore, plan: ChunkPlanned, settings: PayloadSetting
     if found is not None:
         return found
     try:
-        return _compress(store, plan, settings) or _copy(store, plan)
+        return write_payload(store, plan, lambda: spooled_segments(store, plan), settings)
     except (ImmutableConflictError, BlobMissingError):
         # Another worker was faster: its payload stands, and may have cost us the spool.
         found = find_payload(store, plan)
         if found is None:
             raise
         return found
+
+
+def write_payload(
+    store: BlobStore,
+    plan: ChunkPlanned,
+    segments: Callable[[], Iterator[bytes]],
+    settings: PayloadSettings,
+) -> StoredPayload:
+    """Write a payload made of its segments' plain bytes, as one zstd frame or as it is.
+
+    Raises:
+        ImmutableConflictError: there is another payload under this name.
+    """
+    return _compress(store, plan, segments(), settings) or _copy(store, plan, segments())
 
 
 def find_payload(store: BlobStore, plan: ChunkPlanned) -> StoredPayload | None:
@@ -154,7 +168,7 @@ class _Digests:
 
 
 def _compress(
-    store: BlobStore, plan: ChunkPlanned, settings: PayloadSettings
+    store: BlobStore, plan: ChunkPlanned, segments: Iterator[bytes], settings: PayloadSettings
 ) -> StoredPayload | None:
     """Write the payload as one zstd frame; None where that would not be smaller."""
     name = keys.chunk(plan.index, compressed=True)
@@ -163,7 +177,7 @@ def _compress(
     try:
         compressor = zstandard.ZstdCompressor(compression_params=settings.parameters())
         stream = compressor.compressobj(size=plan.plain_size)
-        for segment in spooled_segments(store, plan):
+        for segment in segments:
             plain.update(segment)
             _write(writer, digests, stream.compress(segment))
         _write(writer, digests, stream.flush())
@@ -175,13 +189,13 @@ def _compress(
         writer.abort()
 
 
-def _copy(store: BlobStore, plan: ChunkPlanned) -> StoredPayload:
+def _copy(store: BlobStore, plan: ChunkPlanned, segments: Iterator[bytes]) -> StoredPayload:
     """Write the payload as it is."""
     name = keys.chunk(plan.index, compressed=False)
     writer = store.writer(keys.blob_key(plan.session_id, name))
     digests = _Digests()
     try:
-        for segment in spooled_segments(store, plan):
+        for segment in segments:
             _write(writer, digests, segment)
         writer.commit()
         stored = digests.payload(name, CODEC_STORED, "")

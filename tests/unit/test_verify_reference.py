@@ -29,7 +29,11 @@ def resized() -> Recording:
     return Recording().open().chunk(size=(130, 65)).chunk(size=(1, 1)).chunk().seal()
 
 
-SESSIONS = [whole, with_gap, dead_lettered, resized, Recording().open().seal]
+def nothing_recorded() -> Recording:
+    return Recording().open().seal()
+
+
+SESSIONS = [whole, with_gap, dead_lettered, resized, nothing_recorded]
 
 
 def checked(folder: Path) -> tuple[Report, dict[str, object]]:

@@ -11,10 +11,14 @@ from recorder_worker.core.verify.steps import NotReachedError, StepFailedError, 
 from recorder_worker.core.verify.verdicts import Verdict
 
 
-def check_signatures(material: Material, key: NoteKey, signed_at: dict[bytes, int]) -> str:
+def check_signatures(
+    material: Material, key: NoteKey, origin: str, signed_at: dict[bytes, int]
+) -> str:
     """Step 3: the key has signed every note, over the bytes that were read.
 
-    Fills `signed_at`: the signed time in seconds of each note that verifies, by its bytes.
+    Fills `signed_at`: the signed time in seconds of each note that verifies, by its bytes. What
+    the key signed about another session is none of these: it must not look like a second history
+    of this one. That it lies here is for step 6 to say.
 
     Raises:
         StepFailedError: a signature is missing or does not verify.
@@ -22,7 +26,9 @@ def check_signatures(material: Material, key: NoteKey, signed_at: dict[bytes, in
     failures: list[str] = []
     for note in material.notes:
         try:
-            signed_at[note.raw] = verify_note(note, key)
+            signed_at_s = verify_note(note, key)
+            if note.head.origin == origin:
+                signed_at[note.raw] = signed_at_s
         except ProofError as error:
             failures.append(str(error))
         if len(note.signatures) > 1:

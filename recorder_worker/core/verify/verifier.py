@@ -158,7 +158,7 @@ class Verification:
         if opened is None:
             raise NotReachedError("there is no OPEN record that names the key")
         key = NoteKey(name=opened.recorder, public_key=opened.public_key)
-        return check_signatures(self.material, key, self.signed_at)
+        return check_signatures(self.material, key, _origin(opened), self.signed_at)
 
     def _root(self) -> str:
         newest, material = self.material.newest, self.material

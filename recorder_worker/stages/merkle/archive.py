@@ -46,11 +46,15 @@ class Archive:
         except BlobMissingError:
             return [self._store.get(self._key(keys.leaf(index))) for index in range(size)]
 
+    def put_records(self, size: int) -> None:
+        """Bring the first `size` leaf records together into one file."""
+        self._put(keys.RECORDS, b"".join(map(frame_record, self.records(size))))
+
     def seal(self, size: int, note: bytes) -> None:
         """Bring records and checkpoints together; the seal comes last."""
         if self._store.size(self._key(keys.SEAL)) is not None:
             return
-        self._put(keys.RECORDS, b"".join(map(frame_record, self.records(size))))
+        self.put_records(size)
         notes = self._store.keys(self._key(keys.NOTES))
         self._put(keys.CHECKPOINTS, b"".join(map(self._store.get, notes)))
         self._put(keys.SEAL, note)

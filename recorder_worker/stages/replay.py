@@ -1,0 +1,169 @@
+"""Makes a session again from its captured events: chunks, records, root.
+
+The same code as the stages, fed from the log instead of from deliveries, writing into another
+store. Payload bytes come from the spool where it is still there, else out of the stored chunks,
+segment by segment, each held against the digest in its event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import msgspec
+
+from recorder_worker.core import keys
+from recorder_worker.core.chunker import ChunkLimits, advance, resume_state
+from recorder_worker.core.errors import BlobMissingError, RefusedError
+from recorder_worker.core.events import (
+    Captured,
+    ChunkedEvent,
+    ChunkPlanned,
+    CompressedEvent,
+    SessionSealed,
+)
+from recorder_worker.core.ledger import LedgerContext, LedgerState, apply
+from recorder_worker.core.subjects import Fact
+from recorder_worker.ports import BlobStore, EventLog
+from recorder_worker.stages.compress import stored_chunk
+from recorder_worker.stages.merkle.archive import Archive
+from recorder_worker.stages.payload import (
+    PayloadSettings,
+    find_payload,
+    spooled_segments,
+    stored_segments,
+    write_payload,
+)
+
+
+class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What came out, held against what was sealed.
+
+    `difference` names the first leaf that is not the same and how, and is empty where all are.
+    """
+
+    same: bool
+    session_id: str
+    root_hash: str
+    sealed_root_hash: str
+    tree_size: int
+    difference: str
+    location: str
+
+
+class Replay:
+    """Replays one session from `store` into `target`."""
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        store: BlobStore,
+        target: BlobStore,
+        context: LedgerContext,
+        limits: ChunkLimits,
+        settings: PayloadSettings,
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._target = target
+        self._context = context
+        self._session_id = context.session_id
+        self._limits = limits
+        self._settings = settings
+        self._ledger = LedgerState()
+        self._records: list[bytes] = []
+
+    async def run(self) -> ReplayResult:
+        """Replay; the sealed recording's signatures are taken over where the root is the same.
+
+        Raises:
+            RefusedError: the stream does not know the session, or it is not sealed.
+            PermanentError: bytes that are needed are gone or damaged.
+        """
+        sealed = await self._log.last(Fact.SEALED, self._session_id)
+        if sealed is None or not isinstance(sealed.event, SessionSealed):
+            raise RefusedError(
+                field="SESSION",
+                expected="a sealed session that the stream remembers",
+                got=self._session_id,
+                hint="`recorder ls` lists them with their state",
+            )
+        await self._fold()
+        original = Archive(self._store, self._session_id)
+        before = await asyncio.to_thread(original.records, sealed.event.tree_size)
+        root = self._ledger.frontier.root().hex()
+        same = root == sealed.event.root_hash
+        await asyncio.to_thread(self._take_over, same=same)
+        return ReplayResult(
+            same=same,
+            session_id=self._session_id,
+            root_hash=root,
+            sealed_root_hash=sealed.event.root_hash,
+            tree_size=self._ledger.size,
+            difference="" if same else first_difference(before, self._records),
+            location=Archive(self._target, self._session_id).location,
+        )
+
+    async def _fold(self) -> None:
+        state = resume_state(None)
+        async for logged in self._log.read(Fact.CAPTURED, self._session_id):
+            event = logged.event
+            if not isinstance(event, Captured) or event.ordinal < state.applied:
+                continue
+            state, leaves = advance(state, event, self._limits)  # type: ignore[arg-type]
+            for leaf in leaves:
+                await asyncio.to_thread(self._apply, leaf)
+
+    def _apply(self, leaf: ChunkedEvent) -> None:
+        stored: CompressedEvent
+        if isinstance(leaf, ChunkPlanned):
+            payload = write_payload(
+                self._target, leaf, lambda: self._segments(leaf), self._settings
+            )
+            stored = stored_chunk(leaf, payload)
+        else:
+            stored = leaf
+        record, self._ledger = apply(self._context, self._ledger, stored)
+        self._records.append(record)
+        Archive(self._target, self._session_id).put_leaf(stored, record)
+
+    def _segments(self, plan: ChunkPlanned) -> Iterator[bytes]:
+        """The plain bytes of a plan's segments, from wherever they still are."""
+        payload = find_payload(self._store, plan)
+        if payload is not None:
+            return stored_segments(self._store, plan, payload.name)
+        return spooled_segments(self._store, plan)
+
+    def _take_over(self, *, same: bool) -> None:
+        """What is not made again but taken: the manifest, and the signatures over this root."""
+        self._copy(keys.MANIFEST)
+        if not same:
+            return
+        seal = self._store.get(keys.blob_key(self._session_id, keys.SEAL))
+        self._copy(keys.CHECKPOINTS)
+        target = Archive(self._target, self._session_id)
+        target.put_records(self._ledger.size)
+        self._target.put(keys.blob_key(self._session_id, keys.SEAL), seal)
+        target.clear_journal()
+
+    def _copy(self, name: str) -> None:
+        key = keys.blob_key(self._session_id, name)
+        try:
+            self._target.put(key, self._store.get(key))
+        except BlobMissingError as error:
+            raise BlobMissingError(
+                f"{name} of session {self._session_id} is gone from its store; it cannot be "
+                "made again from events"
+            ) from error
+
+
+def first_difference(before: list[bytes], after: list[bytes]) -> str:
+    """Which leaf record is the first that differs, in words."""
+    for index, (old, new) in enumerate(zip(before, after, strict=False)):
+        if old != new:
+            return (
+                f"leaf {index} differs; were level, window, chunk limits or the device key "
+                "others when it was recorded?"
+            )
+    return f"there were {len(before)} leaves, the replay makes {len(after)}"
