@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
-import nats
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -19,6 +18,7 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from recorder_worker.bus import codec
 from recorder_worker.bus.broker import Login
+from recorder_worker.bus.client_connection import connect_client
 from recorder_worker.bus.event_log import MESSAGE_ID
 from recorder_worker.bus.topology import COMMANDS_STREAM, SESSIONS_STREAM
 from recorder_worker.core.errors import BusUnavailableError, RefusedError
@@ -59,7 +59,7 @@ class RecorderClient:
         """
         if isinstance(login, str):
             login = Login(servers=(login,))
-        client = await _connect(login)
+        client = await connect_client(login)
         try:
             yield cls(client)
         finally:
@@ -289,42 +289,3 @@ def _seen(message: Msg) -> FactSeen | None:
         return FactSeen(fact, session_id, codec.decode(fact, message.data))
     except (ValueError, msgspec.MsgspecError):
         return None
-
-
-async def _connect(login: Login) -> Client:
-    options: dict[str, Any] = {
-        "name": login.name,
-        "connect_timeout": max(1, int(login.connect_timeout_s)),
-        "max_reconnect_attempts": -1,
-    }
-    if login.credentials:
-        options["user_credentials"] = login.credentials
-    elif login.token:
-        options["token"] = login.token
-    elif login.user:
-        options |= {"user": login.user, "password": login.password}
-    try:
-        return await asyncio.wait_for(
-            nats.connect(list(login.servers), error_cb=_fail_fast, **options),
-            login.connect_timeout_s,
-        )
-    except (TimeoutError, nats.errors.NoServersError, OSError) as error:
-        raise unreachable(login) from error
-    except nats.errors.Error as error:
-        raise BusUnavailableError(
-            f"NATS at {', '.join(login.servers)} refuses us: {error}; check the login"
-        ) from error
-
-
-async def _fail_fast(error: Exception) -> None:
-    """End the first connection attempt when the server refuses the login."""
-    if "authorization" in str(error).lower():
-        raise error
-
-
-def unreachable(login: Login) -> BusUnavailableError:
-    """Nobody answers there."""
-    return BusUnavailableError(
-        f"no NATS server answers at {', '.join(login.servers)}; start a recorder (recorder run) "
-        "or set nats.url (RECORDER_NATS__URL)"
-    )

@@ -16,7 +16,6 @@ from recorder_worker.cli.settings_option import (
     client_login,
     load_settings,
 )
-
 from recorder_worker.core.errors import RefusedError
 
 if TYPE_CHECKING:

@@ -134,7 +134,7 @@ class _Fold:
             return
         index = self.state.next_index
         keyframe_index = index if segments[0].keyframe else self.state.keyframe_index
-        last = segments[-1].ordinal
+        last = self.state.applied - 1  # marks behind the last segment have their leaves by now
         self._emit(
             ChunkPlanned(
                 session_id=segments[0].session_id,

@@ -203,9 +203,13 @@ class MerkleStage:
         )
 
     async def _seal(self, head: Head, note: bytes, archive: Archive) -> None:
-        """Close the recording: files first, then the fact, then the tidying up."""
+        """Close the recording: the files, the tidying up, and then the fact.
+
+        Whoever hears of the seal may verify at once, so nothing moves in the folder behind it.
+        """
         if await self._log.last(Fact.SEALED, head.session_id) is None:
             await asyncio.to_thread(archive.seal, head.tree_size, note)
+            await asyncio.to_thread(archive.clear_journal)
             totals = head.totals
             sealed = SessionSealed(
                 session_id=head.session_id,
@@ -233,7 +237,6 @@ class MerkleStage:
                 tree_size=head.tree_size,
                 reason=head.reason,
             )
-        await asyncio.to_thread(archive.clear_journal)
 
     async def _report(self, session_id: str, error: IncidentError) -> None:
         """Tell the world that signing has stopped for this session; keep everything."""

@@ -1,0 +1,238 @@
+"""A whole recorder in this process, on a real nats-server, with what tests ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import nats
+import numpy as np
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
+from numpy.typing import NDArray
+
+from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.adapters.sources.pattern import PatternDesktop
+from recorder_worker.bus.client import RecorderClient
+from recorder_worker.bus.topology import COMMANDS_STREAM, DEAD_STREAM, SESSIONS_STREAM
+from recorder_worker.core.errors import RefusedError
+from recorder_worker.core.events import Event, SegmentCaptured, SessionRejected, SessionSealed
+from recorder_worker.core.model import PatternSource
+from recorder_worker.core.recording_frames import recording_frames
+from recorder_worker.core.subjects import UNKNOWN_SESSION, Fact
+from recorder_worker.core.verify.report import Report
+from recorder_worker.core.verify.verdicts import Verdict
+from recorder_worker.core.verify.verifier import verify
+from recorder_worker.service.settings_tree import (
+    CaptureSettings,
+    DiskSettings,
+    NatsSettings,
+    Settings,
+    SidecarSettings,
+)
+from recorder_worker.service.worker import Worker
+
+DEADLINE_S = 60.0
+POLL_S = 0.02
+STREAM_OF = {
+    "control": COMMANDS_STREAM,
+    "capture": COMMANDS_STREAM,
+    "chunk": SESSIONS_STREAM,
+    "compress": SESSIONS_STREAM,
+    "merkle": SESSIONS_STREAM,
+}
+
+
+def settings_in(folder: Path, **groups: Any) -> Settings:
+    """Settings of a recorder with everything in a folder, on free ports, in small steps."""
+    chosen = {
+        "data_dir": str(folder),
+        "nats": NatsSettings(port=-1),
+        "sidecar": SidecarSettings(port=0),
+        "capture": CaptureSettings(segment_s=0.25, retry_s=1.0),
+        "disk": DiskSettings(floor_bytes=1),
+    }
+    return Settings(**(chosen | groups))
+
+
+class RunningRecorder:
+    """A worker with all stages and the embedded server; `async with` runs it."""
+
+    client: RecorderClient
+    bus: Client
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._worker = Worker(settings)
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._open.push_async_callback(self._worker.stop)
+        try:
+            await self._worker.start()
+            self.bus = await nats.connect(self.url)
+            self._open.push_async_callback(self.bus.close)
+            self.client = await self._open.enter_async_context(RecorderClient.connect(self.url))
+        except BaseException:
+            await self._open.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._open.aclose()
+
+    @property
+    def url(self) -> str:
+        return self._worker.nats_urls[0]
+
+    @property
+    def jetstream(self) -> JetStreamContext:
+        return self.bus.jetstream()
+
+    def folder(self, session_id: str) -> Path:
+        return self.settings.data_path / "sessions" / session_id
+
+    # --- what became of a session -------------------------------------------------------------
+
+    async def sealed(self, session_id: str) -> SessionSealed:
+        return await self.client.wait_sealed(session_id, DEADLINE_S)
+
+    def report(self, session_id: str) -> Report:
+        return verify(FolderRecording(self.folder(session_id)))
+
+    def pictures(self, session_id: str) -> list[NDArray[np.uint8]]:
+        recording = FolderRecording(self.folder(session_id))
+        return [frame.picture.copy() for frame in recording_frames(recording)]
+
+    async def record(self, source: dict[str, Any], **options: Any) -> tuple[str, Report]:
+        """Record a source that ends by itself; its id and what the verifier says."""
+        started = await self.client.start(source, **options)
+        await self.sealed(started.session_id)
+        return started.session_id, self.report(started.session_id)
+
+    async def facts(self, fact: Fact, session_id: str) -> list[Event]:
+        """Every fact of a kind about a session, oldest first."""
+        found = []
+        async with self.client.follow(session_id) as facts:
+            # An ordered consumer gives everything up to this moment before the newest message.
+            last = await self.jetstream.get_last_msg(SESSIONS_STREAM, f"session.*.{session_id}")
+            end = await self.client.last(Fact(_subject(last)), session_id)
+            async for seen in facts:
+                if seen.fact is fact:
+                    found.append(seen.event)
+                if seen.event == end:
+                    return found
+        raise AssertionError("facts never end")
+
+    async def captured(self, session_id: str, beyond_ns: int = 0) -> SegmentCaptured:
+        """The next segment that reaches beyond a session time."""
+        async with asyncio.timeout(DEADLINE_S), self.client.follow(session_id) as facts:
+            async for seen in facts:
+                event = seen.event
+                if isinstance(event, SegmentCaptured) and event.cursor.t_ns > beyond_ns:
+                    return event
+        raise AssertionError("facts never end")
+
+    # --- refusals -----------------------------------------------------------------------------
+
+    async def refusal(self, source: dict[str, Any], **options: Any) -> RefusedError:
+        """The refusal of a start that must be refused."""
+        try:
+            started = await self.client.start(source, timeout_s=DEADLINE_S, **options)
+        except RefusedError as error:
+            return error
+        raise AssertionError(f"expected a refusal, found {started}")
+
+    async def rejections(
+        self, subject: str, *bodies: bytes, session_id: str = UNKNOWN_SESSION
+    ) -> list[SessionRejected]:
+        """Publish raw commands; the refusal of each, in the order of the commands."""
+        keys = [uuid.uuid4().hex for _ in bodies]
+        found: dict[str, SessionRejected] = {}
+        async with asyncio.timeout(DEADLINE_S):
+            async with self.client.follow(session_id, history=False) as facts:
+                for key, body in zip(keys, bodies, strict=True):
+                    await self.jetstream.publish(subject, body, headers={"Nats-Msg-Id": key})
+                async for seen in facts:
+                    if isinstance(seen.event, SessionRejected) and seen.event.command_id in keys:
+                        found[seen.event.command_id] = seen.event
+                    if len(found) == len(keys):
+                        break
+        return [found[key] for key in keys]
+
+    # --- the others go on ---------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def bystander(self) -> AsyncIterator[str]:
+        """A session that runs meanwhile: it must go on behind the block, and seal COMPLETE."""
+        started = await self.client.start(
+            {"kind": "pattern", "width": 64, "height": 48, "seed": 7}, fps=20
+        )
+        session_id = started.session_id
+        yield session_id
+        before = await self.client.last(Fact.CAPTURED, session_id)
+        await self.captured(session_id, before.cursor.t_ns if before else 0)  # type: ignore[attr-defined]
+        await self.client.stop(session_id)
+        sealed = await self.sealed(session_id)
+        report = self.report(session_id)
+        assert (report.verdict, sealed.reason.value) == (Verdict.COMPLETE, "stopped")
+        await matches_pattern(self, session_id, width=64, height=48, seed=7)
+
+    async def nothing_is_left(self) -> None:
+        """Wait until every consumer has handled, and acknowledged, all it was given."""
+        async with asyncio.timeout(DEADLINE_S):
+            while left := await self._left():
+                await asyncio.sleep(POLL_S)
+        assert not left
+
+    async def _left(self) -> dict[str, tuple[int, int]]:
+        found = {}
+        for stage, stream in STREAM_OF.items():
+            info = await self.jetstream.consumer_info(stream, stage)
+            counts = (info.num_pending or 0, info.num_ack_pending or 0)
+            if any(counts):
+                found[stage] = counts
+        return found
+
+    async def dead_letters(self, stage: str, count: int) -> list[RawStreamMsg]:
+        """The dead letters of a stage, once there are as many."""
+        subject = f"session.dead.{stage}"
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                info = await self.jetstream.stream_info(DEAD_STREAM, subjects_filter=subject)
+                if (info.state.subjects or {}).get(subject, 0) >= count:
+                    break
+                await asyncio.sleep(POLL_S)
+        found: list[RawStreamMsg] = []
+        while len(found) < count:
+            after = (found[-1].seq or 0) if found else 0
+            found.append(
+                await self.jetstream.get_msg(DEAD_STREAM, seq=after + 1, subject=subject, next=True)
+            )
+        return found
+
+
+async def matches_pattern(recorder: RunningRecorder, session_id: str, **source: Any) -> None:
+    """Hold every pixel of a recorded pattern against the pattern itself."""
+    wanted = PatternDesktop(msgspec.convert({"kind": "pattern", **source}, PatternSource), fps=10)
+    for recorded in recorder.pictures(session_id):
+        frame = wanted.read()
+        assert frame is not None
+        np.testing.assert_array_equal(recorded, frame.picture)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Poll a condition of another process or thread."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(POLL_S)
+
+
+def _subject(message: RawStreamMsg) -> str:
+    return (message.subject or "").rpartition(".")[0]
