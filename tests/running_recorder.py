@@ -15,14 +15,22 @@ import numpy as np
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
+from nats.js.errors import NotFoundError
 from numpy.typing import NDArray
 
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.adapters.sources.pattern import PatternDesktop
+from recorder_worker.bus import codec
 from recorder_worker.bus.client import RecorderClient
 from recorder_worker.bus.topology import COMMANDS_STREAM, DEAD_STREAM, SESSIONS_STREAM
 from recorder_worker.core.errors import RefusedError
-from recorder_worker.core.events import Event, SegmentCaptured, SessionRejected, SessionSealed
+from recorder_worker.core.events import (
+    Captured,
+    Event,
+    SegmentCaptured,
+    SessionRejected,
+    SessionSealed,
+)
 from recorder_worker.core.model import PatternSource
 from recorder_worker.core.recording_frames import recording_frames
 from recorder_worker.core.subjects import UNKNOWN_SESSION, Fact
@@ -118,17 +126,8 @@ class RunningRecorder:
 
     async def facts(self, fact: Fact, session_id: str) -> list[Event]:
         """Every fact of a kind about a session, oldest first."""
-        found = []
-        async with self.client.follow(session_id) as facts:
-            # An ordered consumer gives everything up to this moment before the newest message.
-            last = await self.jetstream.get_last_msg(SESSIONS_STREAM, f"session.*.{session_id}")
-            end = await self.client.last(Fact(_subject(last)), session_id)
-            async for seen in facts:
-                if seen.fact is fact:
-                    found.append(seen.event)
-                if seen.event == end:
-                    return found
-        raise AssertionError("facts never end")
+        stored = await self._stored(SESSIONS_STREAM, fact.of(session_id))
+        return [codec.decode(fact, message.data or b"") for message in stored]
 
     async def captured(self, session_id: str, beyond_ns: int = 0) -> SegmentCaptured:
         """The next segment that reaches beyond a session time."""
@@ -177,12 +176,14 @@ class RunningRecorder:
         session_id = started.session_id
         yield session_id
         before = await self.client.last(Fact.CAPTURED, session_id)
-        await self.captured(session_id, before.cursor.t_ns if before else 0)  # type: ignore[attr-defined]
+        assert isinstance(before, Captured)
+        await self.captured(session_id, before.cursor.t_ns)
         await self.client.stop(session_id)
         sealed = await self.sealed(session_id)
         report = self.report(session_id)
         assert (report.verdict, sealed.reason.value) == (Verdict.COMPLETE, "stopped")
-        await matches_pattern(self, session_id, width=64, height=48, seed=7)
+        frames = assert_pattern(self, session_id, width=64, height=48, seed=7)
+        assert frames == sealed.frame_count > 0
 
     async def nothing_is_left(self) -> None:
         """Wait until every consumer has handled, and acknowledged, all it was given."""
@@ -200,31 +201,51 @@ class RunningRecorder:
                 found[stage] = counts
         return found
 
-    async def dead_letters(self, stage: str, count: int) -> list[RawStreamMsg]:
-        """The dead letters of a stage, once there are as many."""
-        subject = f"session.dead.{stage}"
+    async def commands_are_handled(self) -> None:
+        """Wait until no command waits for an answer; a lease is un-acked while it is held."""
+        async with asyncio.timeout(DEADLINE_S):
+            while "control" in (left := await self._left()) or left.get("capture", (0, 0))[0]:
+                await asyncio.sleep(POLL_S)
+
+    async def dead_letter_count(self) -> int:
+        return (await self.jetstream.stream_info(DEAD_STREAM)).state.messages
+
+    async def dead_letters(self, stage: str, subject: str, data: bytes) -> list[RawStreamMsg]:
+        """The dead letters of a stage made of one message, once there are any."""
         async with asyncio.timeout(DEADLINE_S):
             while True:
-                info = await self.jetstream.stream_info(DEAD_STREAM, subjects_filter=subject)
-                if (info.state.subjects or {}).get(subject, 0) >= count:
-                    break
+                stored = await self._stored(DEAD_STREAM, f"session.dead.{stage}")
+                found = [
+                    message
+                    for message in stored
+                    if (message.headers or {})["Recorder-Subject"] == subject
+                    and message.data == data
+                ]
+                if found:
+                    return found
                 await asyncio.sleep(POLL_S)
+
+    async def _stored(self, stream: str, subject: str) -> list[RawStreamMsg]:
         found: list[RawStreamMsg] = []
-        while len(found) < count:
-            after = (found[-1].seq or 0) if found else 0
-            found.append(
-                await self.jetstream.get_msg(DEAD_STREAM, seq=after + 1, subject=subject, next=True)
-            )
-        return found
+        while True:
+            after = found[-1].seq or 0 if found else 0
+            try:
+                found.append(
+                    await self.jetstream.get_msg(stream, seq=after + 1, subject=subject, next=True)
+                )
+            except NotFoundError:
+                return found
 
 
-async def matches_pattern(recorder: RunningRecorder, session_id: str, **source: Any) -> None:
-    """Hold every pixel of a recorded pattern against the pattern itself."""
+def assert_pattern(recorder: RunningRecorder, session_id: str, **source: Any) -> int:
+    """Hold every pixel of a recorded pattern against the pattern itself; how many frames."""
     wanted = PatternDesktop(msgspec.convert({"kind": "pattern", **source}, PatternSource), fps=10)
-    for recorded in recorder.pictures(session_id):
+    recorded = recorder.pictures(session_id)
+    for picture in recorded:
         frame = wanted.read()
         assert frame is not None
-        np.testing.assert_array_equal(recorded, frame.picture)
+        np.testing.assert_array_equal(picture, frame.picture)
+    return len(recorded)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -232,7 +253,3 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while not condition():
             await asyncio.sleep(POLL_S)
-
-
-def _subject(message: RawStreamMsg) -> str:
-    return (message.subject or "").rpartition(".")[0]

@@ -63,7 +63,7 @@ def _changes(present: StreamConfig, wanted: StreamConfig) -> list[str]:
 
 
 def _refused(kind: str, name: str, error: Exception) -> TopologyError:
-    if isinstance(error, APIError):
+    if isinstance(error, APIError) and error.err_code is not None:
         return TopologyError(
             f"the NATS server refuses the declared shape of {kind} {name}: {error.description} "
             f"(error {error.err_code}); undo the change in the settings, or move the old "

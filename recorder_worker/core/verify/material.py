@@ -24,6 +24,7 @@ from recorder_worker.core.verify.steps import StepFailedError, tampered
 from recorder_worker.core.verify.verdicts import Verdict
 
 MAX_NOTES_SIZE = 1 << 30
+RELOADS = 3
 _COMPACT = (keys.RECORDS, keys.CHECKPOINTS, keys.SEAL)
 _NUMBER = re.compile(r"[0-9]{10,19}")
 
@@ -197,3 +198,17 @@ class Material:
             if index != expected:
                 raise tampered(f"{keys.leaf(expected)} is missing, and {name} is there")
             yield self._bounded(name, MAX_RECORD_SIZE)
+
+
+def settled_material(reader: RecordingReader) -> Material:
+    """Load a folder; again, where it changed meanwhile.
+
+    A recording that is being sealed loses its journal between the listing and the reading. What
+    is wrong with a folder that stood still is wrong.
+    """
+    material = Material(reader)
+    for _ in range(RELOADS):
+        if not material.problems or frozenset(reader.names()) == material.names:
+            break
+        material = Material(reader)
+    return material

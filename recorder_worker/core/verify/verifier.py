@@ -17,7 +17,7 @@ from recorder_worker.core.verify.attached import check_attached, strangers
 from recorder_worker.core.verify.checkpoints import check_one_tree, check_signatures
 from recorder_worker.core.verify.chunks import ChunkCheck, Progress, check_chunks
 from recorder_worker.core.verify.coverage import check_coverage, check_whole
-from recorder_worker.core.verify.material import Material
+from recorder_worker.core.verify.material import Material, settled_material
 from recorder_worker.core.verify.policy import TrustPolicy
 from recorder_worker.core.verify.reader import RecordingReader
 from recorder_worker.core.verify.report import Report, StepResult, Trust, TrustStatus
@@ -64,7 +64,7 @@ class Verification:
         progress: Progress | None,
         workers: int,
     ) -> None:
-        self.material = Material(recording)
+        self.material = settled_material(recording)
         self.policy = policy
         self.trust = Trust(status=TrustStatus.NO_POLICY)
         self.checks: list[ChunkCheck] = []

@@ -1,0 +1,129 @@
+"""A whole recorder as an operator runs it: nats-server and four stages, a process each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from nats_process import NatsProcess
+from worker_process import WorkerProcess
+
+from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.client import Login, RecorderClient
+from recorder_worker.core.events import SessionSealed
+from recorder_worker.core.subjects import Fact
+from recorder_worker.core.verify.report import Report
+from recorder_worker.core.verify.verifier import verify
+from recorder_worker.service.replaying import replay_session
+from recorder_worker.service.settings import load
+from recorder_worker.stages.replay import ReplayResult
+
+STAGES = ("capture", "chunk", "compress", "merkle")
+SEAL_TIMEOUT_S = 90.0
+LEASE_S = "2"
+"""Short, so that no test waits long for a redelivery; heartbeats come three times as fast."""
+
+
+class Plant:
+    """Processes that share a data directory and a nats-server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.nats = NatsProcess(folder / "nats")
+        self._env = {
+            "RECORDER_NATS__URL": self.nats.url,
+            "RECORDER_DATA_DIR": str(folder / "data"),
+            "RECORDER_CAPTURE__CAPACITY": "4",
+            "RECORDER_CAPTURE__LEASE_S": LEASE_S,
+            "RECORDER_CAPTURE__SEGMENT_S": "0.5",
+            "RECORDER_CAPTURE__RETRY_S": "5",
+            "RECORDER_CHUNK__DURATION_S": "1",
+            "RECORDER_CHUNK__ACK_WAIT_S": LEASE_S,
+            "RECORDER_COMPRESS__ACK_WAIT_S": LEASE_S,
+            "RECORDER_MERKLE__ACK_WAIT_S": LEASE_S,
+            "RECORDER_DISK__FLOOR_BYTES": "0",
+        }
+        self.workers: dict[str, list[WorkerProcess]] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self.nats)
+        for stage in STAGES:
+            self.add(stage)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def add(self, stage: str) -> WorkerProcess:
+        """Start one more worker of a stage."""
+        number = len(self.workers.get(stage, []))
+        folder = self.folder / f"{stage}-{number}"
+        folder.mkdir()
+        worker = self._stack.enter_context(WorkerProcess(folder, stage, env=self._env))
+        self.workers.setdefault(stage, []).append(worker)
+        return worker
+
+    def kill(self, target: str) -> None:
+        """SIGKILL the nats-server or every worker of a stage."""
+        if target == "nats":
+            self.nats.kill()
+        for worker in self.workers.get(target, []):
+            worker.kill()
+
+    def start_again(self, target: str) -> None:
+        """Start again what was killed."""
+        if target == "nats":
+            self.nats.start()
+        for worker in self.workers.get(target, []):
+            worker.start()
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[RecorderClient]:
+        """A connected client."""
+        async with AsyncExitStack() as stack:
+            yield await stack.enter_async_context(RecorderClient.connect(self.nats.url))
+
+    async def start_session(self, source: dict[str, Any], **options: Any) -> str:  # noqa: ANN401  (as the client)
+        """Start a session and wait until it is being recorded."""
+        async with self.client() as client:
+            started = await client.start(source, timeout_s=SEAL_TIMEOUT_S, **options)
+        return started.session_id
+
+    async def until(self, session_id: str, fact: Fact, count: int) -> None:
+        """Wait for the n-th fact of a kind."""
+        async with self.client() as client, client.follow(session_id) as facts:
+            async for seen in facts:
+                count -= seen.fact is fact
+                if count == 0:
+                    return
+
+    async def sealed(self, session_id: str) -> SessionSealed:
+        """Wait for the seal."""
+        async with self.client() as client:
+            return await client.wait_sealed(session_id, SEAL_TIMEOUT_S)
+
+    def recording(self, session_id: str) -> Path:
+        """The recording's folder."""
+        return self.folder / "data" / "sessions" / session_id
+
+    def verify(self, session_id: str) -> Report:
+        """Verify the recording as an auditor would."""
+        return verify(FolderRecording(self.recording(session_id)))
+
+    async def replay(self, session_id: str) -> ReplayResult:
+        """Make the recording again from the stream."""
+        settings, _ = load(self._settings_file())
+        target = self.folder / f"replay-{session_id}"
+        return await replay_session(settings, Login(servers=(self.nats.url,)), session_id, target)
+
+    def _settings_file(self) -> Path:
+        """The workers' settings as a file, for what runs in this process."""
+        path = self.folder / "settings.yaml"
+        path.write_text(
+            f"data_dir: {self.folder / 'data'}\n"
+            f"capture: {{segment_s: 0.5}}\nchunk: {{duration_s: 1.0}}\n"
+        )
+        return path

@@ -1,0 +1,141 @@
+"""kill -9 at any moment, start again: the session seals, and what was lost is a gap or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from plant import Plant
+from reference import check
+from xserver import XServer
+
+from recorder_worker.core.subjects import Fact
+from recorder_worker.core.verify.report import GapFound
+from recorder_worker.core.verify.verdicts import Verdict
+
+CLIP = Path(__file__).parents[2] / "demo" / "screen.mkv"
+FAST_CLIP = {"kind": "file", "uri": str(CLIP), "pace": "fast"}
+LIVE_PATTERN = {"kind": "pattern", "width": 640, "height": 360, "frames": 120, "pace": "native"}
+
+pytestmark = pytest.mark.timeout(300)
+
+MOMENTS = [
+    ("chunk", Fact.CAPTURED, 3),
+    ("chunk", Fact.CHUNKED, 3),
+    ("compress", Fact.CHUNKED, 2),
+    ("compress", Fact.COMPRESSED, 3),
+    ("merkle", Fact.HEAD, 2),
+    ("merkle", Fact.CHECKPOINT, 3),
+    ("nats", Fact.CAPTURED, 3),
+    ("nats", Fact.CHECKPOINT, 3),
+]
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    with Plant(tmp_path_factory.mktemp("plant")) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("target", "fact", "count"), MOMENTS)
+async def test_killing_anything_but_capture_loses_nothing_and_changes_nothing(
+    plant: Plant, target: str, fact: Fact, count: int
+) -> None:
+    session_id = await plant.start_session(FAST_CLIP)
+    await plant.until(session_id, fact, count)
+    await asyncio.to_thread(plant.kill, target)
+    await asyncio.to_thread(plant.start_again, target)
+    sealed = await plant.sealed(session_id)
+    report = plant.verify(session_id)
+    assert (report.verdict, report.root_hash) == (Verdict.COMPLETE, sealed.root_hash)
+    assert sealed.frame_count == 250
+    assert sealed.gap_count == 0
+    again = await plant.replay(session_id)
+    assert again.same, again.difference
+    assert again.root_hash == sealed.root_hash
+
+
+@pytest.mark.parametrize("count", [2, 6])
+async def test_killing_capture_leaves_one_gap_with_true_times_and_loses_no_frame_of_a_pattern(
+    plant: Plant, count: int
+) -> None:
+    session_id = await plant.start_session(LIVE_PATTERN, fps=20)
+    await plant.until(session_id, Fact.CAPTURED, count)
+    gap, killed_ns, started_ns = await _kill_capture(plant, session_id)
+    assert gap.wall0_ns <= killed_ns <= started_ns <= gap.wall1_ns
+    assert gap.lost_units == 0, "material waits for its reader: every frame is there"
+    assert plant.verify(session_id).totals.frame_count == 120
+
+
+@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="needs Xvfb: scripts/setup-system.sh")
+async def test_killing_capture_of_a_display_declares_the_frames_of_the_gap_as_lost(
+    plant: Plant,
+) -> None:
+    with XServer(320, 240) as server:
+        source = {"kind": "x11", "uri": server.display}
+        session_id = await plant.start_session(source, fps=10, max_duration_s=8)
+        await plant.until(session_id, Fact.CAPTURED, 4)
+        gap, killed_ns, started_ns = await _kill_capture(plant, session_id)
+    assert gap.wall0_ns <= killed_ns <= started_ns <= gap.wall1_ns
+    lasted_s = (gap.t1_ns - gap.t0_ns) / 1e9
+    assert lasted_s == pytest.approx((gap.wall1_ns - gap.wall0_ns) / 1e9, abs=0.2)
+    assert gap.lost_units == pytest.approx(lasted_s * 10, abs=1)
+
+
+async def test_the_second_implementation_agrees_on_a_recording_that_was_disturbed(
+    plant: Plant,
+) -> None:
+    session_id = await plant.start_session(LIVE_PATTERN | {"frames": 40}, fps=20)
+    await plant.until(session_id, Fact.CAPTURED, 3)
+    await asyncio.to_thread(plant.kill, "capture")
+    await asyncio.to_thread(plant.start_again, "capture")
+    sealed = await plant.sealed(session_id)
+    found = check(plant.recording(session_id))
+    assert found["verdict"] == "COMPLETE_WITH_GAPS"
+    assert found["root_hash"] == sealed.root_hash
+    assert len(found["frames"]) == sealed.frame_count
+
+
+async def test_a_stop_for_a_session_whose_worker_is_down_is_honoured_when_it_comes_back(
+    plant: Plant,
+) -> None:
+    session_id = await plant.start_session(LIVE_PATTERN | {"frames": None}, fps=20)
+    await plant.until(session_id, Fact.CAPTURED, 3)
+    await asyncio.to_thread(plant.kill, "capture")
+    async with plant.client() as client:
+        await client.stop(session_id)
+    await asyncio.to_thread(plant.start_again, "capture")
+    sealed = await plant.sealed(session_id)
+    assert sealed.reason == "stopped"
+
+
+async def test_sigterm_hands_the_session_over_and_says_so(plant: Plant) -> None:
+    session_id = await plant.start_session(LIVE_PATTERN, fps=20)
+    await plant.until(session_id, Fact.CAPTURED, 3)
+    (worker,) = plant.workers["capture"]
+    assert await asyncio.to_thread(worker.terminate) == 0
+    await asyncio.to_thread(worker.start)
+    sealed = await plant.sealed(session_id)
+    (gap,) = plant.verify(session_id).gaps
+    assert (gap.reason, gap.lost_units) == ("handover", 0)
+    assert sealed.frame_count == 120
+
+
+async def _kill_capture(plant: Plant, session_id: str) -> tuple[GapFound, int, int]:
+    """Kill capture and start it again; the gap, when it was killed and when it was started."""
+    await asyncio.to_thread(plant.kill, "capture")
+    killed_ns = time.time_ns()
+    started_ns = time.time_ns()
+    await asyncio.to_thread(plant.start_again, "capture")
+    taken = plant.workers["capture"][0].logged("LeaseTaken", session_id=session_id)
+    sealed = await plant.sealed(session_id)
+    report = plant.verify(session_id)
+    assert (report.verdict, report.root_hash) == (Verdict.COMPLETE_WITH_GAPS, sealed.root_hash)
+    (gap,) = report.gaps
+    assert gap.reason == "crash"
+    assert taken["takeover"] is True
+    return gap, killed_ns, started_ns

@@ -1,0 +1,156 @@
+"""The event log on a real nats-server: in order, exactly once, fenced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from captured_events import LogBuilder
+from nats_process import NatsProcess
+
+from recorder_worker.bus.apply import apply_topology
+from recorder_worker.bus.broker import Login, RecorderBroker, connect, make_broker
+from recorder_worker.bus.event_log import JetStreamEventLog
+from recorder_worker.bus.headers import EventHeaders
+from recorder_worker.bus.topology import StreamLimits, streams
+from recorder_worker.core.errors import FencedError
+from recorder_worker.core.events import CapturedEvent
+from recorder_worker.core.subjects import Fact
+
+LIMITS = StreamLimits(replicas=1, max_age_s=3600, max_bytes=100_000_000, duplicate_window_s=120)
+SESSION = "00000000-0000-4000-8000-00000000000a"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NatsProcess]:
+    with NatsProcess(tmp_path) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def broker(server: NatsProcess) -> AsyncIterator[RecorderBroker]:
+    login = Login(servers=(server.url,))
+    made = make_broker(login)
+    await connect(made, login)
+    await apply_topology(made.jetstream, streams(LIMITS), {})
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+def log(broker: RecorderBroker) -> JetStreamEventLog:
+    return JetStreamEventLog(lambda: broker.jetstream, EventHeaders("node"))
+
+
+def some_events(count: int) -> list[CapturedEvent]:
+    builder = LogBuilder(SESSION)
+    for _ in range(count - 2):
+        builder.segment()
+    return builder.end()
+
+
+async def fill(log: JetStreamEventLog, events: list[CapturedEvent]) -> list[int]:
+    sequences = [0]
+    for event in events:
+        sequences.append(
+            await log.append(
+                Fact.CAPTURED, SESSION, event, key=f"k{event.ordinal}", after=sequences[-1]
+            )
+        )
+    return sequences[1:]
+
+
+async def test_an_empty_log_has_no_last_event_and_nothing_to_read(log: JetStreamEventLog) -> None:
+    assert await log.last(Fact.CAPTURED, SESSION) is None
+    assert [logged async for logged in log.read(Fact.CAPTURED, SESSION)] == []
+
+
+async def test_events_are_read_back_as_they_were_appended(log: JetStreamEventLog) -> None:
+    events = some_events(6)
+    sequences = await fill(log, events)
+    found = [logged async for logged in log.read(Fact.CAPTURED, SESSION)]
+    assert [logged.event for logged in found] == events
+    assert [logged.sequence for logged in found] == sequences
+    behind = [logged.event async for logged in log.read(Fact.CAPTURED, SESSION, sequences[2])]
+    assert behind == events[3:]
+    last = await log.last(Fact.CAPTURED, SESSION)
+    assert last is not None
+    assert (last.event, last.sequence, last.key) == (events[-1], sequences[-1], "k5")
+
+
+async def test_a_repeated_append_is_one_event_and_gives_the_same_sequence(
+    log: JetStreamEventLog,
+) -> None:
+    (event, *_rest) = some_events(3)
+    first = await log.append(Fact.CAPTURED, SESSION, event, key="same", after=0)
+    again = await log.append(Fact.CAPTURED, SESSION, event, key="same", after=0)
+    assert again == first
+    assert len([logged async for logged in log.read(Fact.CAPTURED, SESSION)]) == 1
+
+
+async def test_a_writer_with_a_stale_view_is_fenced_off(log: JetStreamEventLog) -> None:
+    opened, segment, *_rest = some_events(4)
+    first = await log.append(Fact.CAPTURED, SESSION, opened, key="a", after=0)
+    await log.append(Fact.CAPTURED, SESSION, segment, key="b", after=first)
+    with pytest.raises(FencedError):
+        await log.append(Fact.CAPTURED, SESSION, segment, key="late", after=first)
+
+
+async def test_of_many_that_append_at_once_one_wins(log: JetStreamEventLog) -> None:
+    (event, *_rest) = some_events(3)
+    results = await asyncio.gather(
+        *(log.append(Fact.CAPTURED, SESSION, event, key=f"w{n}", after=0) for n in range(20)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(result, int) for result in results) == 1
+    assert sum(isinstance(result, FencedError) for result in results) == 19
+
+
+async def test_the_fence_of_one_session_does_not_hold_back_another(
+    log: JetStreamEventLog,
+) -> None:
+    (event, *_rest) = some_events(3)
+    other = SESSION[:-1] + "b"
+    await log.append(Fact.CAPTURED, SESSION, event, key="a", after=0)
+    await log.append(Fact.CAPTURED, other, event, key="b", after=0)
+
+
+async def test_an_append_waits_for_a_server_that_was_killed_and_comes_back(
+    server: NatsProcess, log: JetStreamEventLog
+) -> None:
+    opened, segment, *_rest = some_events(4)
+    first = await log.append(Fact.CAPTURED, SESSION, opened, key="a", after=0)
+    server.kill()
+    waiting = asyncio.create_task(log.append(Fact.CAPTURED, SESSION, segment, key="b", after=first))
+    await asyncio.to_thread(server.start)
+    second = await waiting
+    assert second > first
+    found = [logged.event async for logged in log.read(Fact.CAPTURED, SESSION)]
+    assert found == [opened, segment]
+
+
+async def test_what_is_not_an_event_is_passed_over_when_reading(
+    broker: RecorderBroker, log: JetStreamEventLog
+) -> None:
+    opened, segment, *_rest = some_events(4)
+    await log.append(Fact.CAPTURED, SESSION, opened, key="a", after=0)
+    garbage = await broker.jetstream.publish(Fact.CAPTURED.of(SESSION), b"not an event")
+    await log.append(Fact.CAPTURED, SESSION, segment, key="b", after=garbage.seq)
+    found = [logged.event async for logged in log.read(Fact.CAPTURED, SESSION)]
+    assert found == [opened, segment]
+
+
+async def test_every_event_carries_cloudevents_attributes_and_the_sessions_trace(
+    broker: RecorderBroker, log: JetStreamEventLog
+) -> None:
+    (event, *_rest) = some_events(3)
+    await log.append(Fact.CAPTURED, SESSION, event, key="a", after=0)
+    stored = await broker.jetstream.get_last_msg("SESSIONS", Fact.CAPTURED.of(SESSION))
+    headers = stored.headers or {}
+    assert headers["ce-type"] == "session.captured.v1"
+    assert headers["ce-source"] == "/recorder/node"
+    assert headers["ce-subject"] == SESSION
+    assert headers["traceparent"].split("-")[1] == SESSION.replace("-", "")

@@ -1,0 +1,101 @@
+"""Streams and consumers are brought to their declared shape at start, or the start stops."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import pytest_asyncio
+from nats.js.api import RetentionPolicy, StreamConfig
+from nats_process import NatsProcess
+
+from recorder_worker.bus.apply import apply_topology
+from recorder_worker.bus.broker import Login, RecorderBroker, connect, make_broker
+from recorder_worker.bus.topology import (
+    COMMANDS_STREAM,
+    SESSIONS_STREAM,
+    ConsumerLimits,
+    StreamLimits,
+    consumers,
+    streams,
+)
+from recorder_worker.core.errors import TopologyError
+from recorder_worker.core.pipeline import CONSUMERS
+
+LIMITS = StreamLimits(replicas=1, max_age_s=3600, max_bytes=100_000_000, duplicate_window_s=120)
+WAITS = ConsumerLimits(
+    lease_s=10, chunk_ack_wait_s=10, compress_ack_wait_s=30, merkle_ack_wait_s=10
+)
+
+
+@pytest_asyncio.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[RecorderBroker]:
+    with NatsProcess(tmp_path) as server:
+        login = Login(servers=(server.url,))
+        made = make_broker(login)
+        await connect(made, login)
+        yield made
+        await made.stop()
+
+
+async def test_every_stage_has_its_durable_consumer_with_explicit_acks(
+    broker: RecorderBroker,
+) -> None:
+    declared = consumers(WAITS)
+    await apply_topology(broker.jetstream, streams(LIMITS), declared)
+    for stage in CONSUMERS:
+        info = await broker.jetstream.consumer_info(declared[stage.name].stream, stage.name)
+        wanted = set(stage.consumes)
+        subjects = set(info.config.filter_subjects or [info.config.filter_subject])
+        assert subjects == wanted
+        assert info.config.ack_policy == "explicit"
+
+
+async def test_a_changed_setting_updates_stream_and_consumer_and_keeps_the_messages(
+    broker: RecorderBroker,
+) -> None:
+    await apply_topology(broker.jetstream, streams(LIMITS), consumers(WAITS))
+    await broker.jetstream.publish("session.start", b"{}")
+    changed = msgspec.structs.replace(LIMITS, max_age_s=7200, duplicate_window_s=60)
+    waits = msgspec.structs.replace(WAITS, lease_s=77)
+    await apply_topology(broker.jetstream, streams(changed), consumers(waits))
+    info = await broker.jetstream.stream_info(COMMANDS_STREAM)
+    assert (info.config.max_age, info.config.duplicate_window) == (7200, 60)
+    assert info.state.messages == 1
+    consumer = await broker.jetstream.consumer_info(COMMANDS_STREAM, "capture")
+    assert consumer.config.ack_wait == 77
+
+
+async def test_an_impossible_change_stops_the_start_and_says_what_is_refused(
+    broker: RecorderBroker,
+) -> None:
+    await broker.jetstream.add_stream(
+        StreamConfig(
+            name=SESSIONS_STREAM,
+            subjects=["session.captured.*"],
+            retention=RetentionPolicy.WORK_QUEUE,
+        )
+    )
+    with pytest.raises(TopologyError, match=f"stream {SESSIONS_STREAM}.*retention"):
+        await apply_topology(broker.jetstream, streams(LIMITS), {})
+
+
+async def test_a_server_without_jetstream_is_named_as_the_reason(tmp_path: Path) -> None:
+    with NatsProcess(tmp_path, jetstream=False) as server:
+        login = Login(servers=(server.url,))
+        broker = make_broker(login)
+        await connect(broker, login)
+        with pytest.raises(TopologyError, match="JetStream is not enabled"):
+            await apply_topology(broker.jetstream, streams(LIMITS), {})
+        await broker.stop()
+
+
+async def test_the_journal_stream_can_be_neither_purged_nor_trimmed(
+    broker: RecorderBroker,
+) -> None:
+    await apply_topology(broker.jetstream, streams(LIMITS), {})
+    info = await broker.jetstream.stream_info(SESSIONS_STREAM)
+    assert info.config.deny_delete
+    assert info.config.deny_purge
