@@ -56,8 +56,10 @@ class FrameSource(Protocol):
 class SourceOpener(Protocol):
     """Opens sources by their kind."""
 
-    def __call__(self, source: Source, fps: float, first_unit: int) -> FrameSource:
+    def __call__(self, source: Source, fps: float | None, first_unit: int) -> FrameSource:
         """Open a source, a `media` one at unit `first_unit`.
+
+        `fps` is None where the source's own rate shall hold.
 
         Raises:
             SourceError: it cannot be opened; the text says why and what to do.

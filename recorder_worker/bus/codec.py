@@ -33,7 +33,11 @@ _DECODERS: dict[Fact, msgspec.json.Decoder[Any]] = {
 
 def decode(fact: Fact, data: bytes) -> Event:
     """An event of that fact. Raises msgspec.ValidationError or msgspec.DecodeError."""
-    event: Event = _DECODERS[fact].decode(data)
+    try:
+        event: Event = _DECODERS[fact].decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:
+        # Bytes that are no text, or brackets without end: not msgspec's own errors, but the same.
+        raise msgspec.DecodeError(f"JSON is malformed: {error}") from error
     return event
 
 

@@ -7,24 +7,26 @@ from typing import Any, Final
 
 from recorder_worker.adapters.sources.file import VideoFile
 from recorder_worker.adapters.sources.pattern import PatternDesktop
+from recorder_worker.adapters.sources.sampled import SampledSource
 from recorder_worker.core.errors import SourceError
 from recorder_worker.core.model import FileSource, PatternSource, Source, X11Source
 from recorder_worker.ports import FrameSource
 
 
-def open_source(source: Source, fps: float, first_unit: int) -> FrameSource:
+def open_source(source: Source, fps: float | None, first_unit: int) -> FrameSource:
     """Open a source; a `media` one at unit `first_unit`. Fits `ports.SourceOpener`.
 
     Args:
         source: what to open.
-        fps: frames a second that the session asks for. A file has its own rate and ignores it.
+        fps: frames a second that the session asks for; a file is sampled where its own rate is
+            higher. None: the source's own rate, which only a file has.
         first_unit: the unit that the first `read` returns; a `live` source has no past and
             ignores it.
 
     Raises:
         SourceError: it cannot be opened; the text says why and what to do.
     """
-    if not fps > 0:
+    if fps is not None and not fps > 0:
         raise SourceError(f"source {source.uri}: expected fps above 0, found {fps}")
     if first_unit < 0:
         raise SourceError(f"source {source.uri}: expected first_unit >= 0, found {first_unit}")
@@ -38,15 +40,21 @@ def open_source(source: Source, fps: float, first_unit: int) -> FrameSource:
     return row(source, fps, first_unit)
 
 
-def _open_file(source: FileSource, _fps: float, first_unit: int) -> FrameSource:
-    return VideoFile(source, first_unit=first_unit)
+def _open_file(source: FileSource, fps: float | None, first_unit: int) -> FrameSource:
+    video = VideoFile(source, first_unit=0 if fps else first_unit)
+    if fps and fps < video.facts.frame_rate:
+        return SampledSource(video, fps, first_unit)
+    if fps and first_unit:
+        video.close()
+        return VideoFile(source, first_unit=first_unit)
+    return video
 
 
-def _open_pattern(source: PatternSource, fps: float, first_unit: int) -> FrameSource:
-    return PatternDesktop(source, fps=fps, first_unit=first_unit)
+def _open_pattern(source: PatternSource, fps: float | None, first_unit: int) -> FrameSource:
+    return PatternDesktop(source, fps=_needed(source, fps), first_unit=first_unit)
 
 
-def _open_x11(source: X11Source, fps: float, _first_unit: int) -> FrameSource:
+def _open_x11(source: X11Source, fps: float | None, _first_unit: int) -> FrameSource:
     try:
         # xcffib loads libxcb where it is imported, and a worker without it records files well.
         from recorder_worker.adapters.sources.x11 import X11Display  # noqa: PLC0415  (as above)
@@ -55,10 +63,16 @@ def _open_x11(source: X11Source, fps: float, _first_unit: int) -> FrameSource:
             f"display {source.uri}: expected the X client library libxcb, found none that loads "
             f"({error}); install it (Debian, Ubuntu: apt-get install libxcb1)"
         ) from error
-    return X11Display(source, fps=fps)
+    return X11Display(source, fps=_needed(source, fps))
 
 
-_OPENERS: Final[dict[type, Callable[[Any, float, int], FrameSource]]] = {
+def _needed(source: Source, fps: float | None) -> float:
+    if fps is None:
+        raise SourceError(f"source {source.uri}: expected a rate, for it has none of its own")
+    return fps
+
+
+_OPENERS: Final[dict[type, Callable[[Any, float | None, int], FrameSource]]] = {
     FileSource: _open_file,
     PatternSource: _open_pattern,
     X11Source: _open_x11,

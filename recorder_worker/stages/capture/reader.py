@@ -24,7 +24,7 @@ from recorder_worker.stages.capture.timeline import SECOND_NS, Pacer, Timeline
 
 RETRY_WAIT_S = 0.5
 STALL_NS = SECOND_NS
-"""A live source that is read later than this behind its tick has lost units."""
+"""A live source that was not read for longer than this has lost units."""
 
 
 class ReaderPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,14 +133,16 @@ class Reader:
         if self._timeline.live:
             if not self._waited_until(self._pacer.tick()):
                 return False
-            self._check_stall()
             self._pacer.ticked()
         self._check_duration()
         frame = source.read()
         if frame is None:
             self._source_ended(source)
             return False
+        before_ns = self._timeline.last_ns
         t_ns = self._timeline.frame_time(frame.t_ns)
+        if self._timeline.live:
+            self._check_stall(before_ns, t_ns)
         if self._writer.full(t_ns) or self._writer.resized(frame.picture):
             self._coverage.close(t_ns)
         self._pending = (frame, t_ns)
@@ -227,13 +229,14 @@ class Reader:
                 EndReason.MAX_DURATION, f"recorded for {limit_ns / SECOND_NS:g} s", t1_ns
             )
 
-    def _check_stall(self) -> None:
-        """Ticks of a live source that passed unread for long are units that were lost."""
-        late_ns = self._clock.monotonic_ns() - self._pacer.tick()
-        if late_ns > max(STALL_NS, 2 * self._timeline.period_ns):
-            now_ns = self._timeline.now_ns()
-            self._coverage.close(max(now_ns - late_ns, self._timeline.last_ns + 1))
-            self._gap(GapReason.BACK_PRESSURE, f"the reader was {late_ns / SECOND_NS:.1f} s late")
+    def _check_stall(self, before_ns: int, t_ns: int) -> None:
+        """A live source that was not read for long has lost units, whatever held it up."""
+        covered_ns = max(self._coverage.cursor.t_ns, before_ns + self._timeline.period_ns)
+        if t_ns - covered_ns > max(STALL_NS, self._timeline.period_ns):
+            self._coverage.close(covered_ns)
+            span = self._timeline.missed(self._coverage.cursor, t_ns)
+            detail = f"nothing was read for {(t_ns - covered_ns) / SECOND_NS:.1f} s"
+            self._coverage.skip(GapReason.BACK_PRESSURE, detail, span.unit_count, t_ns)
 
     def _source_ended(self, source: FrameSource) -> None:
         """End of the material; what it had declared but did not give is a gap."""

@@ -171,7 +171,9 @@ class CaptureStage:
     # --- beginning --------------------------------------------------------------------------------
 
     def _open(self, command: StartSession, first_unit: int) -> FrameSource:
-        fps = command.fps or self._services.policy.default_fps
+        fps = command.fps
+        if fps is None and not isinstance(command.source, FileSource):
+            fps = self._services.policy.default_fps
         return self._services.open_source(command.source, fps, first_unit)
 
     def _manifest(
@@ -207,7 +209,7 @@ class CaptureStage:
         )
 
     def _rate(self, command: StartSession, facts: SourceFacts) -> float:
-        return command.fps or facts.frame_rate or self._services.policy.default_fps
+        return facts.frame_rate or command.fps or self._services.policy.default_fps
 
     def _reader(
         self,

@@ -1,0 +1,349 @@
+"""The reader thread: whatever happens, what it hands over tiles the stream in units and time."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from memory_store import MemoryStore
+
+from recorder_worker.adapters.system_clock import SystemClock
+from recorder_worker.core.errors import (
+    LeaseLostError,
+    SourceError,
+    SourceLostError,
+    StoreError,
+)
+from recorder_worker.core.keyframes import KeyframePolicy
+from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock, SourceFacts
+from recorder_worker.ports import Frame, FrameSource
+from recorder_worker.stages.capture import items
+from recorder_worker.stages.capture.reader import Reader, ReaderPolicy
+from recorder_worker.stages.capture.requests import Pause, Release, Resume, Stop
+from recorder_worker.stages.capture.spool import SegmentLimits, SegmentWriter
+from recorder_worker.stages.capture.timeline import Timeline
+
+SECOND = 1_000_000_000
+FPS = 50
+SESSION = "00000000-0000-4000-8000-000000000001"
+DEADLINE_S = 20.0
+
+
+class Scripted:
+    """A source of small pictures that does, at chosen reads, what the script says."""
+
+    def __init__(
+        self,
+        clock: SystemClock,
+        kind: SourceClock = SourceClock.MEDIA,
+        *,
+        frames: int | None = None,
+        declared: int | None = None,
+        script: dict[int, Callable[[], None]] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._frames = frames
+        self._script = script or {}
+        self.reads = 0
+        self.size = (8, 8)
+        self.closed = False
+        self.facts = SourceFacts(
+            kind="test",
+            uri="test:",
+            description="",
+            width=8,
+            height=8,
+            clock=kind,
+            frame_rate=FPS,
+            frame_count=declared,
+        )
+
+    def read(self) -> Frame | None:
+        self._script.get(self.reads, lambda: None)()
+        if self.reads == self._frames:
+            return None
+        self.reads += 1
+        live = self.facts.clock is SourceClock.LIVE
+        t_ns = self._clock.monotonic_ns() if live else (self.reads - 1) * SECOND // FPS
+        picture = np.full((*self.size, 3), self.reads % 251, np.uint8)
+        return Frame(picture=picture, t_ns=t_ns)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Bench:
+    """A reader over a scripted source, with what it hands over."""
+
+    def __init__(
+        self,
+        source: Scripted | None = None,
+        *,
+        reopen: Callable[[int], FrameSource] | None = None,
+        cursor: Cursor | None = None,
+        store: MemoryStore | None = None,
+        max_duration_ns: int | None = None,
+        retry_s: float = 0.3,
+        native: bool = False,
+        kind: SourceClock = SourceClock.MEDIA,
+    ) -> None:
+        self.clock = SystemClock()
+        self.items: list[items.Item] = []
+        self._news: queue.SimpleQueue[items.Item] = queue.SimpleQueue()
+        self.store = store or MemoryStore()
+        cursor = cursor or Cursor()
+        kind = source.facts.clock if source else kind
+        self.reader = Reader(
+            source=source,
+            reopen=reopen or _no_source,
+            writer=SegmentWriter(
+                store=self.store,
+                session_id=SESSION,
+                clock=self.clock,
+                cursor=cursor,
+                limits=SegmentLimits(duration_ns=SECOND // 5, plain_size=1 << 20, level=1),
+                keyframes=KeyframePolicy(),
+                masks=(),
+            ),
+            timeline=Timeline(kind, cursor, self.clock, FPS),
+            policy=ReaderPolicy(native=native, max_duration_ns=max_duration_ns, retry_s=retry_s),
+            clock=self.clock,
+            deliver=self._news.put,
+        )
+        self._first = cursor
+
+    def start(self, gap: GapReason | None = None, *, paused: bool = False) -> Bench:
+        self.reader.start(gap=gap, paused=paused)
+        return self
+
+    def wait_for(self, *kinds: type[items.Item]) -> items.Item:
+        """Take items until one of some kinds."""
+        while True:
+            item = self._news.get(timeout=DEADLINE_S)
+            self.items.append(item)
+            if isinstance(item, kinds):
+                return item
+
+    def end(self) -> items.Ended:
+        """Take items until the end; what was handed over must tile the stream."""
+        ended = self.wait_for(items.Ended)
+        assert isinstance(ended, items.Ended)
+        self.reader.join(DEADLINE_S)
+        unit, t_ns = self._first.unit, self._first.t_ns
+        for item in self.items:
+            if isinstance(item, items.Segment | items.Gap):
+                assert (item.span.first_unit, item.span.t0_ns) == (unit, t_ns)
+                unit, t_ns = unit + item.span.unit_count, item.span.t1_ns
+                assert (item.cursor.unit, item.cursor.t_ns) == (unit, t_ns)
+        assert (ended.cursor.unit, ended.cursor.t_ns) == (unit, t_ns)
+        return ended
+
+    def gaps(self) -> list[items.Gap]:
+        return [item for item in self.items if isinstance(item, items.Gap)]
+
+    def frames(self) -> int:
+        return sum(i.span.unit_count for i in self.items if isinstance(i, items.Segment))
+
+
+def _no_source(_unit: int) -> FrameSource:
+    raise SourceError("it does not come back")
+
+
+def clock() -> SystemClock:
+    return SystemClock()
+
+
+def test_material_is_read_to_its_end_in_segments_of_the_wanted_length() -> None:
+    bench = Bench(Scripted(clock(), frames=55)).start()
+    assert bench.end().reason is EndReason.SOURCE_ENDED
+    segments = [item for item in bench.items if isinstance(item, items.Segment)]
+    assert [segment.span.unit_count for segment in segments] == [10, 10, 10, 10, 10, 5]
+    assert [segment.keyframe for segment in segments] == [True] + [False] * 5
+    assert bench.gaps() == []
+
+
+def test_every_segment_is_durable_before_it_is_handed_over() -> None:
+    bench = Bench(Scripted(clock(), frames=30)).start()
+    while not isinstance(item := bench.wait_for(items.Segment, items.Ended), items.Ended):
+        assert isinstance(item, items.Segment)
+        assert bench.store.size(f"sessions/{SESSION}/{item.name}") == item.stored_size
+
+
+def test_fewer_frames_than_declared_are_a_gap_and_a_lost_source() -> None:
+    bench = Bench(Scripted(clock(), frames=40, declared=200)).start()
+    ended = bench.end()
+    assert ended.reason is EndReason.SOURCE_LOST
+    assert "declares 200 frames but only 40" in ended.detail
+    (gap,) = bench.gaps()
+    assert (gap.reason, gap.span.unit_count) == (GapReason.SOURCE_LOST, 160)
+
+
+def test_a_stop_ends_with_what_was_read_so_far() -> None:
+    bench = Bench(Scripted(clock(), SourceClock.LIVE)).start()
+    bench.wait_for(items.Segment)
+    bench.reader.request(Stop(reason=EndReason.STOPPED, detail="me"))
+    ended = bench.end()
+    assert (ended.reason, ended.detail) == (EndReason.STOPPED, "me")
+
+
+def test_a_pause_of_a_live_source_loses_units_and_of_material_none() -> None:
+    for kind, loses in ((SourceClock.LIVE, True), (SourceClock.MEDIA, False)):
+        bench = Bench(Scripted(clock(), kind, frames=None), native=True).start()
+        bench.wait_for(items.Segment)
+        bench.reader.request(Pause())
+        bench.wait_for(items.Paused)
+        bench.reader.request(Resume())
+        bench.wait_for(items.Resumed)
+        bench.wait_for(items.Segment)
+        bench.reader.request(Stop(reason=EndReason.STOPPED))
+        bench.end()
+        (gap,) = bench.gaps()
+        assert gap.reason is GapReason.PAUSE
+        assert (gap.span.t1_ns > gap.span.t0_ns) is loses
+        behind = bench.items[bench.items.index(gap) + 1 :]
+        first = next(item for item in behind if isinstance(item, items.Segment))
+        assert first.keyframe
+
+
+def test_a_session_that_is_stopped_while_it_is_paused_has_its_gap() -> None:
+    bench = Bench(Scripted(clock(), SourceClock.LIVE)).start()
+    bench.wait_for(items.Segment)
+    bench.reader.request(Pause())
+    bench.wait_for(items.Paused)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    bench.end()
+    assert [gap.reason for gap in bench.gaps()] == [GapReason.PAUSE]
+
+
+def test_a_worker_that_takes_over_a_paused_session_leaves_it_paused() -> None:
+    bench = Bench(Scripted(clock(), SourceClock.LIVE)).start(paused=True)
+    bench.reader.request(Release())
+    released = bench.wait_for(items.Released)
+    assert bench.items == [released]
+
+
+def test_a_live_source_that_was_not_read_in_time_has_lost_units() -> None:
+    stall = threading.Event()
+    bench = Bench(Scripted(clock(), SourceClock.LIVE, script={20: lambda: _hang(stall, 1.5)}))
+    bench.start()
+    bench.wait_for(items.Gap)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    bench.end()
+    (gap,) = bench.gaps()
+    assert gap.reason is GapReason.BACK_PRESSURE
+    assert gap.span.unit_count >= FPS
+
+
+def test_a_source_that_is_lost_and_comes_back_is_a_gap() -> None:
+    first = Scripted(clock(), SourceClock.LIVE, script={25: _lose})
+    second = Scripted(clock(), SourceClock.LIVE)
+    bench = Bench(first, reopen=lambda _unit: second).start()
+    bench.wait_for(items.Gap)
+    bench.wait_for(items.Segment)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    bench.end()
+    assert [gap.reason for gap in bench.gaps()] == [GapReason.SOURCE_LOST]
+    assert first.closed
+    assert second.closed
+
+
+def test_a_source_that_stays_away_ends_the_session_with_its_reason() -> None:
+    bench = Bench(Scripted(clock(), SourceClock.LIVE, script={25: _lose})).start()
+    ended = bench.end()
+    assert ended.reason is EndReason.SOURCE_LOST
+    assert "does not come back" in ended.detail
+    assert bench.frames() == 25
+
+
+def test_a_worker_that_takes_over_without_a_source_says_so_and_ends() -> None:
+    cursor = Cursor(unit=100, t_ns=2 * SECOND, wall_ns=1)
+    bench = Bench(None, cursor=cursor, kind=SourceClock.LIVE).start(GapReason.CRASH)
+    assert bench.end().reason is EndReason.SOURCE_LOST
+    assert bench.gaps()[0].reason is GapReason.CRASH
+
+
+def test_material_is_taken_over_at_the_unit_where_it_was_left() -> None:
+    cursor = Cursor(unit=30, t_ns=30 * SECOND // FPS, wall_ns=SystemClock().wall_ns())
+    source = Scripted(clock(), frames=60)
+    source.reads = 30
+    bench = Bench(source, cursor=cursor).start(GapReason.CRASH)
+    bench.end()
+    (gap,) = bench.gaps()
+    assert (gap.span.unit_count, gap.span.t1_ns) == (0, cursor.t_ns)
+    assert bench.frames() == 30
+
+
+def test_a_change_of_size_begins_a_segment_with_a_keyframe() -> None:
+    source = Scripted(clock(), frames=30)
+    source._script = {15: lambda: setattr(source, "size", (20, 9))}
+    bench = Bench(source).start()
+    bench.end()
+    keyed = [i.span.first_unit for i in bench.items if isinstance(i, items.Segment) and i.keyframe]
+    assert keyed == [0, 15]
+
+
+@pytest.mark.parametrize("kind", list(SourceClock))
+def test_the_longest_duration_is_kept(kind: SourceClock) -> None:
+    bench = Bench(Scripted(clock(), kind), max_duration_ns=SECOND).start()
+    ended = bench.end()
+    assert ended.reason is EndReason.MAX_DURATION
+    assert SECOND <= ended.cursor.t_ns < 3 * SECOND
+
+
+def test_a_full_store_ends_the_session_with_a_gap_for_what_could_not_be_kept() -> None:
+    bench = Bench(Scripted(clock(), frames=60), store=MemoryStore(limit_bytes=700)).start()
+    assert bench.end().reason is EndReason.DISK_FULL
+    assert bench.gaps()[-1].reason is GapReason.DISK
+    assert bench.gaps()[-1].span.unit_count == 10
+
+
+def test_a_store_that_fails_for_a_moment_loses_nothing() -> None:
+    class Flaky(MemoryStore):
+        failures = 2
+
+        def put(self, key: str, data: bytes) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise StoreError("input/output error")
+            super().put(key, data)
+
+    bench = Bench(Scripted(clock(), frames=30), store=Flaky(), retry_s=10).start()
+    assert bench.end().reason is EndReason.SOURCE_ENDED
+    assert bench.frames() == 30
+
+
+def test_a_reader_whose_items_nobody_takes_lets_go_of_its_source() -> None:
+    source = Scripted(clock(), frames=None)
+
+    def refuse(_item: items.Item) -> None:
+        raise LeaseLostError("another worker has it")
+
+    bench = Bench(source)
+    bench.reader._coverage.deliver = refuse
+    bench.start()
+    bench.reader.join(DEADLINE_S)
+    assert source.closed
+
+
+def test_a_defect_in_a_source_reaches_the_event_loop() -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("a defect")
+
+    bench = Bench(Scripted(clock(), script={3: broken})).start()
+    crashed = bench.wait_for(items.Crashed)
+    assert isinstance(crashed, items.Crashed)
+    assert isinstance(crashed.error, ZeroDivisionError)
+
+
+def _lose() -> None:
+    raise SourceLostError("the display is gone")
+
+
+def _hang(event: threading.Event, seconds: float) -> None:
+    """Be late once: waiting is what is tested."""
+    if not event.is_set():
+        event.wait(seconds)
+        event.set()
