@@ -1,10 +1,9 @@
 """Times the frame encoder and decoder, and counts bytes behind zstd.
 
-Run as `python benchmarks/frames.py`. Prints medians in milliseconds and bytes per frame. The
+Run as `python -m benchmarks`. Prints medians in milliseconds and bytes per frame. The
 pictures are those of the pattern source, so that a second machine measures the same.
 """
 
-# ruff: noqa: INP001, T201  (a script, and it prints)
 from __future__ import annotations
 
 import statistics
@@ -97,6 +96,11 @@ def measure_pattern() -> None:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the figures."""
     time_encoder()
     measure_pattern()
+
+
+if __name__ == "__main__":
+    main()

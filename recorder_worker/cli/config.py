@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import typer
-from rich.table import Table
 
-from recorder_worker.cli.output import JsonOption, out, print_json
+from recorder_worker.cli.output import JsonOption, columns, out, print_json
 from recorder_worker.cli.settings_option import ConfigOption
 
 
@@ -25,9 +24,6 @@ def config(config: ConfigOption = None, json: JsonOption = False) -> None:
     if json:
         print_json({row.key: {"value": row.value, "origin": row.origin} for row in rows})
         return
-    table = Table(box=None, pad_edge=False)
-    for name in ("setting", "value", "from"):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(row.key, row.value, row.origin)
-    out.print(table)
+    lines = [("setting", "value", "from"), *((row.key, row.value, row.origin) for row in rows)]
+    for line in columns(lines):
+        out.print(line, markup=False)

@@ -71,6 +71,15 @@ def fields(**values: Any) -> str:  # noqa: ANN401  (anything that has a text)
     )
 
 
+def columns(lines: list[tuple[str, ...]]) -> list[str]:
+    """Lines of cells, set in columns that are as wide as need be: nothing is cut for a terminal."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
 def size(count: int) -> str:
     """A number of bytes for people: 1.5 MiB."""
     amount = float(count)

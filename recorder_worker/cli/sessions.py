@@ -6,9 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from recorder_worker.cli.output import JsonOption, fields, out, print_json, seconds, size
+from recorder_worker.cli.output import JsonOption, columns, fields, out, print_json, seconds, size
 from recorder_worker.cli.settings_option import ConfigOption, NatsOption, client_login
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.subjects import Fact
@@ -29,20 +28,21 @@ def ls(nats: NatsOption = None, config: ConfigOption = None, json: JsonOption = 
     if json:
         print_json(rows)
         return
-    table = Table(box=None, pad_edge=False)
-    for name in ("session", "state", "source", "frames", "gaps", "stored", "root"):
-        table.add_column(name, no_wrap=name == "session")
-    for row in rows:
-        table.add_row(
+    lines = [("session", "state", "frames", "gaps", "stored", "root", "source")]
+    lines += [
+        (
             row["session_id"],
             row["state"],
-            f"{row['source']['kind']} {row['source']['uri']}",
             str(row["totals"]["frame_count"]),
             str(row["totals"]["gap_count"]),
             size(row["totals"]["stored_bytes"]),
             row["root_hash"][:16],
+            f"{row['source']['kind']} {row['source']['uri']}",
         )
-    out.print(table)
+        for row in rows
+    ]
+    for line in columns(lines):
+        out.print(line, markup=False)
 
 
 def show(

@@ -53,7 +53,7 @@ class CaptureSettings(Group, frozen=True, kw_only=True):
     keyframe_max_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
     keyframe_min_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
     retry_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
-    queue_segments: Annotated[int, Meta(ge=1, le=1024)] = 4
+    queue_segments: Annotated[int, Meta(ge=1, le=86_400)] = 600
 
 
 class ChunkSettings(Group, frozen=True, kw_only=True):

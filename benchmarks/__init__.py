@@ -1,0 +1,1 @@
+"""What the recorder costs: `python -m benchmarks` prints a table, never a verdict."""
