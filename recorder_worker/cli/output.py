@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -71,7 +72,7 @@ def fields(**values: Any) -> str:  # noqa: ANN401  (anything that has a text)
     )
 
 
-def columns(lines: list[tuple[str, ...]]) -> list[str]:
+def columns(lines: Sequence[tuple[str, ...]]) -> list[str]:
     """Lines of cells, set in columns that are as wide as need be: nothing is cut for a terminal."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [

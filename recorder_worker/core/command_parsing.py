@@ -23,6 +23,9 @@ from recorder_worker.core.subjects import UNKNOWN_SESSION, Command
 MAX_COMMAND_BYTES = 65_536
 SHOWN_CHARACTERS = 120
 
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises: brackets that are nested very deep raise the last of them."""
+
 AnyCommand = StartSession | ControlCommand
 
 COMMAND_TYPES: dict[Command, type[AnyCommand]] = {
@@ -33,7 +36,7 @@ COMMAND_TYPES: dict[Command, type[AnyCommand]] = {
     Command.MARK: MarkSession,
 }
 
-_AT = re.compile(r"^(?P<problem>.*?)(?: - at (?:key in )?`(?P<path>\$[^`]*)`)?$", re.DOTALL)
+_AT = re.compile(r"^(?P<problem>.*?)(?: - at (?:`?key`? in )?`(?P<path>\$[^`]*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]+)`")
 _UNKNOWN = re.compile(r"contains unknown field `(?P<name>[^`]+)`")
 _EXPECTED = re.compile(r"^Expected (?P<what>.*?)(?:, got `(?P<got>[^`]+)`)?$", re.DOTALL)
@@ -43,6 +46,8 @@ _KINDS = ", ".join(str(kind.__struct_config__.tag) for kind in get_args(Source))
 _WORDS = {
     "$.source.kind": f"one of {_KINDS}",
     "$.session_id": "a UUID in lower case with hyphens",
+    "$.source.pace": "native or fast",
+    "$.profile": "screen",
 }
 """Expectations that a regular expression would state badly."""
 _HINTS = {
@@ -67,14 +72,13 @@ def parse_command(command: Command, data: bytes) -> AnyCommand:
     try:
         return msgspec.json.decode(data, type=COMMAND_TYPES[command])
     except msgspec.ValidationError as error:
-        raise _invalid(command, str(error), data) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RefusedError(
-            field="$",
-            expected="a JSON object",
-            got=_shown(data.decode(errors="replace")),
-            hint=f"{error}; schemas/{command.value}.json describes the command",
-        ) from error
+        try:
+            value = msgspec.json.decode(data)
+        except NOT_JSON as worse:  # a decoder that looks for known fields skips what is in others
+            raise _not_json(command, worse, data) from error
+        raise _invalid(command, str(error), value) from error
+    except NOT_JSON as error:
+        raise _not_json(command, error, data) from error
 
 
 def session_id_in(data: bytes) -> str:
@@ -86,7 +90,7 @@ def session_id_in(data: bytes) -> str:
         return UNKNOWN_SESSION
     try:
         found = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         return UNKNOWN_SESSION
     session_id = found.get("session_id") if isinstance(found, dict) else None
     if isinstance(session_id, str) and _UUID.match(session_id):
@@ -94,7 +98,16 @@ def session_id_in(data: bytes) -> str:
     return UNKNOWN_SESSION
 
 
-def _invalid(command: Command, message: str, data: bytes) -> RefusedError:
+def _not_json(command: Command, error: Exception, data: bytes) -> RefusedError:
+    return RefusedError(
+        field="$",
+        expected="a JSON object",
+        got=_shown(data.decode(errors="replace")),
+        hint=f"{error}; schemas/{command.value}.json describes the command",
+    )
+
+
+def _invalid(command: Command, message: str, value: object) -> RefusedError:
     """Turn msgspec's one-line message into field, expected, got and hint."""
     match = _AT.match(message)
     problem, path = (match["problem"], match["path"] or "$") if match else (message, "$")
@@ -111,7 +124,7 @@ def _invalid(command: Command, message: str, data: bytes) -> RefusedError:
             hint=_similar(unknown["name"], _known_fields()) or hint,
         )
     expected = _EXPECTED.match(problem)
-    got = _value_at(path, data)
+    got = _value_at(path, value)
     return RefusedError(
         field=_join(path, ""),
         expected=_WORDS.get(path) or (expected["what"].replace("`", "") if expected else problem),
@@ -126,9 +139,8 @@ def _join(path: str, name: str) -> str:
     )
 
 
-def _value_at(path: str, data: bytes) -> str | None:
+def _value_at(path: str, value: Any) -> str | None:  # noqa: ANN401  (whatever JSON holds)
     """The offending value as the client wrote it; None where the path does not lead to one."""
-    value: Any = msgspec.json.decode(data)
     for part in re.findall(r"[^.\[\]]+", path.removeprefix("$")):
         if isinstance(value, dict) and part in value:
             value = value[part]

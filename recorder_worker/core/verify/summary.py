@@ -22,7 +22,7 @@ from recorder_worker.core.verify.verdicts import EXIT_CODES, Verdict
 
 if TYPE_CHECKING:
     from recorder_worker.core.verify.chunks import ChunkCheck
-    from recorder_worker.core.verify.verifier import Verification
+    from recorder_worker.core.verify.verification import Verification
 
 
 def summarise(run: Verification) -> Report:
