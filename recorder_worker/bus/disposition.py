@@ -114,6 +114,7 @@ class _Dispose(BaseMiddleware):
         deliveries = self.msg.metadata.num_delivered
         verdict = self._of.verdict(exc_val)
         if verdict is Verdict.LEAVE:
+            log.warning("MessageLeft", stage=stage, reason=str(exc_val))
             raise SkipMessage from exc_val
         if verdict is Verdict.SOON:
             raise NackMessage(delay=_wait(SOON_S, deliveries)) from exc_val

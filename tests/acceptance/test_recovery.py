@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 from plant import Plant
 from reference import check
+from worker_process import WorkerProcess
 from xserver import XServer
 
+from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.client import RecorderClient
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.report import GapFound
 from recorder_worker.core.verify.verdicts import Verdict
+from recorder_worker.core.verify.verifier import verify
 
 CLIP = Path(__file__).parents[2] / "demo" / "screen.mkv"
 FAST_CLIP = {"kind": "file", "uri": str(CLIP), "pace": "fast"}
@@ -139,3 +143,23 @@ async def _kill_capture(plant: Plant, session_id: str) -> tuple[GapFound, int, i
     assert gap.reason == "crash"
     assert taken["takeover"] is True
     return gap, killed_ns, started_ns
+
+
+async def test_a_whole_recorder_with_its_embedded_server_killed_at_once_goes_on(
+    tmp_path: Path,
+) -> None:
+    short_lease = {"RECORDER_CAPTURE__LEASE_S": "2", "RECORDER_DISK__FLOOR_BYTES": "0"}
+    with WorkerProcess(tmp_path, env=short_lease) as worker:
+        async with RecorderClient.connect(worker.nats_url) as client:
+            started = await client.start(LIVE_PATTERN, fps=20)
+            async with client.follow(started.session_id) as facts:
+                async for seen in facts:
+                    if seen.fact is Fact.CHECKPOINT:
+                        break
+        worker.kill()
+        await asyncio.to_thread(worker.restart)
+        async with RecorderClient.connect(worker.nats_url) as client:
+            sealed = await client.wait_sealed(started.session_id, 60)
+        report = verify(FolderRecording(Path(sealed.location)))
+    assert (report.verdict, len(report.gaps)) == (Verdict.COMPLETE_WITH_GAPS, 1)
+    assert sealed.frame_count == 120

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import urllib.request
 from collections.abc import Iterator
 
@@ -94,6 +95,27 @@ async def test_a_session_whose_worker_is_killed_goes_on_with_the_other_without_a
     )
     await asyncio.to_thread(holder.kill)
     sealed = await plant.sealed(session_id)
+    await asyncio.to_thread(holder.start)
     report = plant.verify(session_id)
     assert (report.verdict, len(report.gaps)) == (Verdict.COMPLETE_WITH_GAPS, 1)
     assert sealed.frame_count == 80
+
+
+async def test_a_worker_that_wakes_up_late_is_fenced_off_and_cannot_write_into_the_record(
+    plant: Plant,
+) -> None:
+    source = SOURCE | {"pace": "native", "frames": 160}
+    session_id = await plant.start_session(source, fps=20)
+    await plant.until(session_id, Fact.CAPTURED, 3)
+    holder, other = sorted(
+        (worker for worker in plant.workers["capture"]),
+        key=lambda worker: not any(line.get("session_id") == session_id for line in worker.lines),
+    )
+    holder.signal(signal.SIGSTOP)
+    await asyncio.to_thread(other.logged, "LeaseTaken", session_id=session_id)
+    holder.signal(signal.SIGCONT)
+    await asyncio.to_thread(holder.logged, "MessageLeft", stage="capture")
+    sealed = await plant.sealed(session_id)
+    report = plant.verify(session_id)
+    assert (report.verdict, len(report.gaps)) == (Verdict.COMPLETE_WITH_GAPS, 1)
+    assert sealed.frame_count == 160
