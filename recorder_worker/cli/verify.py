@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.cli.output import JsonOption, err, print_json
 from recorder_worker.cli.report import print_report
+from recorder_worker.core import keys
 from recorder_worker.core.errors import SettingsError
 from recorder_worker.core.verify.policy import TrustPolicy, parse_policy
 from recorder_worker.core.verify.report import Report
@@ -46,12 +47,24 @@ def verify(
     Without `--trust` integrity is judged by the key in the recording itself, and the report says
     that nobody vouches for that key.
     """
+    _check_is_recording(folder)
     report = checked(folder, _policy(trust))
     if json:
         print_json(as_json(report))
     else:
         print_report(report)
     sys.exit(report.exit_code)
+
+
+def _check_is_recording(folder: Path) -> None:
+    """A folder with nothing of a recording in it is a slip of the hand, not a verdict."""
+    known = (keys.MANIFEST, keys.RECORDS, keys.CHECKPOINTS, keys.SEAL, keys.CHUNKS, keys.JOURNAL)
+    if not any((folder / name).exists() for name in known):
+        raise typer.BadParameter(
+            f"{folder} holds no recording: expected {keys.MANIFEST}, {keys.RECORDS} or "
+            f"{keys.JOURNAL} in it; name the folder of one session, <data_dir>/sessions/<id>",
+            param_hint="DIR",
+        )
 
 
 def checked(folder: Path, policy: TrustPolicy | None) -> Report:
