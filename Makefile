@@ -21,7 +21,7 @@ check: venv
 test: system venv
 	$(BIN)/pytest
 
-demo: venv
+demo: system venv
 	$(BIN)/recorder demo
 
 venv: $(VENV)/.stamp
@@ -69,3 +69,9 @@ lock: venv
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Needs docker or podman with compose (ENGINE=podman chooses); builds, records, kills, verifies.
+# Behind a proxy: PIPCONF=/etc/pip.conf CABUNDLE=/path/to/ca.crt. See docs/containers.md.
+.PHONY: container-test
+container-test: venv
+	PYTHONPATH=tests $(BIN)/python -m container.smoke

@@ -26,7 +26,7 @@ if [ ${#missing[@]} -eq 0 ]; then
   exit 0
 fi
 
-without="without ${missing[*]} the tests of the X source are skipped"
+without="without ${missing[*]} the live desktop of the demo is left out and the tests of the X source are skipped"
 if ! command -v apt-get >/dev/null; then
   echo "system: no apt-get here; install their like by hand: $without"
   exit 0

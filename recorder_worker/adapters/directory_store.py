@@ -27,7 +27,6 @@ from recorder_worker.core.errors import (
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 _KEY_MAX_CHARACTERS = 1024
-_BULK = {keys.SEGMENTS, keys.CHUNKS}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _FLOOR_CHECK_BYTES = 8 * PIECE_BYTES
@@ -45,13 +44,15 @@ _ADVICE = {
 
 
 def of_record(key: str) -> bool:
-    """Whether a key is small and of the record itself (leaves, checkpoints, seal, manifest, marks).
+    """Whether a key is of the record itself: all of a session's but its segments.
 
     Such keys may use the room below the floor, so that a full disk can still be recorded as a
-    gap, signed and sealed. Segments and chunks may not.
+    gap, signed and sealed. Segments may not: they are where a recording grows. Chunks may: their
+    segments lie in the spool already and leave it once the chunk is signed, so that a chunk that
+    waited for room would wait for itself.
     """
     parts = key.split("/")
-    return len(parts) > 2 and parts[0] == keys.SESSIONS and parts[2] not in _BULK
+    return len(parts) > 2 and parts[0] == keys.SESSIONS and parts[2] != keys.SEGMENTS
 
 
 class DirectoryStore:

@@ -115,7 +115,8 @@ async def connect(broker: RecorderBroker, login: Login) -> None:
         BusUnavailableError: nobody answers, or the server refuses the login.
     """
     try:
-        await asyncio.wait_for(broker.connect(), login.connect_timeout_s)
+        async with asyncio.timeout(login.connect_timeout_s):
+            await broker.connect()
     except (TimeoutError, NoServersError, OSError) as error:
         raise BusUnavailableError(
             f"no NATS server answers at {', '.join(login.servers)}; start one, or set nats.url "

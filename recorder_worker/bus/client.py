@@ -240,6 +240,10 @@ async def _facts(subscription: JetStreamContext.PushSubscription) -> AsyncIterat
         try:
             message = await subscription.next_msg(timeout=LOOK_S)
         except (TimeoutError, nats.errors.TimeoutError):
+            # nats-py waits with `asyncio.wait_for`, which can swallow a cancellation.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError from None
             continue
         seen = _seen(message)
         if seen is not None:
@@ -252,14 +256,12 @@ async def _first_of(
     session_id: str,
     timeout_s: float | None,
 ) -> Event:
-    async def look() -> Event:
-        async for seen in facts:
-            if wanted(seen):
-                return seen.event
-        raise AssertionError("facts never end")
-
     try:
-        return await asyncio.wait_for(look(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            async for seen in facts:
+                if wanted(seen):
+                    return seen.event
+        raise AssertionError("facts never end")
     except TimeoutError as error:
         raise BusUnavailableError(
             f"session {session_id}: nothing came within {timeout_s} s; is a worker running that "

@@ -31,10 +31,8 @@ async def connect_client(login: Login) -> Client:
     elif login.user:
         options |= {"user": login.user, "password": login.password}
     try:
-        return await asyncio.wait_for(
-            nats.connect(list(login.servers), error_cb=_fail_fast, **options),
-            login.connect_timeout_s,
-        )
+        async with asyncio.timeout(login.connect_timeout_s):
+            return await nats.connect(list(login.servers), error_cb=_fail_fast, **options)
     except (TimeoutError, nats.errors.NoServersError, OSError) as error:
         raise BusUnavailableError(
             f"no NATS server answers at {', '.join(login.servers)}; start a recorder "

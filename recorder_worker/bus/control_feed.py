@@ -15,6 +15,8 @@ from nats.aio.msg import Msg
 
 from recorder_worker.core.subjects import Fact, session_of
 
+LOOK_AGAIN_S = (0.0, 0.05, 0.25)
+
 
 class JetStreamControlFeed:
     """`ControlFeed` on one subscription for all sessions of the worker."""
@@ -38,5 +40,12 @@ class JetStreamControlFeed:
                 del self._listeners[session_id]
 
     async def _announce(self, message: Msg) -> None:
+        """Wake the holder now and a little later.
+
+        The server may pass a message on before its stream has stored it; then the log has
+        nothing new at the first look.
+        """
+        loop = asyncio.get_running_loop()
         for wake in self._listeners.get(session_of(message.subject), ()):
-            wake.set()
+            for delay_s in LOOK_AGAIN_S:
+                loop.call_later(delay_s, wake.set)

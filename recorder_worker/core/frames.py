@@ -1,4 +1,4 @@
-"""The frame stream of the `screen` profile: its record, and the encoder (docs/format-frames.md).
+"""The frame stream of the `screen` profile: its record, and the encoder (docs/format.md).
 
 A frame is stored as the 64x64-pixel tiles that differ from the frame before it. Nothing is
 predicted or transformed: zstd's long window finds scrolled text better in plain pixels, which

@@ -1,4 +1,4 @@
-"""Reads the frame stream (docs/format-frames.md), strictly.
+"""Reads the frame stream (docs/format.md), strictly.
 
 What the encoder cannot have written is refused, so that a recording has one reading and a
 damaged one is never shown as a picture.

@@ -43,10 +43,10 @@ class BacklogWatch:
 
     async def stop(self) -> None:
         """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def _check(self, stage: str) -> Check:
         gone = self._gone.get(stage)
@@ -58,6 +58,10 @@ class BacklogWatch:
         while True:
             for stage in self._progress:
                 await self._look(stage)
+                # nats-py waits with asyncio.wait_for, which in Python 3.11 drops a cancellation
+                # that comes together with the answer: then `stop` would wait for ever.
+                if self._task is None:
+                    return
             await asyncio.sleep(LOOK_S)
 
     async def _look(self, stage: str) -> None:

@@ -131,6 +131,7 @@ class Worker:
 async def _at_most(ending: Awaitable[None], what: str) -> None:
     """Wait for an orderly end, but not for ever: a server that is gone answers nothing."""
     try:
-        await asyncio.wait_for(ending, STOP_S)
+        async with asyncio.timeout(STOP_S):
+            await ending
     except (TimeoutError, OSError) as error:
         log.warning("StopAbandoned", what=what, error=repr(error))

@@ -27,7 +27,13 @@ from recorder_worker.core.verify.verifier import verify
 
 pytestmark = pytest.mark.timeout(300)
 
-RECORDER = "from recorder_worker.cli.main import main; main()"
+# A shell that runs the tests in the background has them, and so us, ignore Ctrl-C.
+RECORDER = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from recorder_worker.cli.main import main
+main()
+"""
 TOKEN = "DEMO_TEST_TOKEN"
 DEADLINE_S = 60.0
 POLL_S = 0.05
@@ -56,7 +62,11 @@ class Demo:
         return ended
 
     @contextmanager
-    def started(self, *options: str, **streams: Any) -> Iterator[subprocess.Popen[str]]:
+    def started(
+        self,
+        *options: str,
+        **streams: Any,  # noqa: ANN401  (Popen's own)
+    ) -> Iterator[subprocess.Popen[str]]:
         process = subprocess.Popen(
             [*self.command, *options],
             cwd=self.folder,

@@ -6,6 +6,7 @@ Items from the reader and commands from clients become captured events, one afte
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import structlog
 
@@ -103,10 +104,9 @@ class Recording:
         """Until something happens: an item, an announced control event, or a look anyway."""
         if self._ended:
             return
-        try:
-            await asyncio.wait_for(self._wake.wait(), CONTROL_LOOK_S)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CONTROL_LOOK_S):
+                await self._wake.wait()
         self._wake.clear()
 
     # --- items ------------------------------------------------------------------------------------
