@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 QUIET ?= -q
 
 .DEFAULT_GOAL := check
-.PHONY: check test demo venv system fmt lint types schemas bench lock clean
+.PHONY: check test demo venv system fmt lint types docs schemas bench lock clean
 
 check: venv
 	$(BIN)/ruff format --check .
@@ -52,6 +52,10 @@ lint: venv
 
 types: venv
 	$(BIN)/mypy
+
+# The parts of docs/ that are drawn from the program's own tables.
+docs: venv
+	$(BIN)/python scripts/draw_diagrams.py
 
 schemas: venv
 	$(BIN)/recorder schemas schemas

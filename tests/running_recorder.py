@@ -40,6 +40,7 @@ from recorder_worker.core.verify.verifier import verify
 from recorder_worker.service.settings_tree import (
     CaptureSettings,
     DiskSettings,
+    Group,
     NatsSettings,
     Settings,
     SidecarSettings,
@@ -57,16 +58,16 @@ STREAM_OF = {
 }
 
 
-def settings_in(folder: Path, **groups: Any) -> Settings:
+def settings_in(folder: Path, **groups: Group) -> Settings:
     """Settings of a recorder with everything in a folder, on free ports, in small steps."""
-    chosen = {
-        "data_dir": str(folder),
-        "nats": NatsSettings(port=-1),
-        "sidecar": SidecarSettings(port=0),
-        "capture": CaptureSettings(segment_s=0.25, retry_s=1.0),
-        "disk": DiskSettings(floor_bytes=1),
-    }
-    return Settings(**(chosen | groups))
+    small = Settings(
+        data_dir=str(folder),
+        nats=NatsSettings(port=-1),
+        sidecar=SidecarSettings(port=0),
+        capture=CaptureSettings(segment_s=0.25, retry_s=1.0),
+        disk=DiskSettings(floor_bytes=1),
+    )
+    return msgspec.structs.replace(small, **groups)
 
 
 class RunningRecorder:
@@ -118,7 +119,7 @@ class RunningRecorder:
         recording = FolderRecording(self.folder(session_id))
         return [frame.picture.copy() for frame in recording_frames(recording)]
 
-    async def record(self, source: dict[str, Any], **options: Any) -> tuple[str, Report]:
+    async def record(self, source: dict[str, Any], **options: Any) -> tuple[str, Report]:  # noqa: ANN401  (fields of session.start)
         """Record a source that ends by itself; its id and what the verifier says."""
         started = await self.client.start(source, **options)
         await self.sealed(started.session_id)
@@ -140,7 +141,7 @@ class RunningRecorder:
 
     # --- refusals -----------------------------------------------------------------------------
 
-    async def refusal(self, source: dict[str, Any], **options: Any) -> RefusedError:
+    async def refusal(self, source: dict[str, Any], **options: Any) -> RefusedError:  # noqa: ANN401  (as above)
         """The refusal of a start that must be refused."""
         try:
             started = await self.client.start(source, timeout_s=DEADLINE_S, **options)
@@ -237,7 +238,7 @@ class RunningRecorder:
                 return found
 
 
-def assert_pattern(recorder: RunningRecorder, session_id: str, **source: Any) -> int:
+def assert_pattern(recorder: RunningRecorder, session_id: str, **source: object) -> int:
     """Hold every pixel of a recorded pattern against the pattern itself; how many frames."""
     wanted = PatternDesktop(msgspec.convert({"kind": "pattern", **source}, PatternSource), fps=10)
     recorded = recorder.pictures(session_id)

@@ -21,6 +21,7 @@ from recorder_worker.bus.broker import Login
 from recorder_worker.bus.client_connection import connect_client
 from recorder_worker.bus.event_log import MESSAGE_ID
 from recorder_worker.bus.topology import COMMANDS_STREAM, SESSIONS_STREAM
+from recorder_worker.core.command_parsing import check_session_id
 from recorder_worker.core.errors import BusUnavailableError, RefusedError
 from recorder_worker.core.events import (
     Event,
@@ -28,7 +29,7 @@ from recorder_worker.core.events import (
     SessionSealed,
     SessionStarted,
 )
-from recorder_worker.core.subjects import Command, Fact, session_of
+from recorder_worker.core.subjects import UNKNOWN_SESSION, Command, Fact, session_of
 
 PUBLISH_TIMEOUT_S = 5.0
 LOOK_S = 1.0
@@ -131,6 +132,8 @@ class RecorderClient:
         self, session_id: str = "*", *, history: bool = True
     ) -> AsyncIterator[AsyncIterator[FactSeen]]:
         """As `events`; inside the `async with` nothing that is published is missed."""
+        if session_id not in ("*", UNKNOWN_SESSION):
+            check_session_id(session_id)
         try:
             subscription = await self._jetstream.subscribe(
                 f"session.*.{session_id}",
@@ -150,6 +153,7 @@ class RecorderClient:
 
     async def last(self, fact: Fact, session_id: str) -> Event | None:
         """The newest fact of a kind about a session; None where there is none."""
+        check_session_id(session_id)
         try:
             message = await self._jetstream.get_last_msg(
                 SESSIONS_STREAM, fact.of(session_id), direct=True
@@ -208,6 +212,7 @@ class RecorderClient:
     # --- inside ---------------------------------------------------------------------------------
 
     async def _send(self, command: Command, body: dict[str, Any]) -> None:
+        check_session_id(str(body["session_id"]))
         data = msgspec.json.encode(body)
         limit = self._client.max_payload
         if len(data) > limit:

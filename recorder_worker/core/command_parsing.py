@@ -40,7 +40,7 @@ _AT = re.compile(r"^(?P<problem>.*?)(?: - at (?:`?key`? in )?`(?P<path>\$[^`]*)`
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]+)`")
 _UNKNOWN = re.compile(r"contains unknown field `(?P<name>[^`]+)`")
 _EXPECTED = re.compile(r"^Expected (?P<what>.*?)(?:, got `(?P<got>[^`]+)`)?$", re.DOTALL)
-_UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _KINDS = ", ".join(str(kind.__struct_config__.tag) for kind in get_args(Source))
 _WORDS = {
@@ -93,9 +93,20 @@ def session_id_in(data: bytes) -> str:
     except NOT_JSON:
         return UNKNOWN_SESSION
     session_id = found.get("session_id") if isinstance(found, dict) else None
-    if isinstance(session_id, str) and _UUID.match(session_id):
+    if isinstance(session_id, str) and _UUID.fullmatch(session_id):
         return session_id
     return UNKNOWN_SESSION
+
+
+def check_session_id(text: str) -> None:
+    """Raises RefusedError where a text is not the id of a session."""
+    if not _UUID.fullmatch(text):
+        raise RefusedError(
+            field="session_id",
+            expected=_WORDS["$.session_id"],
+            got=_shown(text),
+            hint=_HINTS["$.session_id"],
+        )
 
 
 def _not_json(command: Command, error: Exception, data: bytes) -> RefusedError:

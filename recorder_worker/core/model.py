@@ -18,6 +18,7 @@ SessionId = Annotated[
     str,
     Meta(
         pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
+        max_length=36,  # `$` also matches before a line end, which must not get into a subject
         description="A UUID in lower case with hyphens.",
     ),
 ]

@@ -104,6 +104,27 @@ async def test_the_second_implementation_agrees_on_a_recording_that_was_disturbe
     assert len(found["frames"]) == sealed.frame_count
 
 
+async def test_a_segment_that_is_damaged_before_it_is_compressed_becomes_a_gap_and_a_dead_letter(
+    plant: Plant,
+) -> None:
+    await asyncio.to_thread(plant.kill, "compress")
+    session_id = await plant.start_session(LIVE_PATTERN | {"pace": "fast"}, fps=20)
+    await plant.until(session_id, Fact.CHUNKED, 7)
+    segments = sorted((plant.recording(session_id) / "segments").iterdir())
+    segments[4].chmod(0o600)
+    segments[4].write_bytes(segments[4].read_bytes()[:-1] + b"?")
+    await asyncio.to_thread(plant.start_again, "compress")
+    sealed = await plant.sealed(session_id)
+    report = plant.verify(session_id)
+    assert report.verdict is Verdict.COMPLETE_WITH_GAPS
+    (gap,) = report.gaps
+    assert (gap.reason, gap.lost_units) == ("dead_letter", 120 - sealed.frame_count)
+    assert segments[4].name in gap.detail
+    (worker,) = plant.workers["compress"]
+    dead = worker.logged("MessageDeadLettered", stage="compress")
+    assert "BlobDamagedError" in dead["reason"]
+
+
 async def test_a_stop_for_a_session_whose_worker_is_down_is_honoured_when_it_comes_back(
     plant: Plant,
 ) -> None:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+import structlog
 from running_recorder import RunningRecorder, settings_in
 from worker_process import WorkerProcess
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_logs() -> Iterator[None]:
+    """One line a log event: the default draws every local variable of a traceback in colours."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(default=repr),
+        ],
+    )
+    yield
+    structlog.reset_defaults()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -20,5 +38,10 @@ async def recorder(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
     """As `recorder`, in a process of its own."""
-    with WorkerProcess(tmp_path_factory.mktemp("worker")) as running:
+    small_steps = {
+        "RECORDER_CAPTURE__SEGMENT_S": "0.25",
+        "RECORDER_CHUNK__DURATION_S": "0.5",
+        "RECORDER_DISK__FLOOR_BYTES": "1",
+    }
+    with WorkerProcess(tmp_path_factory.mktemp("worker"), env=small_steps) as running:
         yield running

@@ -28,7 +28,7 @@ DEADLINE_S = 30.0
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110  (other processes set no events)
+        while not condition():
             await asyncio.sleep(0.02)
 
 

@@ -35,7 +35,7 @@ def encode(encoder: FrameEncoder, picture: Picture, *, keyframe: bool = False) -
 
 
 def literal_record(picture: Picture, previous: Picture, *, keyframe: bool) -> bytes:
-    """docs/format-frames.md, followed pixel by pixel and sharing nothing with the encoder."""
+    """docs/format.md, followed pixel by pixel and sharing nothing with the encoder."""
     height, width = picture.shape[:2]
     bits, tiles = "", b""
     for top in range(0, height, 64):

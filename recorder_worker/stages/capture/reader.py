@@ -185,10 +185,10 @@ class Reader:
 
     def _answer(self, request: Request) -> None:
         match request:
-            case Pause():
+            case Pause(by=by):
                 self._coverage.close(self._covered_ns())
                 self._coverage.deliver(Paused(cursor=self._coverage.cursor))
-                self._wait_for_resume()
+                self._wait_for_resume(f"paused by {by}" if by else "")
             case Resume():
                 pass  # it is not paused: the state machine refuses this before it comes here
             case Release():
@@ -198,19 +198,19 @@ class Reader:
             case Stop(reason=reason, detail=detail):
                 self._coverage.end(reason, detail, self._covered_ns())
 
-    def _wait_for_resume(self) -> None:
+    def _wait_for_resume(self, detail: str = "") -> None:
         """Paused: nothing is read until a request comes."""
         while True:
             match self._requests.get():
                 case Resume():
-                    self._gap(GapReason.PAUSE, "")
+                    self._gap(GapReason.PAUSE, detail)
                     self._coverage.deliver(Resumed(cursor=self._coverage.cursor))
                     return
                 case Release():
                     self._coverage.deliver(Released(cursor=self._coverage.cursor))
                     raise Finished
                 case Stop(reason=reason, detail=detail):
-                    self._gap(GapReason.PAUSE, "")
+                    self._gap(GapReason.PAUSE, detail)
                     self._coverage.end(reason, detail, self._coverage.cursor.t_ns)
                 case Pause():
                     pass  # as in _answer

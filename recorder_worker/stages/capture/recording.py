@@ -6,6 +6,7 @@ Items from the reader and commands from clients become captured events, one afte
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 
 import structlog
@@ -26,7 +27,7 @@ from recorder_worker.core.events import (
     SessionResumed,
 )
 from recorder_worker.core.lifecycle import State, Trigger, allowed, next_state
-from recorder_worker.core.model import EndReason
+from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.stages.capture import items
 from recorder_worker.stages.capture.journal import CapturedJournal
@@ -163,7 +164,8 @@ class Recording:
             )
         )
         self._metrics.gap_captured(item.reason.value, item.span.unit_count)
-        log.warning(
+        log.log(
+            _severity(item),
             "UnitsMissing",
             reason=item.reason.value,
             lost_units=item.span.unit_count,
@@ -248,7 +250,7 @@ class Recording:
         self._in_effect = control
         requests: dict[Command, Request] = {
             Command.STOP: Stop(reason=EndReason.STOPPED, detail=control.by),
-            Command.PAUSE: Pause(),
+            Command.PAUSE: Pause(by=control.by),
             Command.RESUME: Resume(),
         }
         self._reader.request(requests[command])
@@ -290,3 +292,9 @@ class Recording:
             command_id=control.command_id,
             session_id=self._journal.session_id,
         )
+
+
+def _severity(gap: items.Gap) -> int:
+    """A gap that lost something nobody asked to leave out is an error."""
+    lost = gap.span.unit_count > 0 and gap.reason is not GapReason.PAUSE
+    return logging.ERROR if lost else logging.WARNING

@@ -8,7 +8,9 @@ from recorder_worker.core.model import EndReason
 
 
 class Pause(msgspec.Struct, frozen=True):
-    """Read nothing until `Resume`; answered with `Paused`."""
+    """Read nothing until `Resume`; answered with `Paused`. `by` stands in the gap's detail."""
+
+    by: str = ""
 
 
 class Resume(msgspec.Struct, frozen=True):
