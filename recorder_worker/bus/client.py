@@ -13,7 +13,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import DeliverPolicy
+from nats.js.api import DeliverPolicy, RawStreamMsg
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from recorder_worker.bus import codec
@@ -153,7 +153,6 @@ class RecorderClient:
 
     async def last(self, fact: Fact, session_id: str) -> Event | None:
         """The newest fact of a kind about a session; None where there is none."""
-        check_session_id(session_id)
         try:
             message = await self._jetstream.get_last_msg(
                 SESSIONS_STREAM, fact.of(session_id), direct=True
@@ -162,7 +161,8 @@ class RecorderClient:
             return None
         except (nats.errors.NoRespondersError, nats.errors.TimeoutError) as error:
             raise no_streams() from error
-        return codec.decode(fact, message.data or b"")
+        seen = _seen(message)
+        return seen.event if seen else None
 
     async def sessions(self) -> list[str]:
         """The ids of all sessions that the stream remembers, sorted."""
@@ -195,6 +195,7 @@ class RecorderClient:
             RefusedError: the command was refused.
             BusUnavailableError: nothing happened in time.
         """
+        check_session_id(session_id)
         sealed = await self.last(Fact.SEALED, session_id)
         async with self.follow(session_id, history=False) as facts:
             await send()
@@ -288,11 +289,11 @@ def no_streams() -> BusUnavailableError:
     )
 
 
-def _seen(message: Msg) -> FactSeen | None:
+def _seen(message: Msg | RawStreamMsg) -> FactSeen | None:
     """A message as a fact; None for what is not one of ours."""
-    name, _, session_id = message.subject.rpartition(".")
+    name, _, session_id = (message.subject or "").rpartition(".")
     try:
         fact = Fact(name)
-        return FactSeen(fact, session_id, codec.decode(fact, message.data))
+        return FactSeen(fact, session_id, codec.decode(fact, message.data or b""))
     except (ValueError, msgspec.MsgspecError):
         return None

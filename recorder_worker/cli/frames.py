@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.cli.output import JsonOption, out, print_json_line
+from recorder_worker.cli.verify import check_is_recording
 from recorder_worker.core.playback import DecodedFrame
 from recorder_worker.core.recording_frames import recording_frames
 
@@ -32,6 +33,7 @@ def frames(
     The digest is over height x width x 3 bytes, rows from the top, pixels as blue, green, red: so
     that anyone can check, with other tools, that what was on the screen is what was kept.
     """
+    check_is_recording(folder)
     for frame in decoded(folder):
         digest = blake3(frame.picture.tobytes()).hexdigest()
         if json:

@@ -9,6 +9,7 @@ import typer
 
 from recorder_worker.cli.output import JsonOption, columns, fields, out, print_json, seconds, size
 from recorder_worker.cli.settings_option import ConfigOption, NatsOption, client_login
+from recorder_worker.core.command_parsing import check_session_id
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.subjects import Fact
 
@@ -89,6 +90,7 @@ async def _all(nats: str | None, config: Any) -> list[dict[str, Any]]:  # noqa: 
 async def _one(session_id: str, nats: str | None, config: Any) -> dict[str, Any]:  # noqa: ANN401  (Typer's path)
     from recorder_worker.bus.client import RecorderClient  # noqa: PLC0415  (loads NATS)
 
+    check_session_id(session_id)
     async with RecorderClient.connect(client_login(config, nats)) as client:
         row = await _row(client, session_id)
     if row is None:

@@ -47,7 +47,7 @@ def verify(
     Without `--trust` integrity is judged by the key in the recording itself, and the report says
     that nobody vouches for that key.
     """
-    _check_is_recording(folder)
+    check_is_recording(folder)
     report = checked(folder, _policy(trust))
     if json:
         print_json(as_json(report))
@@ -56,7 +56,7 @@ def verify(
     sys.exit(report.exit_code)
 
 
-def _check_is_recording(folder: Path) -> None:
+def check_is_recording(folder: Path) -> None:
     """A folder with nothing of a recording in it is a slip of the hand, not a verdict."""
     known = (keys.MANIFEST, keys.RECORDS, keys.CHECKPOINTS, keys.SEAL, keys.CHUNKS, keys.JOURNAL)
     if not any((folder / name).exists() for name in known):
