@@ -19,6 +19,7 @@ from recorder_worker.core.model import (
     Cursor,
     EndReason,
     GapReason,
+    RecordingPolicy,
     SourceClock,
     SourceFacts,
     Span,
@@ -27,6 +28,13 @@ from recorder_worker.core.model import (
 SESSION = "00000000-0000-4000-8000-000000000001"
 SECOND = 1_000_000_000
 DIGEST = "ab" * 32
+POLICY = RecordingPolicy(
+    chunk_duration_ns=10 * SECOND,
+    chunk_max_stored_size=5000,
+    chunk_max_plain_size=100_000,
+    zstd_level=3,
+    zstd_window_log=23,
+)
 
 
 class LogBuilder:
@@ -53,6 +61,7 @@ class LogBuilder:
             profile="screen",
             fps=10.0,
             masks=(),
+            policy=POLICY,
             node="node",
             boot_id="",
             software="test",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -11,17 +10,17 @@ from typing import Any
 import msgspec
 import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import DeliverPolicy, RawStreamMsg
+from nats.js.api import DeliverPolicy
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
-from recorder_worker.bus import codec
 from recorder_worker.bus.broker import Login
 from recorder_worker.bus.client_connection import connect_client
 from recorder_worker.bus.event_log import MESSAGE_ID
+from recorder_worker.bus.fact_stream import FactSeen, facts_of, first_of, seen_in
 from recorder_worker.bus.topology import COMMANDS_STREAM, SESSIONS_STREAM
 from recorder_worker.core.command_parsing import check_session_id
+from recorder_worker.core.commands import StartSession, start_digest
 from recorder_worker.core.errors import BusUnavailableError, RefusedError
 from recorder_worker.core.events import (
     Event,
@@ -33,14 +32,6 @@ from recorder_worker.core.subjects import UNKNOWN_SESSION, Command, Fact, sessio
 
 PUBLISH_TIMEOUT_S = 5.0
 LOOK_S = 1.0
-
-
-class FactSeen(msgspec.Struct, frozen=True):
-    """A fact about a session, as it was published."""
-
-    fact: Fact
-    session_id: str
-    event: Event
 
 
 class RecorderClient:
@@ -91,27 +82,36 @@ class RecorderClient:
         """
         session_id = session_id or str(uuid.uuid4())
         body = {"session_id": session_id, "source": source, **options}
-        await self._send(Command.START, body)
-        seen = await self._first(session_id, (Fact.STARTED, Fact.REJECTED), timeout_s)
-        if isinstance(seen, SessionStarted):
-            return seen
-        raise refused(seen)
+        sent = await self._send(Command.START, body)
+        digest = _digest_of(body)
 
-    async def stop(self, session_id: str, *, by: str = "") -> None:
-        """Ask for the end of a session. Raises BusUnavailableError."""
-        await self._send(Command.STOP, {"session_id": session_id, "by": by})
+        def settles(seen: FactSeen) -> bool:
+            event = seen.event
+            if isinstance(event, SessionStarted):
+                return digest == event.command_digest
+            return isinstance(event, SessionRejected) and event.command_id == sent
 
-    async def pause(self, session_id: str, *, by: str = "") -> None:
-        """Ask to record nothing until `resume`. Raises BusUnavailableError."""
-        await self._send(Command.PAUSE, {"session_id": session_id, "by": by})
+        async with self.follow(session_id) as facts:
+            event = await first_of(facts, settles, session_id, timeout_s)
+        if isinstance(event, SessionStarted):
+            return event
+        raise refused(event)
 
-    async def resume(self, session_id: str, *, by: str = "") -> None:
-        """Ask to go on after a pause. Raises BusUnavailableError."""
-        await self._send(Command.RESUME, {"session_id": session_id, "by": by})
+    async def stop(self, session_id: str, *, by: str = "") -> str:
+        """Ask for the end of a session; gives the command's id. Raises BusUnavailableError."""
+        return await self._send(Command.STOP, {"session_id": session_id, "by": by})
 
-    async def mark(self, session_id: str, text: str, **fields: Any) -> None:  # noqa: ANN401  (the fields of session.mark)
-        """Put an event on the session's timeline. Raises BusUnavailableError."""
-        await self._send(Command.MARK, {"session_id": session_id, "text": text, **fields})
+    async def pause(self, session_id: str, *, by: str = "") -> str:
+        """Ask to record nothing until `resume`; as `stop`."""
+        return await self._send(Command.PAUSE, {"session_id": session_id, "by": by})
+
+    async def resume(self, session_id: str, *, by: str = "") -> str:
+        """Ask to go on after a pause; as `stop`."""
+        return await self._send(Command.RESUME, {"session_id": session_id, "by": by})
+
+    async def mark(self, session_id: str, text: str, **fields: Any) -> str:  # noqa: ANN401  (the fields of session.mark)
+        """Put an event on the session's timeline; as `stop`."""
+        return await self._send(Command.MARK, {"session_id": session_id, "text": text, **fields})
 
     # --- facts ----------------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ class RecorderClient:
         except (NotFoundError, nats.errors.TimeoutError) as error:
             raise no_streams() from error
         try:
-            yield _facts(subscription)
+            yield facts_of(subscription)
         finally:
             # An iteration that is abandoned ends after the connection: then there is nothing left
             # to unsubscribe.
@@ -161,7 +161,7 @@ class RecorderClient:
             return None
         except (nats.errors.NoRespondersError, nats.errors.TimeoutError) as error:
             raise no_streams() from error
-        seen = _seen(message)
+        seen = seen_in(message)
         return seen.event if seen else None
 
     async def sessions(self) -> list[str]:
@@ -182,7 +182,7 @@ class RecorderClient:
 
     async def effect(
         self,
-        send: Callable[[], Awaitable[None]],
+        send: Callable[[], Awaitable[str]],
         session_id: str,
         shows: Callable[[FactSeen], bool],
         timeout_s: float | None = None,
@@ -198,21 +198,25 @@ class RecorderClient:
         check_session_id(session_id)
         sealed = await self.last(Fact.SEALED, session_id)
         async with self.follow(session_id, history=False) as facts:
-            await send()
+            sent = await send()
             if sealed is not None and shows(FactSeen(Fact.SEALED, session_id, sealed)):
                 return sealed
 
             def settles(seen: FactSeen) -> bool:
-                return seen.fact is Fact.REJECTED or shows(seen)
+                event = seen.event
+                if isinstance(event, SessionRejected):
+                    return event.command_id == sent
+                return shows(seen)
 
-            event = await _first_of(facts, settles, session_id, timeout_s)
+            event = await first_of(facts, settles, session_id, timeout_s)
         if isinstance(event, SessionRejected):
             raise refused(event)
         return event
 
     # --- inside ---------------------------------------------------------------------------------
 
-    async def _send(self, command: Command, body: dict[str, Any]) -> None:
+    async def _send(self, command: Command, body: dict[str, Any]) -> str:
+        """Publish a command and wait for JetStream's ack; gives the command's id."""
         check_session_id(str(body["session_id"]))
         data = msgspec.json.encode(body)
         limit = self._client.max_payload
@@ -224,55 +228,29 @@ class RecorderClient:
                 hint="this NATS server takes no larger message",
             )
         # The id makes a publish that is repeated after a lost answer one command.
-        headers = {MESSAGE_ID: str(uuid.uuid4())}
+        command_id = str(uuid.uuid4())
         try:
             await self._jetstream.publish(
-                command.value, data, stream=COMMANDS_STREAM, headers=headers
+                command.value, data, stream=COMMANDS_STREAM, headers={MESSAGE_ID: command_id}
             )
         except (NoStreamResponseError, APIError, nats.errors.TimeoutError) as error:
             raise no_streams() from error
+        return command_id
 
     async def _first(
         self, session_id: str, facts: tuple[Fact, ...], timeout_s: float | None
     ) -> Event:
         async with self.follow(session_id) as following:
-            return await _first_of(
-                following, lambda seen: seen.fact in facts, session_id, timeout_s
-            )
+            return await first_of(following, lambda seen: seen.fact in facts, session_id, timeout_s)
 
 
-async def _facts(subscription: JetStreamContext.PushSubscription) -> AsyncIterator[FactSeen]:
-    while True:
-        try:
-            message = await subscription.next_msg(timeout=LOOK_S)
-        except (TimeoutError, nats.errors.TimeoutError):
-            # nats-py waits with `asyncio.wait_for`, which can swallow a cancellation.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise asyncio.CancelledError from None
-            continue
-        seen = _seen(message)
-        if seen is not None:
-            yield seen
-
-
-async def _first_of(
-    facts: AsyncIterator[FactSeen],
-    wanted: Callable[[FactSeen], bool],
-    session_id: str,
-    timeout_s: float | None,
-) -> Event:
+def _digest_of(body: dict[str, Any]) -> str:
+    """What `session.started` will say of this start; empty where it will be refused anyway."""
     try:
-        async with asyncio.timeout(timeout_s):
-            async for seen in facts:
-                if wanted(seen):
-                    return seen.event
-        raise AssertionError("facts never end")
-    except TimeoutError as error:
-        raise BusUnavailableError(
-            f"session {session_id}: nothing came within {timeout_s} s; is a worker running that "
-            "holds this session or is free to take it?"
-        ) from error
+        command = msgspec.convert(body, StartSession)
+    except msgspec.ValidationError:
+        return ""
+    return start_digest(command, body["session_id"])
 
 
 def refused(event: Event) -> RefusedError:
@@ -287,13 +265,3 @@ def no_streams() -> BusUnavailableError:
         "NATS answers, but the recorder's streams are not there or do not answer; "
         "start a worker: recorder run"
     )
-
-
-def _seen(message: Msg | RawStreamMsg) -> FactSeen | None:
-    """A message as a fact; None for what is not one of ours."""
-    name, _, session_id = (message.subject or "").rpartition(".")
-    try:
-        fact = Fact(name)
-        return FactSeen(fact, session_id, codec.decode(fact, message.data or b""))
-    except (ValueError, msgspec.MsgspecError):
-        return None

@@ -15,7 +15,8 @@ from recorder_worker.cli.settings_option import ConfigOption, NatsOption, client
 from recorder_worker.core.subjects import Fact
 
 if TYPE_CHECKING:
-    from recorder_worker.bus.client import FactSeen, RecorderClient
+    from recorder_worker.bus.client import RecorderClient
+    from recorder_worker.bus.fact_stream import FactSeen
     from recorder_worker.core.events import Event
 
 Session = Annotated[str, typer.Argument(help="The session's id.", metavar="SESSION")]
@@ -96,7 +97,7 @@ class Wait:
     json: bool
     kind: str = ""
 
-    def after(self, send: Callable[[RecorderClient], Awaitable[None]]) -> None:
+    def after(self, send: Callable[[RecorderClient], Awaitable[str]]) -> None:
         """Send, wait, print."""
         event = asyncio.run(self._effect(send))
         if self.json:
@@ -104,7 +105,7 @@ class Wait:
         else:
             out.print(f"{self.done} {self.session}", markup=False)
 
-    async def _effect(self, send: Callable[[RecorderClient], Awaitable[None]]) -> Event:
+    async def _effect(self, send: Callable[[RecorderClient], Awaitable[str]]) -> Event:
         from recorder_worker.bus.client import RecorderClient  # noqa: PLC0415  (loads NATS)
 
         login = client_login(self.config, self.nats)

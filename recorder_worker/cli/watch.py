@@ -13,7 +13,7 @@ from recorder_worker.cli.settings_option import ConfigOption, NatsOption, client
 from recorder_worker.core.subjects import Fact
 
 if TYPE_CHECKING:
-    from recorder_worker.bus.client import FactSeen
+    from recorder_worker.bus.fact_stream import FactSeen
 
 
 def add_to(app: typer.Typer) -> None:

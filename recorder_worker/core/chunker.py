@@ -1,11 +1,11 @@
 """Where chunks begin and end, and which index each leaf gets: a fold over the captured events.
 
-The result depends on the events and the limits alone, never on the time or the worker, so every
-worker that folds the same log gets the same leaves. A chunk ends
+The result depends on the events and the session's policy alone, never on the time or the worker,
+so every worker that folds the same log gets the same leaves. A chunk ends
 
 * before a segment that begins with a keyframe, so that a keyframe is always the first frame of
   its chunk and a seek needs no search,
-* when it has lasted `duration_ns` or its segments have reached a size limit,
+* when it has lasted as long as the policy says or its segments have reached a size limit,
 * before a gap, at a pause, at a hand-over and at the end.
 
 A mark gets its leaf at once and does not end the chunk that is being filled: a client that marks
@@ -34,15 +34,7 @@ from recorder_worker.core.events import (
     SegmentCaptured,
     SegmentRef,
 )
-from recorder_worker.core.model import Span
-
-
-class ChunkLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The longest and largest chunk. A single segment may be larger: it is never split."""
-
-    duration_ns: int
-    max_stored_size: int
-    max_plain_size: int
+from recorder_worker.core.model import RecordingPolicy, Span
 
 
 class ChunkerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +69,7 @@ def resume_state(last: ChunkedEvent | None) -> ChunkerState:
 
 
 def advance(
-    state: ChunkerState, event: CapturedEvent, limits: ChunkLimits
+    state: ChunkerState, event: CapturedEvent, policy: RecordingPolicy
 ) -> tuple[ChunkerState, tuple[ChunkedEvent, ...]]:
     """Apply the next captured event: the new state and the leaves that it completes.
 
@@ -89,7 +81,7 @@ def advance(
             f"session {event.session_id}: expected captured event {state.applied}, "
             f"got {event.ordinal}; earlier events are read from the log first"
         )
-    fold = _Fold(state, limits)
+    fold = _Fold(state, policy)
     fold.apply(event)
     return fold.state, tuple(fold.leaves)
 
@@ -97,9 +89,9 @@ def advance(
 class _Fold:
     """One step of the fold: the state being changed and the leaves made so far."""
 
-    def __init__(self, state: ChunkerState, limits: ChunkLimits) -> None:
+    def __init__(self, state: ChunkerState, policy: RecordingPolicy) -> None:
         self.state = state
-        self.limits = limits
+        self.policy = policy
         self.leaves: list[ChunkedEvent] = []
 
     def apply(self, event: CapturedEvent) -> None:
@@ -122,9 +114,9 @@ class _Fold:
 
     def _full(self, segments: tuple[SegmentCaptured, ...]) -> bool:
         return (
-            segments[-1].span.t1_ns - segments[0].span.t0_ns >= self.limits.duration_ns
-            or sum(s.stored_size for s in segments) >= self.limits.max_stored_size
-            or sum(s.plain_size for s in segments) >= self.limits.max_plain_size
+            segments[-1].span.t1_ns - segments[0].span.t0_ns >= self.policy.chunk_duration_ns
+            or sum(s.stored_size for s in segments) >= self.policy.chunk_max_stored_size
+            or sum(s.plain_size for s in segments) >= self.policy.chunk_max_plain_size
         )
 
     def _flush(self) -> None:
@@ -146,6 +138,8 @@ class _Fold:
                 keyframe=segments[0].keyframe,
                 raw_size=sum(s.raw_size for s in segments),
                 plain_size=sum(s.plain_size for s in segments),
+                zstd_level=self.policy.zstd_level,
+                zstd_window_log=self.policy.zstd_window_log,
                 segments=tuple(_reference(s) for s in segments),
             ),
             open_segments=(),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import msgspec
+from blake3 import blake3
 from msgspec import Meta, field
 
 from recorder_worker.core.model import Mask, SessionId, Source, Wire
@@ -60,3 +62,9 @@ class MarkSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 ControlCommand = StopSession | PauseSession | ResumeSession | MarkSession
+
+
+def start_digest(command: StartSession, session_id: str) -> str:
+    """BLAKE3 in hexadecimal; the same for the same request, however its JSON was laid out."""
+    named = msgspec.structs.replace(command, session_id=session_id)
+    return blake3(msgspec.json.encode(named, order="deterministic")).hexdigest()

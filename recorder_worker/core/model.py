@@ -162,3 +162,18 @@ class Cursor(Wire, frozen=True, kw_only=True):
     unit: Count = 0
     t_ns: Nanoseconds = 0
     wall_ns: Nanoseconds = 0
+
+
+class RecordingPolicy(Wire, frozen=True, kw_only=True):
+    """What decides where chunks end and how they are compressed.
+
+    Settled when a session starts and kept in its log, so that its tree is a function of that log
+    and not of the settings of whichever worker comes later. A single segment may be larger than a
+    chunk's limits: it is never split.
+    """
+
+    chunk_duration_ns: Nanoseconds
+    chunk_max_stored_size: Count
+    chunk_max_plain_size: Count
+    zstd_level: Annotated[int, Meta(ge=1, le=22)]
+    zstd_window_log: Annotated[int, Meta(ge=10, le=23)]

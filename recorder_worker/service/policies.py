@@ -6,13 +6,12 @@ from recorder_worker.bus.broker import Login
 from recorder_worker.bus.bus import BusSettings
 from recorder_worker.bus.disposition import RetryLimits
 from recorder_worker.bus.topology import ConsumerLimits, StreamLimits
-from recorder_worker.core.chunker import ChunkLimits
 from recorder_worker.core.keyframes import KeyframePolicy
+from recorder_worker.core.model import RecordingPolicy
 from recorder_worker.core.pipeline import STAGES
 from recorder_worker.service.settings_tree import Settings
 from recorder_worker.stages.capture.services import CapturePolicy
 from recorder_worker.stages.capture.spool import SegmentLimits
-from recorder_worker.stages.payload import PayloadSettings
 
 SECOND_NS = 1_000_000_000
 CONTROL_WORKERS = 2
@@ -78,18 +77,11 @@ def capture_policy(settings: Settings) -> CapturePolicy:
         retry_s=capture.retry_s,
         queue_segments=capture.queue_segments,
         floor_bytes=settings.disk.floor_bytes,
+        recording=RecordingPolicy(
+            chunk_duration_ns=round(settings.chunk.duration_s * SECOND_NS),
+            chunk_max_stored_size=settings.chunk.max_stored_bytes,
+            chunk_max_plain_size=settings.chunk.max_plain_bytes,
+            zstd_level=settings.compress.level,
+            zstd_window_log=settings.compress.window_log,
+        ),
     )
-
-
-def chunk_limits(settings: Settings) -> ChunkLimits:
-    """The longest and largest chunk."""
-    return ChunkLimits(
-        duration_ns=round(settings.chunk.duration_s * SECOND_NS),
-        max_stored_size=settings.chunk.max_stored_bytes,
-        max_plain_size=settings.chunk.max_plain_bytes,
-    )
-
-
-def payload_settings(settings: Settings) -> PayloadSettings:
-    """How chunks are compressed."""
-    return PayloadSettings(level=settings.compress.level, window_log=settings.compress.window_log)

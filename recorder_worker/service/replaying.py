@@ -11,7 +11,6 @@ from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.core.ledger import LedgerContext
 from recorder_worker.core.salts import Salts
-from recorder_worker.service import policies
 from recorder_worker.service.settings import node_name
 from recorder_worker.service.settings_tree import Settings
 from recorder_worker.stages.replay import Replay, ReplayResult
@@ -40,8 +39,6 @@ async def replay_session(
                 public_key=signer.public_key,
                 salts=Salts(signer.session_secret(session_id)),
             ),
-            limits=policies.chunk_limits(settings),
-            settings=policies.payload_settings(settings),
         )
         return await replay.run()
     finally:

@@ -100,7 +100,7 @@ class StageSet:
         self.registered += [CONTROL.name, CAPTURE.name]
 
     def _chunk(self, bus: Bus, progressed: Progressed) -> None:
-        stage = ChunkStage(bus.log, policies.chunk_limits(self._settings))
+        stage = ChunkStage(bus.log)
         bus.register(
             CHUNK.name,
             stage.handle,
@@ -111,9 +111,7 @@ class StageSet:
         self.registered.append(CHUNK.name)
 
     def _compress(self, bus: Bus, progressed: Progressed) -> None:
-        stage = CompressStage(
-            bus.log, self._store, self._metrics, policies.payload_settings(self._settings)
-        )
+        stage = CompressStage(bus.log, self._store, self._metrics)
 
         async def put_gap(_subject: str, data: bytes, reason: str) -> None:
             """The last resort: a chunk that cannot be made becomes a gap."""

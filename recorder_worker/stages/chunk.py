@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from recorder_worker.core.chunker import ChunkerState, ChunkLimits, advance, resume_state
+from recorder_worker.core.chunker import ChunkerState, advance, resume_state
 from recorder_worker.core.errors import FencedError, OutOfOrderError
-from recorder_worker.core.events import Captured, CapturedEvent, ChunkedEvent, Leaf
+from recorder_worker.core.events import Captured, CapturedEvent, ChunkedEvent, Leaf, Opened
 from recorder_worker.core.ids import event_key
+from recorder_worker.core.model import RecordingPolicy
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import EventLog, Logged
 from recorder_worker.stages.session_table import SessionTable
@@ -25,6 +26,7 @@ from recorder_worker.stages.session_table import SessionTable
 class _Position:
     """How far this worker has folded one session, and the sequences that it stands on."""
 
+    policy: RecordingPolicy | None = None
     state: ChunkerState = field(default_factory=ChunkerState)
     leaf_sequence: int = -1
     read_after: int = 0
@@ -46,9 +48,8 @@ class _Position:
 class ChunkStage:
     """Handles `session.captured.<id>`."""
 
-    def __init__(self, log: EventLog, limits: ChunkLimits) -> None:
+    def __init__(self, log: EventLog) -> None:
         self._log = log
-        self._limits = limits
         self._sessions = SessionTable(_Position)
 
     async def handle(self, event: CapturedEvent) -> None:
@@ -67,6 +68,8 @@ class ChunkStage:
 
     async def _catch_up(self, session_id: str, position: _Position, until: int) -> None:
         """Fold from the last published leaf up to an ordinal."""
+        if position.policy is None:
+            position.policy = await session_policy(self._log, session_id)
         last = await self._log.last(Fact.CHUNKED, session_id)
         if position.leaf_sequence != (last.sequence if last else 0):
             position.reset(last)
@@ -99,7 +102,8 @@ class ChunkStage:
         )
 
     async def _apply(self, position: _Position, event: CapturedEvent, sequence: int) -> None:
-        state, leaves = advance(position.state, event, self._limits)
+        assert position.policy is not None  # noqa: S101  (_catch_up has read it)
+        state, leaves = advance(position.state, event, position.policy)
         position.sequences[event.ordinal] = sequence
         for leaf in leaves:
             hint = position.sequences.get(leaf.open_from - 1, 0)
@@ -113,3 +117,15 @@ class ChunkStage:
     async def _publish(self, leaf: Leaf, after: int) -> int:
         key = event_key(Fact.CHUNKED.value, leaf.session_id, leaf.index)
         return await self._log.append(Fact.CHUNKED, leaf.session_id, leaf, key=key, after=after)
+
+
+async def session_policy(log: EventLog, session_id: str) -> RecordingPolicy:
+    """The policy that a session was opened with: it stands in the first event of its log.
+
+    Raises:
+        OutOfOrderError: there is no such event yet.
+    """
+    async for logged in log.read(Fact.CAPTURED, session_id):
+        if isinstance(logged.event, Opened):
+            return logged.event.policy
+    raise OutOfOrderError(f"session {session_id}: its log has no opening event")

@@ -22,7 +22,7 @@ from recorder_worker.core.ids import event_key
 from recorder_worker.core.model import GapReason
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, EventLog, StageMetrics
-from recorder_worker.stages.payload import PayloadSettings, StoredPayload, store_payload
+from recorder_worker.stages.payload import StoredPayload, store_payload
 
 CIPHER_NONE = "none"
 
@@ -30,13 +30,10 @@ CIPHER_NONE = "none"
 class CompressStage:
     """Handles `session.chunked.<id>`."""
 
-    def __init__(
-        self, log: EventLog, store: BlobStore, metrics: StageMetrics, settings: PayloadSettings
-    ) -> None:
+    def __init__(self, log: EventLog, store: BlobStore, metrics: StageMetrics) -> None:
         self._log = log
         self._store = store
         self._metrics = metrics
-        self._settings = settings
 
     async def handle(self, event: ChunkedEvent) -> None:
         """Publish the leaf, a chunk's once its payload is durable.
@@ -49,7 +46,7 @@ class CompressStage:
             await self._publish(event)
             return
         try:
-            payload = await asyncio.to_thread(store_payload, self._store, event, self._settings)
+            payload = await asyncio.to_thread(store_payload, self._store, event)
         except PermanentError as error:
             await self.give_up(event, str(error))
             raise

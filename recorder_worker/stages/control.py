@@ -12,7 +12,7 @@ import structlog
 from recorder_worker.core.command_parsing import parse_command, session_id_in
 from recorder_worker.core.commands import ControlCommand, StartSession
 from recorder_worker.core.errors import OutOfOrderError, RefusedError
-from recorder_worker.core.events import Captured, Control, EndCaptured
+from recorder_worker.core.events import Control, EndCaptured
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Clock, Delivery, EventLog
@@ -72,6 +72,7 @@ class ControlStage:
         after = last.sequence if last else 0
         await self._log.append(Fact.CONTROL, session_id, control, key=key, after=after)
         log.info("CommandAccepted", command=control.command, session_id=session_id)
+        await self._check_in_time(control)
 
     async def _check_running(self, session_id: str, delivery: Delivery) -> None:
         if await self._log.last(Fact.STARTED, session_id) is None:
@@ -86,13 +87,18 @@ class ControlStage:
             )
         captured = await self._log.last(Fact.CAPTURED, session_id)
         event = captured.event if captured else None
-        if isinstance(event, Captured) and isinstance(event, EndCaptured):
-            raise RefusedError(
-                field="session_id",
-                expected="a session that is being recorded",
-                got=f"one that has ended: {event.reason.value}",
-                hint="its recording is, or will be, sealed; there is nothing more to do",
-            )
+        if isinstance(event, EndCaptured):
+            raise _has_ended(event)
+
+    async def _check_in_time(self, control: Control) -> None:
+        """Refuse a command that got into the log when the holder had looked for the last time.
+
+        What the holder has answered is behind the number of controls in the last event.
+        """
+        captured = await self._log.last(Fact.CAPTURED, control.session_id)
+        event = captured.event if captured else None
+        if isinstance(event, EndCaptured) and event.controls <= control.ordinal:
+            raise _has_ended(event)
 
     async def _is_there(self, session_id: str, command_id: str) -> bool:
         """Whether an earlier delivery of this command got into the log already."""
@@ -100,3 +106,12 @@ class ControlStage:
             if isinstance(logged.event, Control) and logged.event.command_id == command_id:
                 return True
         return False
+
+
+def _has_ended(event: EndCaptured) -> RefusedError:
+    return RefusedError(
+        field="session_id",
+        expected="a session that is being recorded",
+        got=f"one that has ended: {event.reason.value}",
+        hint="its recording is, or will be, sealed; there is nothing more to do",
+    )

@@ -1,7 +1,7 @@
 """A chunk's payload: its segments one after the other, through zstd, into the blob store.
 
 One zstd frame a chunk, with the long window in which scrolled text repeats; what does not shrink
-is kept as it is. The bytes depend on the segments and the settings alone.
+is kept as it is. The bytes depend on the segments and the plan alone.
 """
 
 from __future__ import annotations
@@ -26,19 +26,6 @@ CODEC_ZSTD = "zstd"
 CODEC_STORED = "stored"
 
 
-class PayloadSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """zstd's level and the binary logarithm of its window."""
-
-    level: int
-    window_log: int
-
-    def parameters(self) -> zstandard.ZstdCompressionParameters:
-        """Zstd's parameters: the level's own, with the long window."""
-        return zstandard.ZstdCompressionParameters.from_level(
-            self.level, window_log=self.window_log, enable_ldm=True
-        )
-
-
 class StoredPayload(msgspec.Struct, frozen=True, kw_only=True):
     """What is in the store now. Sizes in bytes, digests in hexadecimal."""
 
@@ -50,7 +37,7 @@ class StoredPayload(msgspec.Struct, frozen=True, kw_only=True):
     stored_sha256: str
 
 
-def store_payload(store: BlobStore, plan: ChunkPlanned, settings: PayloadSettings) -> StoredPayload:
+def store_payload(store: BlobStore, plan: ChunkPlanned) -> StoredPayload:
     """Make a planned chunk's payload durable.
 
     A payload that an earlier try made is adopted when it holds exactly the plan's segments: the
@@ -64,7 +51,7 @@ def store_payload(store: BlobStore, plan: ChunkPlanned, settings: PayloadSetting
     if found is not None:
         return found
     try:
-        return write_payload(store, plan, lambda: spooled_segments(store, plan), settings)
+        return write_payload(store, plan, lambda: spooled_segments(store, plan))
     except (ImmutableConflictError, BlobMissingError):
         # Another worker was faster: its payload stands, and may have cost us the spool.
         found = find_payload(store, plan)
@@ -77,14 +64,13 @@ def write_payload(
     store: BlobStore,
     plan: ChunkPlanned,
     segments: Callable[[], Iterator[bytes]],
-    settings: PayloadSettings,
 ) -> StoredPayload:
     """Write a payload made of its segments' plain bytes, as one zstd frame or as it is.
 
     Raises:
         ImmutableConflictError: there is another payload under this name.
     """
-    return _compress(store, plan, segments(), settings) or _copy(store, plan, segments())
+    return _compress(store, plan, segments()) or _copy(store, plan, segments())
 
 
 def find_payload(store: BlobStore, plan: ChunkPlanned) -> StoredPayload | None:
@@ -168,14 +154,14 @@ class _Digests:
 
 
 def _compress(
-    store: BlobStore, plan: ChunkPlanned, segments: Iterator[bytes], settings: PayloadSettings
+    store: BlobStore, plan: ChunkPlanned, segments: Iterator[bytes]
 ) -> StoredPayload | None:
     """Write the payload as one zstd frame; None where that would not be smaller."""
     name = keys.chunk(plan.index, compressed=True)
     writer = store.writer(keys.blob_key(plan.session_id, name))
     digests, plain = _Digests(), blake3()
     try:
-        compressor = zstandard.ZstdCompressor(compression_params=settings.parameters())
+        compressor = zstandard.ZstdCompressor(compression_params=_parameters(plan))
         stream = compressor.compressobj(size=plan.plain_size)
         for segment in segments:
             plain.update(segment)
@@ -187,6 +173,13 @@ def _compress(
         return digests.payload(name, CODEC_ZSTD, plain.hexdigest())
     finally:
         writer.abort()
+
+
+def _parameters(plan: ChunkPlanned) -> zstandard.ZstdCompressionParameters:
+    """Zstd's parameters: the level's own, with the long window."""
+    return zstandard.ZstdCompressionParameters.from_level(
+        plan.zstd_level, window_log=plan.zstd_window_log, enable_ldm=True
+    )
 
 
 def _copy(store: BlobStore, plan: ChunkPlanned, segments: Iterator[bytes]) -> StoredPayload:

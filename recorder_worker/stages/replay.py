@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import msgspec
 
 from recorder_worker.core import keys
-from recorder_worker.core.chunker import ChunkLimits, advance, resume_state
+from recorder_worker.core.chunker import advance, resume_state
 from recorder_worker.core.errors import BlobMissingError, RefusedError
 from recorder_worker.core.events import (
     Captured,
@@ -25,10 +25,10 @@ from recorder_worker.core.events import (
 from recorder_worker.core.ledger import LedgerContext, LedgerState, apply
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, EventLog
+from recorder_worker.stages.chunk import session_policy
 from recorder_worker.stages.compress import stored_chunk
 from recorder_worker.stages.merkle.archive import Archive
 from recorder_worker.stages.payload import (
-    PayloadSettings,
     find_payload,
     spooled_segments,
     stored_segments,
@@ -61,16 +61,12 @@ class Replay:
         store: BlobStore,
         target: BlobStore,
         context: LedgerContext,
-        limits: ChunkLimits,
-        settings: PayloadSettings,
     ) -> None:
         self._log = log
         self._store = store
         self._target = target
         self._context = context
         self._session_id = context.session_id
-        self._limits = limits
-        self._settings = settings
         self._ledger = LedgerState()
         self._records: list[bytes] = []
 
@@ -106,21 +102,20 @@ class Replay:
         )
 
     async def _fold(self) -> None:
+        policy = await session_policy(self._log, self._session_id)
         state = resume_state(None)
         async for logged in self._log.read(Fact.CAPTURED, self._session_id):
             event = logged.event
             if not isinstance(event, Captured) or event.ordinal < state.applied:
                 continue
-            state, leaves = advance(state, event, self._limits)  # type: ignore[arg-type]
+            state, leaves = advance(state, event, policy)  # type: ignore[arg-type]
             for leaf in leaves:
                 await asyncio.to_thread(self._apply, leaf)
 
     def _apply(self, leaf: ChunkedEvent) -> None:
         stored: CompressedEvent
         if isinstance(leaf, ChunkPlanned):
-            payload = write_payload(
-                self._target, leaf, lambda: self._segments(leaf), self._settings
-            )
+            payload = write_payload(self._target, leaf, lambda: self._segments(leaf))
             stored = stored_chunk(leaf, payload)
         else:
             stored = leaf
@@ -163,7 +158,7 @@ def first_difference(before: list[bytes], after: list[bytes]) -> str:
     for index, (old, new) in enumerate(zip(before, after, strict=False)):
         if old != new:
             return (
-                f"leaf {index} differs; were level, window, chunk limits or the device key "
-                "others when it was recorded?"
+                f"leaf {index} differs; was it recorded with another device key, or by another "
+                "version of zstd?"
             )
     return f"there were {len(before)} leaves, the replay makes {len(after)}"

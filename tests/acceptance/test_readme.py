@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from worker_process import WorkerProcess, clean_environment, run_recorder
 from xserver import XServer
 
+from recorder_worker.bus.fact_stream import first_of
 from recorder_worker.client import FactSeen, RecorderClient
 from recorder_worker.core.events import MarkCaptured, SessionRejected, SessionStarted
 from recorder_worker.core.subjects import Fact
@@ -166,7 +167,9 @@ async def test_a_command_from_the_shell_takes_effect(worker: WorkerProcess, line
                 lambda: client.pause(session_id), session_id, lambda seen: seen.fact is Fact.PAUSED
             )
         body = line.body.replace("SESSION", session_id)
-        await client.effect(lambda: send(bus, line, body), session_id, shows, DEADLINE_S)
+        async with client.follow(session_id, history=False) as facts:
+            await send(bus, line, body)
+            await first_of(facts, shows, session_id, DEADLINE_S)
         await client.stop(session_id)
         await client.wait_sealed(session_id)
 

@@ -20,7 +20,7 @@ from running_recorder import DEADLINE_S, RunningRecorder, assert_pattern
 
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.adapters.sources.pattern import PatternDesktop
-from recorder_worker.bus.client import FactSeen
+from recorder_worker.bus.fact_stream import FactSeen
 from recorder_worker.core.errors import BusUnavailableError
 from recorder_worker.core.events import (
     GapCaptured,

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from captured_events import SECOND, LogBuilder, captured_logs
+from captured_events import POLICY, SECOND, LogBuilder, captured_logs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder_worker.core.chunker import ChunkerState, ChunkLimits, advance, resume_state
+from recorder_worker.core.chunker import ChunkerState, advance, resume_state
 from recorder_worker.core.errors import OutOfOrderError
 from recorder_worker.core.events import (
     CapturedEvent,
@@ -17,17 +17,16 @@ from recorder_worker.core.events import (
     OpenLeaf,
     SegmentCaptured,
 )
-
-LIMITS = ChunkLimits(duration_ns=10 * SECOND, max_stored_size=5000, max_plain_size=100_000)
+from recorder_worker.core.model import RecordingPolicy
 
 
 def fold(
-    events: list[CapturedEvent], state: ChunkerState | None = None, limits: ChunkLimits = LIMITS
+    events: list[CapturedEvent], state: ChunkerState | None = None, policy: RecordingPolicy = POLICY
 ) -> list[ChunkedEvent]:
     state = state or ChunkerState()
     leaves: list[ChunkedEvent] = []
     for event in events[state.applied :]:
-        state, made = advance(state, event, limits)
+        state, made = advance(state, event, policy)
         leaves += made
     return leaves
 
@@ -92,8 +91,8 @@ def test_no_chunk_passes_a_limit_by_more_than_its_last_segment(events: list[Capt
     for leaf in fold(events):
         if isinstance(leaf, ChunkPlanned):
             without_last = leaf.segments[:-1]
-            assert sum(ref.stored_size for ref in without_last) < LIMITS.max_stored_size
-            assert sum(ref.plain_size for ref in without_last) < LIMITS.max_plain_size
+            assert sum(ref.stored_size for ref in without_last) < POLICY.chunk_max_stored_size
+            assert sum(ref.plain_size for ref in without_last) < POLICY.chunk_max_plain_size
 
 
 def test_a_chunk_ends_once_it_has_lasted_the_limit() -> None:
@@ -118,4 +117,4 @@ def test_a_pause_ends_the_chunk_before_its_gap() -> None:
 def test_an_event_out_of_order_is_refused() -> None:
     events = LogBuilder().segment().end()
     with pytest.raises(OutOfOrderError, match="expected captured event 0, got 1"):
-        advance(ChunkerState(), events[1], LIMITS)
+        advance(ChunkerState(), events[1], POLICY)

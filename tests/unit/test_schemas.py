@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from captured_events import POLICY
 from jsonschema import (  # type: ignore[import-untyped]
     Draft202012Validator,
     ValidationError,
@@ -203,7 +204,7 @@ EXAMPLES: list[tuple[Fact, Event]] = [
             wall_ns=NOW_NS,
         ),
     ),
-    (Fact.CAPTURED, events.Opened(**PLACE, **WHAT)),
+    (Fact.CAPTURED, events.Opened(**PLACE, **WHAT, policy=POLICY)),
     (
         Fact.CAPTURED,
         events.SegmentCaptured(**PLACE, **PIECE, span=SPAN, keyframe=True, raw_size=9),
@@ -228,6 +229,8 @@ EXAMPLES: list[tuple[Fact, Event]] = [
             keyframe=True,
             raw_size=9,
             plain_size=3,
+            zstd_level=3,
+            zstd_window_log=23,
             segments=(events.SegmentRef(**PIECE),),
         ),
     ),

@@ -16,7 +16,7 @@ from recorder_worker.cli.output import size
 from recorder_worker.core.subjects import Fact
 
 if TYPE_CHECKING:
-    from recorder_worker.bus.client import FactSeen
+    from recorder_worker.bus.fact_stream import FactSeen
 
 BAR_FROM_COLUMNS = 100
 """Terminals narrower than this show the numbers without a bar."""

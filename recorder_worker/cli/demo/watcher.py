@@ -17,7 +17,8 @@ from recorder_worker.cli.demo.checklist import CheckFailedError
 from recorder_worker.cli.demo.tally import Tally
 
 if TYPE_CHECKING:
-    from recorder_worker.bus.client import FactSeen, RecorderClient
+    from recorder_worker.bus.client import RecorderClient
+    from recorder_worker.bus.fact_stream import FactSeen
 
 SILENCE_S = 60.0
 """A recorder that says nothing for so long is broken; how fast it is does not matter."""

@@ -15,6 +15,7 @@ from recorder_worker.core.model import (
     Hex32,
     Mask,
     Nanoseconds,
+    RecordingPolicy,
     SessionId,
     SourceFacts,
     Span,
@@ -46,6 +47,7 @@ class Opened(Captured, frozen=True, kw_only=True, tag="opened", tag_field="type"
     profile: str
     fps: Annotated[float, Meta(ge=0)]
     masks: tuple[Mask, ...]
+    policy: RecordingPolicy
     node: str
     boot_id: str
     software: str

@@ -70,6 +70,8 @@ class ChunkPlanned(Leaf, frozen=True, kw_only=True, tag="chunk", tag_field="type
     keyframe: bool
     raw_size: Count
     plain_size: Count
+    zstd_level: Annotated[int, Meta(ge=1, le=22)]
+    zstd_window_log: Annotated[int, Meta(ge=10, le=23)]
     segments: tuple[SegmentRef, ...]
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
 import structlog
-from blake3 import blake3
 
-from recorder_worker.core.commands import StartSession
+from recorder_worker.core.commands import StartSession, start_digest
 from recorder_worker.core.errors import FencedError, RefusedError, SourceError
 from recorder_worker.core.events import SessionStarted
 from recorder_worker.core.ids import event_key
@@ -37,7 +35,7 @@ class Admission:
             return False
         if logged.event.command_id == delivery.command_id:
             return False
-        if logged.event.command_digest == _digest(command, session_id):
+        if logged.event.command_digest == start_digest(command, session_id):
             log.info("StartRepeated", command_id=delivery.command_id)
             return True
         raise RefusedError(
@@ -70,7 +68,7 @@ class Admission:
         event = SessionStarted(
             session_id=session_id,
             command_id=delivery.command_id,
-            command_digest=_digest(command, session_id),
+            command_digest=start_digest(command, session_id),
             command_sequence=delivery.sequence,
             source=manifest.source,
             node=self._services.identity.node,
@@ -79,12 +77,6 @@ class Admission:
         key = event_key(Fact.STARTED.value, session_id, delivery.command_id)
         await self._services.log.append(Fact.STARTED, session_id, event, key=key, after=0)
         self._services.metrics.session_started()
-
-
-def _digest(command: StartSession, session_id: str) -> str:
-    """The same for the same request, however its JSON was laid out."""
-    named = msgspec.structs.replace(command, session_id=session_id)
-    return blake3(msgspec.json.encode(named, order="deterministic")).hexdigest()
 
 
 def bad_source(command: StartSession, error: SourceError) -> RefusedError:

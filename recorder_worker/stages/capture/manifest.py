@@ -7,7 +7,7 @@ import msgspec
 from recorder_worker.core import keys
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import BlobMissingError, ImmutableConflictError
-from recorder_worker.core.model import SCHEMA_VERSION, SourceFacts, Wire
+from recorder_worker.core.model import SCHEMA_VERSION, RecordingPolicy, SourceFacts, Wire
 from recorder_worker.ports import BlobStore
 
 
@@ -19,6 +19,7 @@ class Manifest(Wire, frozen=True, kw_only=True):
     command_id: str
     command: StartSession
     source: SourceFacts
+    policy: RecordingPolicy
     node: str
     software: str
     accepted_wall_ns: int

@@ -97,6 +97,7 @@ class Recording:
                     if not self._ended and self._in_effect is None and not released:
                         await self._take_controls()
                     await self._sleep()
+                await self._refuse_rest()
             finally:
                 self._mailbox.close()
                 await asyncio.to_thread(self._reader.join, JOIN_S)
@@ -268,6 +269,14 @@ class Recording:
                 body=control.body,
             )
         )
+
+    async def _refuse_rest(self) -> None:
+        """Answer the commands that were accepted before the end and came too late for it."""
+        self._state = State.STOPPING
+        async for logged in self._log.read(Fact.CONTROL, self._journal.session_id):
+            control = logged.event
+            if isinstance(control, Control) and control.ordinal >= self._journal.controls:
+                await self._refuse(control)
 
     def _took_effect(self) -> str:
         """The control that the reader has answered is done: who sent it."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from recorder_worker.core.keyframes import KeyframePolicy
+from recorder_worker.core.model import RecordingPolicy
 from recorder_worker.ports import (
     BlobStore,
     Clock,
@@ -37,6 +38,7 @@ class CapturePolicy(msgspec.Struct, frozen=True, kw_only=True):
     retry_s: float
     queue_segments: int
     floor_bytes: int
+    recording: RecordingPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
