@@ -229,8 +229,7 @@ def _explained(doing: str, path: Path, *, missing: bool = False) -> Iterator[Non
         kind = StoreFullError if error.errno in _FULL else StoreError
         advice = "make room" if kind is StoreFullError else _ADVICE.get(error.errno or 0, "")
         raise kind(
-            f"cannot {doing} {path}: {error.strerror or error}"
-            f"{f'; {advice}' if advice else ''}; it will be tried again"
+            f"cannot {doing} {path}: {error.strerror or error}{f'; {advice}' if advice else ''}"
         ) from error
 
 

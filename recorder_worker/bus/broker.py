@@ -48,7 +48,12 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     name: str = "recorder"
 
     def __repr__(self) -> str:
-        return f"Login(servers={self.servers!r}, user={self.user!r})"
+        return f"Login(servers={self.shown!r}, user={self.user!r})"
+
+    @property
+    def shown(self) -> str:
+        """The servers without what a URL may carry of a login: for messages and logs."""
+        return ", ".join(_without_login(server) for server in self.servers)
 
     def security(self) -> BaseSecurity | None:
         """FastStream's form of the login; never in the URL, which a cluster does not pass on."""
@@ -59,6 +64,11 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
         if self.user:
             return NatsUserPassword(self.user, self.password)
         return None
+
+
+def _without_login(url: str) -> str:
+    scheme, sign, rest = url.rpartition("://")
+    return f"{scheme}{sign}{rest.rpartition('@')[2]}"
 
 
 class RecorderBroker(NatsBroker):
@@ -119,11 +129,11 @@ async def connect(broker: RecorderBroker, login: Login) -> None:
             await broker.connect()
     except (TimeoutError, NoServersError, OSError) as error:
         raise BusUnavailableError(
-            f"no NATS server answers at {', '.join(login.servers)}; start one, or set nats.url "
+            f"no NATS server answers at {login.shown}; start one, or set nats.url "
             "(RECORDER_NATS__URL)"
         ) from error
     except NatsError as error:
         raise BusUnavailableError(
-            f"NATS at {', '.join(login.servers)} refuses us: {error}; check nats.user, "
+            f"NATS at {login.shown} refuses us: {error}; check nats.user, "
             "nats.password, nats.token or nats.credentials"
         ) from error

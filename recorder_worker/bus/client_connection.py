@@ -35,12 +35,12 @@ async def connect_client(login: Login) -> Client:
             return await nats.connect(list(login.servers), error_cb=_fail_fast, **options)
     except (TimeoutError, nats.errors.NoServersError, OSError) as error:
         raise BusUnavailableError(
-            f"no NATS server answers at {', '.join(login.servers)}; start a recorder "
+            f"no NATS server answers at {login.shown}; start a recorder "
             "(recorder run) or set nats.url (RECORDER_NATS__URL)"
         ) from error
     except nats.errors.Error as error:
         raise BusUnavailableError(
-            f"NATS at {', '.join(login.servers)} refuses us: {error}; check the login"
+            f"NATS at {login.shown} refuses us: {error}; check the login"
         ) from error
 
 

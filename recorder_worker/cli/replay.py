@@ -33,7 +33,7 @@ def replay(
     session: Annotated[str, typer.Argument(help="The session's id.", metavar="SESSION")],
     into: Annotated[
         Path | None,
-        typer.Option(help="The folder to write to; must be empty or new."),
+        typer.Option(help="The folder to write to, new or empty; else replay-SESSION here."),
     ] = None,
     nats: NatsOption = None,
     config: ConfigOption = None,

@@ -44,11 +44,11 @@ def run(
     127.0.0.1 at `nats.port`.
 
     Examples:
-        recorder run                     everything in one process
+    - `recorder run`: everything in one process
 
-        recorder run capture             one stage; start as many processes as you like
+    - `recorder run capture`: one stage; start as many as you like
 
-        RECORDER_NATS__URL=nats://hub:4222 recorder run compress merkle
+    - `RECORDER_NATS__URL=nats://hub:4222 recorder run compress merkle`
     """
     settings = load_settings(config)
     if stages:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recorder_worker.cli.output import JsonOption, fields, out, print_json
+from recorder_worker.cli.output import JsonOption, err, out, print_json
 from recorder_worker.cli.settings_option import ConfigOption, NatsOption, client_login
 from recorder_worker.core.errors import RefusedError
 
@@ -56,14 +56,14 @@ def start(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Start a session and wait until it is being recorded; prints its id.
+    """Start a session and wait until it is being recorded; prints its id, alone, on stdout.
 
     Examples:
-        recorder start :10                          record an X display
+    - `recorder start :10`: record an X display
 
-        recorder start talk.mp4 --pace fast         record a file as fast as it can be read
+    - `recorder start talk.mp4 --pace fast`: a file, as fast as it can be read
 
-        recorder start pattern --frames 300         a synthetic desktop, for trying things out
+    - `recorder start pattern --frames 300`: a synthetic desktop, for trying things out
     """
     options: dict[str, Any] = {
         "fps": fps,
@@ -85,15 +85,11 @@ def start(
             print_json(started)
             return
         facts = started.source
-        out.print(
-            fields(
-                session=started.session_id,
-                source=f"{facts.kind} {facts.uri}",
-                size=f"{facts.width}x{facts.height}",
-                node=started.node,
-            ),
+        err.print(
+            f"recording {facts.kind} {facts.uri}, {facts.width}x{facts.height}, on {started.node}",
             markup=False,
         )
+        out.print(started.session_id, markup=False)
 
     asyncio.run(go())
 

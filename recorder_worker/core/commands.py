@@ -22,7 +22,7 @@ class StartSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     source: Source
     session_id: SessionId | None = None
-    fps: Annotated[float, Meta(gt=0, le=120)] | None = None
+    fps: Annotated[float, Meta(ge=0.001, le=120)] | None = None
     profile: Literal["screen"] = "screen"
     masks: Annotated[tuple[Mask, ...], Meta(max_length=64)] = ()
     max_duration_s: Annotated[float, Meta(gt=0, le=604_800)] | None = None

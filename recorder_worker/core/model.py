@@ -157,11 +157,16 @@ class Span(Wire, frozen=True, kw_only=True):
 
 
 class Cursor(Wire, frozen=True, kw_only=True):
-    """How far a session's stream is covered: the next unit, and the time that it begins at."""
+    """How far a session's stream is covered: the next unit, and the time that it begins at.
+
+    `boot_ns` is the writer's clock since boot at that moment: on the same boot it tells how long
+    ago that was even where the wall clock was stepped.
+    """
 
     unit: Count = 0
     t_ns: Nanoseconds = 0
     wall_ns: Nanoseconds = 0
+    boot_ns: Nanoseconds = 0
 
 
 class RecordingPolicy(Wire, frozen=True, kw_only=True):

@@ -98,7 +98,7 @@ def test_a_mark_may_be_as_long_as_a_page() -> None:
         (start(session_id=ID.upper()), "session_id", UUID_WANTED, f'"{ID.upper()}"'),
         (start(session_id=ID + "\n"), "session_id", UUID_WANTED, f'"{ID}\\n"'),
         (start(session_id=7), "session_id", UUID_WANTED, "7"),
-        (start(fps=0), "fps", "float > 0.0", "0"),
+        (start(fps=0), "fps", "float >= 0.001", "0"),
         (start(fps=121), "fps", "float <= 120.0", "121"),
         (start(fps="10"), "fps", "float | null", '"10"'),
         (start(max_duration_s=-1), "max_duration_s", "float > 0.0", "-1"),

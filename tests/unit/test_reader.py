@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import zstandard
 from memory_store import MemoryStore
 
 from recorder_worker.adapters.system_clock import SystemClock
@@ -19,9 +20,11 @@ from recorder_worker.core.errors import (
 )
 from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock, SourceFacts
+from recorder_worker.core.playback import scan_headers
 from recorder_worker.ports import Frame, FrameSource
 from recorder_worker.stages.capture import items
-from recorder_worker.stages.capture.reader import Reader, ReaderPolicy
+from recorder_worker.stages.capture.reader import Reader
+from recorder_worker.stages.capture.reader_policy import ReaderPolicy
 from recorder_worker.stages.capture.requests import Pause, Release, Resume, Stop
 from recorder_worker.stages.capture.spool import SegmentLimits, SegmentWriter
 from recorder_worker.stages.capture.timeline import Timeline
@@ -108,7 +111,7 @@ class Bench:
                 keyframes=KeyframePolicy(),
                 masks=(),
             ),
-            timeline=Timeline(kind, cursor, self.clock, FPS),
+            timeline=Timeline(kind, cursor, self.clock, FPS, same_boot=False),
             policy=ReaderPolicy(native=native, max_duration_ns=max_duration_ns, retry_s=retry_s),
             clock=self.clock,
             deliver=self._news.put,
@@ -328,14 +331,98 @@ def test_a_reader_whose_items_nobody_takes_lets_go_of_its_source() -> None:
     assert source.closed
 
 
-def test_a_defect_in_a_source_reaches_the_event_loop() -> None:
+def test_a_defect_in_a_source_ends_the_session_with_a_gap_for_what_was_read() -> None:
     def broken() -> None:
         raise ZeroDivisionError("a defect")
 
-    bench = Bench(Scripted(clock(), script={3: broken})).start()
-    crashed = bench.wait_for(items.Crashed)
-    assert isinstance(crashed, items.Crashed)
-    assert isinstance(crashed.error, ZeroDivisionError)
+    bench = Bench(Scripted(clock(), script={15: broken})).start()
+    ended = bench.end()
+    assert ended.reason is EndReason.WORKER_LOST
+    assert "ZeroDivisionError: a defect" in ended.detail
+    (gap,) = bench.gaps()
+    assert (gap.reason, gap.span.unit_count) == (GapReason.CRASH, 5)
+
+
+def test_a_frame_that_was_read_before_a_pause_is_not_recorded_behind_it() -> None:
+    source = Scripted(clock(), SourceClock.LIVE)
+    bench = Bench(source)
+    source._script = {25: lambda: bench.reader.request(Pause())}
+    bench.start()
+    bench.wait_for(items.Paused)
+    bench.reader.request(Resume())
+    bench.wait_for(items.Resumed)
+    bench.wait_for(items.Segment)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    bench.end()
+    for item in bench.items:
+        if isinstance(item, items.Segment):
+            stored = bench.store.get(f"sessions/{SESSION}/{item.name}")
+            for header in scan_headers([zstandard.ZstdDecompressor().decompress(stored)]):
+                assert item.span.t0_ns <= header.t_ns < item.span.t1_ns
+
+
+def test_the_longest_duration_ends_a_session_that_is_paused() -> None:
+    bench = Bench(Scripted(clock(), SourceClock.LIVE), max_duration_ns=SECOND).start()
+    bench.wait_for(items.Segment)
+    bench.reader.request(Pause())
+    ended = bench.end()
+    assert ended.reason is EndReason.MAX_DURATION
+    assert [gap.reason for gap in bench.gaps()] == [GapReason.PAUSE]
+
+
+def test_a_paused_reader_ends_when_its_session_is_given_up() -> None:
+    source = Scripted(clock(), SourceClock.LIVE)
+    bench = Bench(source).start(paused=True)
+    bench.reader.request(Release())
+    bench.reader.join(DEADLINE_S)
+    assert source.closed
+
+
+def test_a_source_that_was_lost_is_tried_again_after_a_long_pause() -> None:
+    tries: list[int] = []
+
+    def reopen(unit: int) -> FrameSource:
+        tries.append(unit)
+        raise SourceError("still away")
+
+    bench = Bench(Scripted(clock(), SourceClock.LIVE, script={25: _lose}), reopen=reopen)
+    bench.start()
+    bench.wait_for(items.Segment)
+    bench.reader.request(Pause())
+    bench.wait_for(items.Paused)
+    threading.Event().wait(0.5)  # longer than the source is tried for
+    before = len(tries)
+    bench.reader.request(Resume())
+    assert bench.end().reason is EndReason.SOURCE_LOST
+    assert len(tries) > before
+
+
+class SteppedClock(SystemClock):
+    """A wall clock that somebody has set."""
+
+    offset_ns = 0
+
+    def wall_ns(self) -> int:
+        return super().wall_ns() + self.offset_ns
+
+
+@pytest.mark.parametrize("step_s", [-3600, 3600])
+def test_a_wall_clock_that_was_stepped_does_not_falsify_a_gap_on_the_same_boot(
+    step_s: int,
+) -> None:
+    stepped = SteppedClock()
+    ago_ns = 2 * SECOND
+    cursor = Cursor(
+        unit=50,
+        t_ns=SECOND,
+        wall_ns=stepped.wall_ns() - ago_ns,
+        boot_ns=stepped.monotonic_ns() - ago_ns,
+    )
+    stepped.offset_ns = step_s * SECOND
+    timeline = Timeline(SourceClock.LIVE, cursor, stepped, FPS, same_boot=True)
+    assert timeline.now_ns() == pytest.approx(3 * SECOND, abs=SECOND // 2)
+    elsewhere = Timeline(SourceClock.LIVE, cursor, stepped, FPS, same_boot=False)
+    assert abs(elsewhere.now_ns() - 3 * SECOND) > SECOND
 
 
 def _lose() -> None:

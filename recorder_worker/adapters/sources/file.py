@@ -191,11 +191,17 @@ def _path_of(uri: str) -> Path:
                 "write file:///path"
             )
         path = Path(unquote(parts.path))
+    elif "://" in uri or "\0" in uri:
+        found = "a null byte in it" if "\0" in uri else "a URL of another kind"
+        raise SourceError(
+            f"file {uri!r}: expected a path or a file:// URI, found {found}; "
+            "this source reads files of the worker's machine only"
+        )
     else:
         path = Path(uri)
     if not path.is_absolute():
         raise SourceError(
-            f"file {uri}: expected an absolute path or a file:// URI, found a relative path; "
+            f"file {uri}: expected an absolute path or a file:// URI, found neither; "
             "the worker's directory is not yours, so write the whole path"
         )
     return path

@@ -27,7 +27,8 @@ class Captured(Event, frozen=True, kw_only=True):
 
     `ordinal` is its place in the log, `lease` names the holder that wrote it, `controls` is how
     many control events had been applied by then, and `cursor` is how far the stream is covered:
-    the last captured event is all that another worker needs to go on.
+    the last captured event is all that another worker needs to go on. `boot` is the boot id of
+    the machine that wrote it.
     """
 
     session_id: SessionId
@@ -36,6 +37,7 @@ class Captured(Event, frozen=True, kw_only=True):
     controls: Count
     cursor: Cursor
     paused: bool = False
+    boot: str = ""
     wall_ns: Nanoseconds
 
 

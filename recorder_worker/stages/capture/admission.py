@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import structlog
-
 from recorder_worker.core.commands import StartSession, start_digest
-from recorder_worker.core.errors import FencedError, RefusedError, SourceError
+from recorder_worker.core.errors import RecorderError, RefusedError, SourceError
 from recorder_worker.core.events import SessionStarted
 from recorder_worker.core.ids import event_key
+from recorder_worker.core.model import SourceFacts
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Delivery
-from recorder_worker.stages.capture.manifest import Manifest
 from recorder_worker.stages.capture.services import CaptureServices
 
-log = structlog.get_logger(__name__)
+
+class DuplicateStartError(RecorderError):
+    """Another message has started this session already, with the same parameters."""
 
 
 class Admission:
@@ -22,22 +22,27 @@ class Admission:
     def __init__(self, services: CaptureServices) -> None:
         self._services = services
 
-    async def is_duplicate(
+    async def started(
         self, session_id: str, command: StartSession, delivery: Delivery
-    ) -> bool:
-        """Whether this is another start of a session that one message has started already.
+    ) -> SessionStarted | None:
+        """The start of this session by this very message; None where it has not been started.
+
+        A message that a client repeats is another message, whatever id it gave it: only the
+        sequence under which JetStream stored it tells a redelivery from a repetition.
 
         Raises:
+            DuplicateStartError: another message has started just this session.
             RefusedError: the session exists and was asked for differently.
         """
         logged = await self._services.log.last(Fact.STARTED, session_id)
-        if logged is None or not isinstance(logged.event, SessionStarted):
-            return False
-        if logged.event.command_id == delivery.command_id:
-            return False
-        if logged.event.command_digest == start_digest(command, session_id):
-            log.info("StartRepeated", command_id=delivery.command_id)
-            return True
+        event = logged.event if logged else None
+        if not isinstance(event, SessionStarted):
+            return None
+        sent = (event.command_id, event.command_sequence)
+        if sent == (delivery.command_id, delivery.sequence):
+            return event
+        if event.command_digest == start_digest(command, session_id):
+            raise DuplicateStartError(session_id)
         raise RefusedError(
             field="session_id",
             expected="a session id that is not in use",
@@ -58,25 +63,36 @@ class Admission:
             )
 
     async def start(
-        self, session_id: str, command: StartSession, delivery: Delivery, manifest: Manifest
-    ) -> None:
-        """Publish `session.started`, once. Of two starts that race, the fence lets one win."""
-        if await self._services.log.last(Fact.STARTED, session_id) is not None:
-            if await self.is_duplicate(session_id, command, delivery):
-                raise FencedError(f"session {session_id} was started by another message meanwhile")
-            return
+        self, session_id: str, command: StartSession, delivery: Delivery, facts: SourceFacts
+    ) -> SessionStarted:
+        """Publish `session.started`. Of two starts that race, the fence lets one win.
+
+        Raises:
+            FencedError: another message was faster.
+        """
         event = SessionStarted(
             session_id=session_id,
             command_id=delivery.command_id,
             command_digest=start_digest(command, session_id),
             command_sequence=delivery.sequence,
-            source=manifest.source,
+            source=facts,
             node=self._services.identity.node,
             wall_ns=self._services.clock.wall_ns(),
         )
-        key = event_key(Fact.STARTED.value, session_id, delivery.command_id)
+        key = event_key(Fact.STARTED.value, session_id, delivery.command_id, delivery.sequence)
         await self._services.log.append(Fact.STARTED, session_id, event, key=key, after=0)
         self._services.metrics.session_started()
+        return event
+
+
+def id_in_use(session_id: str) -> RefusedError:
+    """The refusal of a start whose id names a recording that the stream has forgotten."""
+    return RefusedError(
+        field="session_id",
+        expected="a session id that is not in use",
+        got=session_id,
+        hint="the data directory holds a recording of this id; choose a new id or leave it out",
+    )
 
 
 def bad_source(command: StartSession, error: SourceError) -> RefusedError:

@@ -15,6 +15,7 @@ from recorder_worker.stages.capture.spool import SegmentWriter
 from recorder_worker.stages.capture.timeline import SECOND_NS, Timeline
 
 STORE_RETRY_WAIT_S = 0.5
+DETAIL_CHARACTERS = 500
 
 
 class Finished(Exception):  # noqa: N818  (it ends the reader's loop; nothing went wrong)
@@ -77,7 +78,10 @@ class Coverage:
             self._timeline.missed(self.cursor, t1_ns), unit_count=units, t1_ns=t1_ns
         )
         cursor = Cursor(
-            unit=span.first_unit + span.unit_count, t_ns=span.t1_ns, wall_ns=span.wall1_ns
+            unit=span.first_unit + span.unit_count,
+            t_ns=span.t1_ns,
+            wall_ns=span.wall1_ns,
+            boot_ns=self._clock.monotonic_ns(),
         )
         self.writer.restart(cursor)
         self.deliver(Gap(cursor=cursor, span=span, reason=reason, detail=detail))
@@ -91,6 +95,20 @@ class Coverage:
         self.close(t1_ns)
         self.deliver(Ended(cursor=self.cursor, reason=reason, detail=detail))
         raise Finished
+
+    def crashed(self, error: Exception) -> None:
+        """A defect: what was read and not handed over is a gap, and the session ends visibly.
+
+        Raises:
+            Finished: always.
+        """
+        detail = f"{type(error).__name__}: {error}"[:DETAIL_CHARACTERS]
+        if self.writer.count:
+            span = self.writer.abandon(max(self._timeline.last_ns + 1, self._timeline.end_ns()))
+            gap = Gap(cursor=self.cursor, span=span, reason=GapReason.CRASH, detail=detail)
+            self.deliver(gap)
+        self.deliver(Ended(cursor=self.cursor, reason=EndReason.WORKER_LOST, detail=detail))
+        raise Finished from error
 
     def _missed_until(self) -> int:
         cursor_ns = self.cursor.t_ns

@@ -27,15 +27,19 @@ class CapturedJournal:
         clock: Clock,
         session_id: str,
         lease: str,
+        boot: str,
         last: Logged | None,
     ) -> None:
         self._log = log
         self._clock = clock
         self.session_id = session_id
         self._lease = lease
+        self._boot = boot
         self._sequence = last.sequence if last else 0
         event = last.event if last else None
         found = event if isinstance(event, Captured) else None
+        self.same_boot = found is not None and bool(boot) and found.boot == boot
+        """Whether the event that we go on from was written since this machine's last boot."""
         self.last = found
         """The newest captured event, ours or the one that we took over from."""
         self.next_ordinal = found.ordinal + 1 if found else 0
@@ -53,6 +57,7 @@ class CapturedJournal:
             "controls": self.controls,
             "cursor": self.cursor,
             "paused": self.paused,
+            "boot": self._boot,
             "wall_ns": self._clock.wall_ns(),
         }
 
@@ -84,7 +89,13 @@ class CapturedJournal:
             return
 
     async def tell(self, fact: Fact, event: Event, *key: str | int) -> None:
-        """Publish a fact for clients; a repeated one is dropped by its key."""
-        await self._log.emit(
-            fact, self.session_id, event, key=event_key(fact.value, self.session_id, *key)
-        )
+        """Publish a fact for clients; a repeated one is dropped by its key. Waits as `append`."""
+        full_key = event_key(fact.value, self.session_id, *key)
+        while True:
+            try:
+                await self._log.emit(fact, self.session_id, event, key=full_key)
+            except BusUnavailableError as error:
+                log.warning("FactDelayed", fact=fact.value, error=str(error))
+                await asyncio.sleep(BUS_RETRY_WAIT_S)
+                continue
+            return

@@ -7,40 +7,35 @@ without listening for them.
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable
 
-import msgspec
+import structlog
 
 from recorder_worker.core.errors import LeaseLostError, SourceError, SourceLostError
 from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.ports import Clock, Frame, FrameSource
 from recorder_worker.stages.capture.coverage import Coverage, Finished
 from recorder_worker.stages.capture.items import Crashed, Item, Paused, Released, Resumed
-from recorder_worker.stages.capture.requests import Pause, Release, Request, Resume, Stop
+from recorder_worker.stages.capture.reader_policy import ReaderPolicy, Reopen
+from recorder_worker.stages.capture.requests import (
+    Pause,
+    Release,
+    Request,
+    RequestBox,
+    Resume,
+    Stop,
+)
 from recorder_worker.stages.capture.spool import SegmentWriter
 from recorder_worker.stages.capture.timeline import SECOND_NS, Pacer, Timeline
 
+log = structlog.get_logger(__name__)
+
 RETRY_WAIT_S = 0.5
+LOOK_S = 0.25
+"""How long a wait may last before limits are looked at again."""
 STALL_NS = SECOND_NS
 """A live source that was not read for longer than this has lost units."""
-
-
-class ReaderPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How to read.
-
-    `native` paces a media source, `max_duration_ns` of session time ends any, and what is lost
-    (a source, the store) is tried again for `retry_s` seconds.
-    """
-
-    native: bool
-    max_duration_ns: int | None
-    retry_s: float
-
-
-Reopen = Callable[[int], FrameSource]
-"""Opens the source again at a unit. Raises SourceError."""
 
 
 class Reader:
@@ -71,7 +66,7 @@ class Reader:
             deliver=deliver,
         )
         self._pacer = Pacer(clock, timeline.period_ns, native=policy.native)
-        self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self._requests = RequestBox()
         self._pending: tuple[Frame, int] | None = None
         self._thread: threading.Thread | None = None
 
@@ -107,11 +102,20 @@ class Reader:
                 self._step()
         except (Finished, LeaseLostError):
             pass  # handed over to the end, or nobody takes it any more
-        except Exception as error:  # noqa: BLE001  (handed to the event loop, which raises it)
-            self._coverage.deliver(Crashed(error=error))
+        except Exception as error:  # noqa: BLE001  (a defect must end in the record, not beside it)
+            self._crashed(error)
         finally:
             if self._source is not None:
                 self._source.close()
+
+    def _crashed(self, error: Exception) -> None:
+        log.error("ReaderCrashed", error=repr(error), exc_info=error)
+        try:
+            self._coverage.crashed(error)
+        except (Finished, LeaseLostError):
+            pass  # as in _run
+        except Exception as again:  # noqa: BLE001  (nothing more can be done in this thread)
+            self._coverage.deliver(Crashed(error=again))
 
     def _step(self) -> None:
         """Read one frame, wait until it is due, record it; or answer one request."""
@@ -159,20 +163,15 @@ class Reader:
     def _waited_until(self, due_ns: int) -> bool:
         """Wait for a moment of the monotonic clock; False where a request came first."""
         while True:
-            now_ns = self._clock.monotonic_ns()
-            wait_s = max(0.0, (due_ns - now_ns) / SECOND_NS)
-            try:
-                request = self._requests.get(timeout=min(wait_s, 0.25)) if wait_s else None
-                if request is None:
-                    request = self._requests.get_nowait()
-            except queue.Empty:
-                if self._clock.monotonic_ns() >= due_ns:
-                    return True
-                if self._timeline.live:
-                    self._idle_in_wait()
-                continue
-            self._answer(request)
-            return False
+            wait_s = (due_ns - self._clock.monotonic_ns()) / SECOND_NS
+            request = self._requests.next(min(max(0.0, wait_s), LOOK_S))
+            if request is not None:
+                self._answer(request)
+                return False
+            if self._clock.monotonic_ns() >= due_ns:
+                return True
+            if self._timeline.live:
+                self._idle_in_wait()
 
     def _idle_in_wait(self) -> None:
         """A slow live source must not keep its frames undurable until the next one comes."""
@@ -201,7 +200,9 @@ class Reader:
     def _wait_for_resume(self, detail: str = "") -> None:
         """Paused: nothing is read until a request comes."""
         while True:
-            match self._requests.get():
+            match self._requests.next(LOOK_S):
+                case None:
+                    self._check_duration_paused(detail)
                 case Resume():
                     self._gap(GapReason.PAUSE, detail)
                     self._coverage.deliver(Resumed(cursor=self._coverage.cursor))
@@ -218,6 +219,8 @@ class Reader:
     # --- limits, gaps and ends ------------------------------------------------------------------
 
     def _gap(self, reason: GapReason, detail: str) -> None:
+        if self._timeline.live:
+            self._pending = None  # a frame from before the gap lies inside it
         self._coverage.gap(reason, detail)
         self._pacer.rebase()
 
@@ -228,6 +231,13 @@ class Reader:
             self._coverage.end(
                 EndReason.MAX_DURATION, f"recorded for {limit_ns / SECOND_NS:g} s", t1_ns
             )
+
+    def _check_duration_paused(self, detail: str) -> None:
+        limit_ns = self._policy.max_duration_ns
+        if limit_ns is not None and self._timeline.live and self._timeline.now_ns() >= limit_ns:
+            self._gap(GapReason.PAUSE, detail)
+            end_ns = self._coverage.cursor.t_ns
+            self._coverage.end(EndReason.MAX_DURATION, "the time was up while paused", end_ns)
 
     def _check_stall(self, before_ns: int, t_ns: int) -> None:
         """A live source that was not read for long has lost units, whatever held it up."""
@@ -273,7 +283,8 @@ class Reader:
                 self._gap(GapReason.SOURCE_LOST, str(error))
                 return
             retry_ns = self._clock.monotonic_ns() + round(RETRY_WAIT_S * SECOND_NS)
-            self._waited_until(retry_ns)
+            if not self._waited_until(retry_ns):  # a request, perhaps a long pause, came between
+                give_up_ns = self._clock.monotonic_ns() + round(self._policy.retry_s * SECOND_NS)
         self._gap(GapReason.SOURCE_LOST, str(error))
         self._coverage.end(EndReason.SOURCE_LOST, str(reason), self._coverage.cursor.t_ns)
 

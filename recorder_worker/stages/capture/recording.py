@@ -13,7 +13,7 @@ import structlog
 
 from recorder_worker.core.command_parsing import parse_command
 from recorder_worker.core.commands import MarkSession
-from recorder_worker.core.errors import LeaseReleasedError, RefusedError
+from recorder_worker.core.errors import BusUnavailableError, LeaseReleasedError
 from recorder_worker.core.events import (
     Control,
     EndCaptured,
@@ -22,14 +22,14 @@ from recorder_worker.core.events import (
     MarkCaptured,
     PauseCaptured,
     SegmentCaptured,
-    SessionFailed,
     SessionPaused,
     SessionResumed,
 )
-from recorder_worker.core.lifecycle import State, Trigger, allowed, next_state
+from recorder_worker.core.lifecycle import State, Trigger, next_state
 from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.stages.capture import items
+from recorder_worker.stages.capture.aftermath import refuse_control, tell_aftermath
 from recorder_worker.stages.capture.journal import CapturedJournal
 from recorder_worker.stages.capture.mailbox import Mailbox
 from recorder_worker.stages.capture.reader import Reader
@@ -48,7 +48,6 @@ TRIGGERS: dict[Command, Trigger] = {
     Command.RESUME: Trigger.RESUME,
     Command.MARK: Trigger.MARK,
 }
-ENDED_AGAINST_WISH = frozenset({EndReason.SOURCE_LOST, EndReason.WORKER_LOST, EndReason.DISK_FULL})
 
 
 class Recording:
@@ -68,9 +67,9 @@ class Recording:
         self._reader = reader
         self._mailbox = mailbox
         self._wake = wake
+        self._services = services
         self._log = services.log
         self._feed = services.controls
-        self._rejections = services.rejections
         self._clock = services.clock
         self._metrics = services.metrics
         self._release = release
@@ -95,11 +94,11 @@ class Recording:
                         self._reader.request(Release())
                     await self._take_items()
                     if not self._ended and self._in_effect is None and not released:
-                        await self._take_controls()
+                        await self._try_controls()
                     await self._sleep()
-                await self._refuse_rest()
             finally:
                 self._mailbox.close()
+                self._reader.request(Release())  # a reader that is paused puts nothing: wake it
                 await asyncio.to_thread(self._reader.join, JOIN_S)
 
     async def _sleep(self) -> None:
@@ -214,27 +213,27 @@ class Recording:
             )
         )
         log.info("RecordingEnded", reason=item.reason.value, detail=item.detail)
-        if item.reason in ENDED_AGAINST_WISH:
-            failed = SessionFailed(
-                session_id=self._journal.session_id,
-                reason=item.reason,
-                detail=item.detail,
-                wall_ns=self._clock.wall_ns(),
-            )
-            await self._journal.tell(Fact.FAILED, failed)
+        if isinstance(self._journal.last, EndCaptured):
+            await tell_aftermath(self._services, self._journal.last)
 
     # --- controls ---------------------------------------------------------------------------------
+
+    async def _try_controls(self) -> None:
+        """Commands wait while the bus is away; the recording goes on into the spool."""
+        try:
+            await self._take_controls()
+        except BusUnavailableError as error:
+            log.warning("ControlsDelayed", error=str(error))
 
     async def _take_controls(self) -> None:
         """Give effect to control events, one at a time and in order."""
         async for logged in self._log.read(
             Fact.CONTROL, self._journal.session_id, self._controls_after
         ):
-            self._controls_after = logged.sequence
             control = logged.event
-            if not isinstance(control, Control) or control.ordinal < self._journal.controls:
-                continue
-            await self._give_effect(control)
+            if isinstance(control, Control) and control.ordinal >= self._journal.controls:
+                await self._give_effect(control)
+            self._controls_after = logged.sequence
             if self._in_effect is not None:
                 return
 
@@ -270,14 +269,6 @@ class Recording:
             )
         )
 
-    async def _refuse_rest(self) -> None:
-        """Answer the commands that were accepted before the end and came too late for it."""
-        self._state = State.STOPPING
-        async for logged in self._log.read(Fact.CONTROL, self._journal.session_id):
-            control = logged.event
-            if isinstance(control, Control) and control.ordinal >= self._journal.controls:
-                await self._refuse(control)
-
     def _took_effect(self) -> str:
         """The control that the reader has answered is done: who sent it."""
         control = self._in_effect
@@ -288,19 +279,8 @@ class Recording:
         return control.by
 
     async def _refuse(self, control: Control) -> None:
+        await refuse_control(self._services, control, self._state)
         self._journal.controls = control.ordinal + 1
-        triggers = ", ".join(trigger.value for trigger in allowed(self._state))
-        await self._rejections.publish(
-            RefusedError(
-                field="session_id",
-                expected=f"a session that can {control.command.removeprefix('session.')}",
-                got=f"one that is {self._state.value}",
-                hint=f"in this state it takes: {triggers}",
-            ),
-            command=control.command,
-            command_id=control.command_id,
-            session_id=self._journal.session_id,
-        )
 
 
 def _severity(gap: items.Gap) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+
 import msgspec
 
 from recorder_worker.core.model import EndReason
@@ -29,3 +31,23 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 Request = Pause | Resume | Release | Stop
+
+
+class RequestBox:
+    """Requests on their way from the event loop to the reader's thread."""
+
+    def __init__(self) -> None:
+        self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+
+    def put(self, request: Request) -> None:
+        """Ask; never waits."""
+        self._requests.put(request)
+
+    def next(self, timeout_s: float) -> Request | None:
+        """The oldest request; None where none came within so many seconds."""
+        try:
+            return (
+                self._requests.get(timeout=timeout_s) if timeout_s else self._requests.get_nowait()
+            )
+        except queue.Empty:
+            return None

@@ -38,6 +38,7 @@ class CapturePolicy(msgspec.Struct, frozen=True, kw_only=True):
     retry_s: float
     queue_segments: int
     floor_bytes: int
+    longest_session_s: float
     recording: RecordingPolicy
 
 

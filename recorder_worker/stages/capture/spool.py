@@ -143,7 +143,13 @@ class SegmentWriter:
             wall0_ns=self.cursor.wall_ns,
             wall1_ns=wall_ns,
         )
-        return span, Cursor(unit=self.cursor.unit + self._count, t_ns=t1_ns, wall_ns=wall_ns)
+        cursor = Cursor(
+            unit=self.cursor.unit + self._count,
+            t_ns=t1_ns,
+            wall_ns=wall_ns,
+            boot_ns=self._clock.monotonic_ns(),
+        )
+        return span, cursor
 
     def _begin(self, cursor: Cursor) -> None:
         self.cursor = cursor

@@ -18,7 +18,9 @@ SECOND_NS = 1_000_000_000
 class Timeline:
     """Maps a source's times to session time, from where the stream is covered."""
 
-    def __init__(self, kind: SourceClock, cursor: Cursor, clock: Clock, fps: float) -> None:
+    def __init__(
+        self, kind: SourceClock, cursor: Cursor, clock: Clock, fps: float, *, same_boot: bool
+    ) -> None:
         self.live = kind is SourceClock.LIVE
         """Whether time passes while nobody reads."""
         self.period_ns = max(1, round(SECOND_NS / fps))
@@ -26,9 +28,9 @@ class Timeline:
         self.last_ns = cursor.t_ns - 1
         """The session time of the newest frame."""
         self._zero_ns = clock.monotonic_ns() - cursor.t_ns
-        if self.live and cursor.wall_ns:
-            # The worker before us stopped at this wall time; the session has gone on since.
-            self._zero_ns -= max(0, clock.wall_ns() - cursor.wall_ns)
+        if self.live:
+            # The session has gone on since the worker before us stopped.
+            self._zero_ns -= _since(cursor, clock, same_boot=same_boot)
 
     def now_ns(self) -> int:
         """Session time now, or as far as a `media` source has been read."""
@@ -59,6 +61,13 @@ class Timeline:
             wall0_ns=cursor.wall_ns,
             wall1_ns=self._clock.wall_ns(),
         )
+
+
+def _since(cursor: Cursor, clock: Clock, *, same_boot: bool) -> int:
+    """Nanoseconds since a cursor was written; by the wall clock only where nothing else tells."""
+    if same_boot and cursor.boot_ns:
+        return max(0, clock.monotonic_ns() - cursor.boot_ns)
+    return max(0, clock.wall_ns() - cursor.wall_ns) if cursor.wall_ns else 0
 
 
 class Pacer:

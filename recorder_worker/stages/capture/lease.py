@@ -1,0 +1,273 @@
+"""One lease: from a start message to a running recording, and what is left when that fails.
+
+The order is that of the facts: the source is open, `session.started` is won at the fence, the
+manifest is written, the captured log begins. A crash after any step is taken up behind it by the
+next delivery of the message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import structlog
+from blake3 import blake3
+
+from recorder_worker.core.commands import StartSession
+from recorder_worker.core.errors import (
+    LeaseLostError,
+    PermanentError,
+    SourceError,
+    TransientError,
+)
+from recorder_worker.core.events import (
+    Captured,
+    EndCaptured,
+    LeaseReleased,
+    Opened,
+    SessionStarted,
+)
+from recorder_worker.core.model import (
+    Cursor,
+    EndReason,
+    FileSource,
+    GapReason,
+    PatternSource,
+    SourceFacts,
+)
+from recorder_worker.ports import Delivery, FrameSource, Logged
+from recorder_worker.stages.capture.admission import Admission, bad_source, id_in_use
+from recorder_worker.stages.capture.aftermath import tell_aftermath
+from recorder_worker.stages.capture.journal import CapturedJournal
+from recorder_worker.stages.capture.mailbox import Mailbox
+from recorder_worker.stages.capture.manifest import Manifest, read_manifest, write_manifest
+from recorder_worker.stages.capture.reader import Reader
+from recorder_worker.stages.capture.reader_policy import ReaderPolicy
+from recorder_worker.stages.capture.recording import Recording
+from recorder_worker.stages.capture.services import CaptureServices
+from recorder_worker.stages.capture.spool import SegmentWriter
+from recorder_worker.stages.capture.timeline import SECOND_NS, Timeline
+
+log = structlog.get_logger(__name__)
+
+DETAIL_CHARACTERS = 500
+
+
+class Lease:
+    """The right to record a session, in the hands of one delivery of its start."""
+
+    def __init__(
+        self,
+        services: CaptureServices,
+        session_id: str,
+        command: StartSession,
+        delivery: Delivery,
+    ) -> None:
+        self._services = services
+        self._admission = Admission(services)
+        self.session_id = session_id
+        self._command = command
+        self._delivery = delivery
+
+    async def started(self) -> SessionStarted | None:
+        """As `Admission.started`."""
+        return await self._admission.started(self.session_id, self._command, self._delivery)
+
+    async def record(
+        self,
+        started: SessionStarted | None,
+        last: Logged | None,
+        *,
+        wake: asyncio.Event,
+        release: asyncio.Event,
+    ) -> None:
+        """Record until the session has ended or another worker is to go on.
+
+        Raises:
+            RefusedError: a new session cannot be recorded; nothing was written.
+            LeaseLostError, LeaseReleasedError: another worker has it, or shall have it.
+        """
+        journal = self._journal(last)
+        source, manifest = await self._open(started, journal)
+        try:
+            data = await asyncio.to_thread(write_manifest, self._services.store, manifest)
+            manifest = msgspec.json.decode(data, type=Manifest)
+            if journal.last is None:
+                await self._opened(journal, manifest, data)
+            queue_size = self._services.policy.queue_segments
+            mailbox = Mailbox(asyncio.get_running_loop(), queue_size, wake)
+            reader = self._reader(journal, source, manifest, mailbox)
+        except BaseException:
+            if source is not None:
+                source.close()
+            raise
+        log.info("LeaseTaken", source=manifest.source.uri, takeover=last is not None)
+        reader.start(gap=_gap_behind(last), paused=journal.paused)
+        recording = Recording(
+            journal=journal,
+            reader=reader,
+            mailbox=mailbox,
+            wake=wake,
+            release=release,
+            services=self._services,
+        )
+        try:
+            await recording.run()
+        except (TransientError, LeaseLostError):
+            raise
+        except Exception as error:
+            await self._end_lost(journal, error)
+            raise PermanentError(f"the recording failed: {error!r}") from error
+
+    async def _end_lost(self, journal: CapturedJournal, error: Exception) -> None:
+        """A defect must not leave a session that nobody ends: it is sealed with its reason."""
+        detail = f"{type(error).__name__}: {error}"[:DETAIL_CHARACTERS]
+        end = EndCaptured(
+            **journal.place(),  # type: ignore[arg-type]
+            t_ns=journal.cursor.t_ns,
+            reason=EndReason.WORKER_LOST,
+            detail=detail,
+        )
+        await journal.append(end)
+        await tell_aftermath(self._services, end)
+
+    def _journal(self, last: Logged | None) -> CapturedJournal:
+        identity = self._services.identity
+        lease = f"{identity.worker}:{self._delivery.sequence}:{self._delivery.deliveries}"
+        return CapturedJournal(
+            self._services.log,
+            self._services.clock,
+            self.session_id,
+            lease,
+            identity.boot_id,
+            last,
+        )
+
+    # --- opening --------------------------------------------------------------------------------
+
+    async def _open(
+        self, started: SessionStarted | None, journal: CapturedJournal
+    ) -> tuple[FrameSource | None, Manifest]:
+        """The source, and what the session is; a source that was there before may be away now."""
+        manifest = await asyncio.to_thread(read_manifest, self._services.store, self.session_id)
+        known = started is not None or journal.last is not None
+        if manifest is not None and not known:
+            raise id_in_use(self.session_id)
+        source: FrameSource | None = None
+        try:
+            source = await asyncio.to_thread(self._open_source, journal.cursor.unit)
+        except SourceError as error:
+            if not known:
+                raise bad_source(self._command, error) from error
+            log.warning("SourceNotThere", error=str(error))  # the reader tries again for a while
+        try:
+            if not known and source is not None:
+                await asyncio.to_thread(self._admission.check_room)
+                started = await self._admission.start(
+                    self.session_id, self._command, self._delivery, source.facts
+                )
+            return source, manifest or self._manifest(_facts(source, started))
+        except BaseException:
+            if source is not None:
+                source.close()
+            raise
+
+    def _open_source(self, first_unit: int) -> FrameSource:
+        fps = self._command.fps
+        if fps is None and not isinstance(self._command.source, FileSource):
+            fps = self._services.policy.default_fps
+        return self._services.open_source(self._command.source, fps, first_unit)
+
+    def _manifest(self, facts: SourceFacts) -> Manifest:
+        return Manifest(
+            session_id=self.session_id,
+            command_id=self._delivery.command_id,
+            command=msgspec.structs.replace(self._command, session_id=self.session_id),
+            source=facts,
+            policy=self._services.policy.recording,
+            node=self._services.identity.node,
+            software=self._services.identity.software,
+            accepted_wall_ns=self._services.clock.wall_ns(),
+        )
+
+    async def _opened(self, journal: CapturedJournal, manifest: Manifest, data: bytes) -> None:
+        identity, clock = self._services.identity, self._services.clock
+        journal.cursor = Cursor(wall_ns=clock.wall_ns(), boot_ns=clock.monotonic_ns())
+        await journal.append(
+            Opened(
+                **journal.place(),  # type: ignore[arg-type]
+                manifest_digest=blake3(data).hexdigest(),
+                source=manifest.source,
+                profile=self._command.profile,
+                fps=self._rate(manifest.source),
+                masks=self._command.masks,
+                policy=manifest.policy,
+                node=identity.node,
+                boot_id=identity.boot_id,
+                software=identity.software,
+            )
+        )
+
+    def _rate(self, facts: SourceFacts) -> float:
+        return facts.frame_rate or self._command.fps or self._services.policy.default_fps
+
+    def _reader(
+        self,
+        journal: CapturedJournal,
+        source: FrameSource | None,
+        manifest: Manifest,
+        mailbox: Mailbox,
+    ) -> Reader:
+        services, policy = self._services, self._services.policy
+        longest_s = min(
+            self._command.max_duration_s or policy.longest_session_s, policy.longest_session_s
+        )
+        return Reader(
+            source=source,
+            reopen=self._open_source,
+            writer=SegmentWriter(
+                store=services.store,
+                session_id=self.session_id,
+                clock=services.clock,
+                cursor=journal.cursor,
+                limits=policy.segment,
+                keyframes=policy.keyframes,
+                masks=self._command.masks,
+            ),
+            timeline=Timeline(
+                manifest.source.clock,
+                journal.cursor,
+                services.clock,
+                self._rate(manifest.source),
+                same_boot=journal.same_boot,
+            ),
+            policy=ReaderPolicy(
+                native=_native(self._command),
+                max_duration_ns=round(longest_s * SECOND_NS),
+                retry_s=policy.retry_s,
+            ),
+            clock=services.clock,
+            deliver=mailbox.put,
+        )
+
+
+def _facts(source: FrameSource | None, started: SessionStarted | None) -> SourceFacts:
+    """What the source is, or was when the session started."""
+    if source is not None:
+        return source.facts
+    if started is None:
+        raise PermanentError("a session without a source and without a start has no manifest")
+    return started.source
+
+
+def _native(command: StartSession) -> bool:
+    source = command.source
+    return isinstance(source, FileSource | PatternSource) and source.pace == "native"
+
+
+def _gap_behind(last: Logged | None) -> GapReason | None:
+    """What separates us from the last captured event: nothing, a hand-over or a crash."""
+    event = last.event if last else None
+    if not isinstance(event, Captured):
+        return None
+    return GapReason.HANDOVER if isinstance(event, LeaseReleased) else GapReason.CRASH
