@@ -176,6 +176,7 @@ class RunningRecorder:
         )
         session_id = started.session_id
         yield session_id
+        await self.captured(session_id)
         before = await self.client.last(Fact.CAPTURED, session_id)
         assert isinstance(before, Captured)
         await self.captured(session_id, before.cursor.t_ns)

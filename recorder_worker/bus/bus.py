@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.bus.subscriptions import StageSubscription
 from recorder_worker.bus.topology import ConsumerLimits, StreamLimits, consumers, streams
+from recorder_worker.core.errors import BusUnavailableError
 from recorder_worker.ports import StageMetrics
 
 
@@ -36,6 +38,13 @@ class Backlog(msgspec.Struct, frozen=True):
 
     pending: int
     ack_pending: int
+
+
+class StreamFill(msgspec.Struct, frozen=True):
+    """How much a stream holds, and may hold; the latter is not positive where nothing limits it."""
+
+    stored_bytes: int
+    max_bytes: int
 
 
 class Bus:
@@ -98,8 +107,18 @@ class Bus:
         await self._broker.start()
 
     async def stop(self) -> None:
-        """Take no more messages, let handlers end, close the connection."""
-        await self._broker.stop()
+        """Take no more messages, let handlers end, close the connection.
+
+        Raises:
+            BusUnavailableError: the server is away, so that nothing could be handed back to it.
+        """
+        try:
+            await self._broker.stop()
+        except nats.errors.Error as error:
+            # Draining needs a server. Without one the client would look for it for ever.
+            with suppress(nats.errors.Error, OSError):
+                await self._broker.client.close()
+            raise BusUnavailableError(f"NATS went away before the end: {error!r}") from error
 
     async def backlog(self, stage: str) -> Backlog:
         """How much waits for a stage.
@@ -116,3 +135,18 @@ class Bus:
         except (nats.errors.Error, OSError) as error:
             raise TimeoutError(f"no answer about {consumer.stream}/{stage}: {error!r}") from error
         return Backlog(info.num_pending or 0, info.num_ack_pending or 0)
+
+    async def fill(self, stream: str) -> StreamFill:
+        """How full a stream is.
+
+        Raises:
+            LookupError: it is gone from the server.
+            TimeoutError: no answer.
+        """
+        try:
+            info = await self.jetstream().stream_info(stream)
+        except NotFoundError as error:
+            raise LookupError(f"stream {stream} is gone") from error
+        except (nats.errors.Error, OSError) as error:
+            raise TimeoutError(f"no answer about stream {stream}: {error!r}") from error
+        return StreamFill(info.state.bytes, info.config.max_bytes or 0)

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import structlog
@@ -21,13 +21,18 @@ from nats.aio.msg import Msg
 
 from recorder_worker.bus.topology import DEAD_STREAM
 from recorder_worker.core import errors
-from recorder_worker.core.subjects import dead_letters
+from recorder_worker.core.command_parsing import session_id_in
+from recorder_worker.core.subjects import Command, dead_letters, session_of
 from recorder_worker.ports import StageMetrics
 
 log = structlog.get_logger(__name__)
 
 SOON_S = (0.02, 0.05, 0.1, 0.2, 0.5)
-"""Waits for an event that is on its way: a predecessor, or a log that somebody else wrote on."""
+"""Waits for a log that somebody else wrote on, or for another worker."""
+
+IN_TURN_S = (*SOON_S, *(0.5,) * 19, *(1.0,) * 20, *(2.0,) * 30, 5.0)
+"""Waits for a predecessor that is on its way. The first 24 are some 10 s, in which nearly all
+come; a message that has waited for minutes asks seldom."""
 
 DEAD_LETTER_TIMEOUT_S = 5.0
 
@@ -37,6 +42,7 @@ class Verdict(Enum):
 
     LEAVE = "nothing: the message is somebody else's now"
     SOON = "nak, and again at once"
+    IN_TURN = "nak, and again at once; in seconds once it has waited for long"
     LATER = "nak, and again with back-off, for ever"
     LIMITED = "nak, and again with back-off, then a dead letter"
     DEAD = "a dead letter"
@@ -45,8 +51,9 @@ class Verdict(Enum):
 DISPOSITIONS: tuple[tuple[type[BaseException], Verdict], ...] = (
     (errors.LeaseLostError, Verdict.LEAVE),
     (errors.LeaseReleasedError, Verdict.SOON),
-    (errors.OutOfOrderError, Verdict.SOON),
+    (errors.OutOfOrderError, Verdict.IN_TURN),
     (errors.FencedError, Verdict.SOON),
+    (errors.BlobUnreadableError, Verdict.LIMITED),
     (errors.TransientError, Verdict.LATER),
     (errors.PermanentError, Verdict.DEAD),
     (msgspec.MsgspecError, Verdict.DEAD),
@@ -65,7 +72,7 @@ class RetryLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 LastResort = Callable[[str, bytes, str], Awaitable[None]]
 """Called with subject, data and reason before a stage's message is dead-lettered, so that the
-stage can put a gap where the message's leaf would have been."""
+stage can put a gap where the message's leaf would have been, or say that its session is stuck."""
 
 
 class Disposition:
@@ -113,11 +120,21 @@ class _Dispose(BaseMiddleware):
         stage = self.msg.metadata.consumer
         deliveries = self.msg.metadata.num_delivered
         verdict = self._of.verdict(exc_val)
+        with structlog.contextvars.bound_contextvars(**_named(self.msg)):
+            await self._dispose(verdict, stage, deliveries, exc_val)
+
+    async def _dispose(
+        self, verdict: Verdict, stage: str, deliveries: int, exc_val: Exception
+    ) -> NoReturn:
+        """Raise what FastStream turns into the verdict's nak or term."""
+        assert isinstance(self.msg, Msg)  # noqa: S101  (FastStream types it as Any)
         if verdict is Verdict.LEAVE:
             log.warning("MessageLeft", stage=stage, reason=str(exc_val))
             raise SkipMessage from exc_val
         if verdict is Verdict.SOON:
             raise NackMessage(delay=_wait(SOON_S, deliveries)) from exc_val
+        if verdict is Verdict.IN_TURN:
+            raise NackMessage(delay=_wait(IN_TURN_S, deliveries)) from exc_val
         exhausted = verdict is Verdict.LIMITED and deliveries >= self._of.limits.max_deliver
         if verdict is Verdict.DEAD or exhausted:
             await self._dead_letter(stage, deliveries, exc_val)
@@ -169,6 +186,14 @@ class _Dispose(BaseMiddleware):
             reason=reason,
             exc_info=error,
         )
+
+
+def _named(message: Msg) -> dict[str, str]:
+    """The session that a message is about, for log lines: from its subject, else its body."""
+    subject = message.subject
+    if subject in set(Command):
+        return {"session_id": session_id_in(message.data)}
+    return {"session_id": session_of(subject)}
 
 
 def _wait(waits_s: Sequence[float], deliveries: int) -> float:

@@ -21,7 +21,7 @@ from nats.js.errors import (
 
 from recorder_worker.bus import codec
 from recorder_worker.bus.topology import SESSIONS_STREAM
-from recorder_worker.core.errors import BusUnavailableError, FencedError
+from recorder_worker.core.errors import BusUnavailableError, FencedError, StreamFullError
 from recorder_worker.core.events import Event
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Logged
@@ -33,6 +33,9 @@ GIVE_UP_AFTER_S = 20.0
 FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 1.0
 WRONG_LAST_SEQUENCE = 10071
+STREAM_FULL = 10077
+"""Maximum bytes, or messages, exceeded: nats-server 2.15 says so with status 503."""
+SAY_FULL_EVERY_S = 60.0
 FENCE = "Nats-Expected-Last-Subject-Sequence"
 MESSAGE_ID = "Nats-Msg-Id"
 
@@ -59,6 +62,7 @@ class JetStreamEventLog:
     def __init__(self, jetstream: Callable[[], JetStreamContext], headers: Headers) -> None:
         self._jetstream = jetstream
         self._headers = headers
+        self._say_full_at_s = 0.0
 
     async def last(self, fact: Fact, session_id: str) -> Logged | None:
         """The last event of a session's log. Raises BusUnavailableError."""
@@ -113,7 +117,11 @@ class JetStreamEventLog:
             ) from error
 
     async def emit(self, fact: Fact, session_id: str, event: Event, *, key: str) -> None:
-        """Append without a fence; a repeated `key` within the stream's window is dropped."""
+        """Append without a fence; a repeated `key` within the stream's window is dropped.
+
+        Raises:
+            StreamFullError, BusUnavailableError: as for `append`.
+        """
         await self._publish(fact, session_id, event, {MESSAGE_ID: key})
 
     async def _publish(
@@ -122,16 +130,27 @@ class JetStreamEventLog:
         subject = fact.of(session_id)
         data = codec.encode(event)
         merged = self._headers(fact, session_id, event) | headers
-        ack = await _patiently(
-            lambda: self._jetstream().publish(
-                subject,
-                data,
-                stream=SESSIONS_STREAM,
-                headers=merged,
-                timeout=PUBLISH_TIMEOUT_S,
+        try:
+            ack = await _patiently(
+                lambda: self._jetstream().publish(
+                    subject,
+                    data,
+                    stream=SESSIONS_STREAM,
+                    headers=merged,
+                    timeout=PUBLISH_TIMEOUT_S,
+                )
             )
-        )
+        except StreamFullError as error:
+            self._say_full(error)
+            raise
         return ack.seq
+
+    def _say_full(self, error: StreamFullError) -> None:
+        """As an error, now and then: everybody tries again, and that alone never helps."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._say_full_at_s:
+            self._say_full_at_s = now_s + SAY_FULL_EVERY_S
+            log.error("StreamFull", stream=SESSIONS_STREAM, error=str(error))
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
@@ -139,6 +158,7 @@ async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
 
     Raises:
         BusUnavailableError: it did not answer for long.
+        StreamFullError: it answers that the stream takes no more; at once.
     """
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + GIVE_UP_AFTER_S
@@ -147,6 +167,8 @@ async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
         try:
             return await call()
         except APIError as error:
+            if error.err_code == STREAM_FULL:
+                raise _full(error) from error
             if not isinstance(error, TRANSIENT):
                 raise
             cause: Exception = error
@@ -158,6 +180,13 @@ async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
             ) from cause
         await asyncio.sleep(wait_s)
         wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+
+
+def _full(error: APIError) -> StreamFullError:
+    return StreamFullError(
+        f"expected room in the stream {SESSIONS_STREAM}, found: {error.description}; nothing is "
+        "recorded until there is some: raise nats.max_bytes, or lower nats.max_age_s, and restart"
+    )
 
 
 def _logged(fact: Fact, message: RawStreamMsg) -> Logged:

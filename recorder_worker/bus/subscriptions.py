@@ -90,9 +90,10 @@ class StageSubscription(Generic[T]):
                 async with self._heartbeat(incoming.message):
                     await self._handle(incoming.value)
             outcome = "ok"
+            # Only what succeeds is progress: a stage that does nothing but fail is not ready.
+            self._progressed()
         finally:
             self._metrics.handled(self._stage, outcome, time.monotonic() - started_s)
-            self._progressed()
 
     @asynccontextmanager
     async def _heartbeat(self, message: NatsMessage) -> AsyncIterator[None]:

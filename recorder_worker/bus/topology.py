@@ -63,14 +63,27 @@ def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
 def consumers(limits: ConsumerLimits) -> dict[str, Consumer]:
     """The durable consumer of each stage, by the stage's name."""
     return {
-        CONTROL.name: _consumer(COMMANDS_STREAM, CONTROL.name, CONTROL.consumes, 30),
+        CONTROL.name: _consumer(
+            COMMANDS_STREAM,
+            CONTROL.name,
+            CONTROL.consumes,
+            CONTROL_ACK_WAIT_S,
+            # Commands take effect in the order in which they were stored, whoever handles them.
+            max_ack_pending=1,
+        ),
         CAPTURE.name: _consumer(COMMANDS_STREAM, CAPTURE.name, CAPTURE.consumes, limits.lease_s),
         CHUNK.name: _consumer(SESSIONS_STREAM, CHUNK.name, CHUNK.consumes, limits.chunk_ack_wait_s),
         COMPRESS.name: _consumer(
             SESSIONS_STREAM, COMPRESS.name, COMPRESS.consumes, limits.compress_ack_wait_s
         ),
         MERKLE.name: _consumer(
-            SESSIONS_STREAM, MERKLE.name, MERKLE.consumes, limits.merkle_ack_wait_s
+            SESSIONS_STREAM,
+            MERKLE.name,
+            MERKLE.consumes,
+            limits.merkle_ack_wait_s,
+            # A session that waits for one leaf has all its later leaves delivered and put back.
+            # Under a limit they would fill it, and no leaf of any other session would come.
+            max_ack_pending=UNLIMITED,
         ),
     }
 
@@ -93,7 +106,22 @@ def _stream(
     )
 
 
-def _consumer(stream: str, name: str, subjects: tuple[str, ...], ack_wait_s: float) -> Consumer:
+MAX_ACK_PENDING = 1000
+"""Un-acked messages of one consumer, over all workers: also the most leases a cluster holds."""
+
+UNLIMITED = -1
+
+CONTROL_ACK_WAIT_S = 5.0
+"""A worker that dies with a command in hand holds up all commands for so long."""
+
+
+def _consumer(
+    stream: str,
+    name: str,
+    subjects: tuple[str, ...],
+    ack_wait_s: float,
+    max_ack_pending: int = MAX_ACK_PENDING,
+) -> Consumer:
     """Deliveries are not limited here: the disposition counts them and dead-letters."""
     one = len(subjects) == 1
     return Consumer(
@@ -106,10 +134,6 @@ def _consumer(stream: str, name: str, subjects: tuple[str, ...], ack_wait_s: flo
             deliver_policy=DeliverPolicy.ALL,
             ack_wait=ack_wait_s,
             max_deliver=-1,
-            max_ack_pending=MAX_ACK_PENDING,
+            max_ack_pending=max_ack_pending,
         ),
     )
-
-
-MAX_ACK_PENDING = 1000
-"""Un-acked messages of one consumer, over all workers: also the most leases a cluster holds."""

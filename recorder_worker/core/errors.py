@@ -26,6 +26,10 @@ class BusUnavailableError(TransientError):
     """NATS did not answer in time."""
 
 
+class StreamFullError(BusUnavailableError):
+    """An events stream has reached its limit and refuses what is new, until it has room again."""
+
+
 class OutOfOrderError(TransientError):
     """An earlier event of this session has not been applied yet."""
 
@@ -51,6 +55,10 @@ class StoreError(TransientError):
 
 class StoreFullError(StoreError):
     """The blob store has no room left."""
+
+
+class BlobUnreadableError(StoreError):
+    """A blob is there and cannot be read: a bad disk block seldom heals, so tries are limited."""
 
 
 class BlobMissingError(PermanentError):

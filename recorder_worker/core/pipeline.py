@@ -25,7 +25,7 @@ CONTROL = Stage(
     name="control",
     consumes=(Command.STOP, Command.PAUSE, Command.RESUME, Command.MARK),
     emits=(Fact.CONTROL, Fact.REJECTED),
-    order="any; the control log of a session is fenced",
+    order="one command at a time over all workers, as stored; the log is fenced",
     does="checks commands to sessions and puts them, in order, in the session's control log",
 )
 CAPTURE = Stage(

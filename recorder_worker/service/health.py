@@ -106,7 +106,7 @@ class StageProgress:
         self._since_ns = clock.monotonic_ns()
 
     def handled(self) -> None:
-        """A message was handled, with whatever outcome."""
+        """A message was handled with success."""
         self._since_ns = self._clock.monotonic_ns()
 
     def waiting(self, count: int) -> None:

@@ -14,8 +14,12 @@ from recorder_worker.stages.capture.services import CapturePolicy
 from recorder_worker.stages.capture.spool import SegmentLimits
 
 SECOND_NS = 1_000_000_000
+SHARE_OF_MAX_AGE = 0.9
+"""A session ends before its first events age out of the stream: without them nobody could take it
+over, or stop it."""
 CONTROL_WORKERS = 2
-"""Commands are few and small; two keep one slow answer from delaying the next."""
+"""The bus gives out one command at a time, over all processes. While one handles it, the request of
+the other for the next one waits at the server already."""
 
 
 def runs_all_stages(settings: Settings) -> bool:
@@ -77,6 +81,7 @@ def capture_policy(settings: Settings) -> CapturePolicy:
         retry_s=capture.retry_s,
         queue_segments=capture.queue_segments,
         floor_bytes=settings.disk.floor_bytes,
+        longest_session_s=settings.nats.max_age_s * SHARE_OF_MAX_AGE,
         recording=RecordingPolicy(
             chunk_duration_ns=round(settings.chunk.duration_s * SECOND_NS),
             chunk_max_stored_size=settings.chunk.max_stored_bytes,

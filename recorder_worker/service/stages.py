@@ -15,7 +15,7 @@ from recorder_worker.adapters.sources.opener import open_source
 from recorder_worker.bus.bus import Bus
 from recorder_worker.bus.codec import decode
 from recorder_worker.bus.subscriptions import decode_command, decoder_of
-from recorder_worker.core.events import ChunkPlanned
+from recorder_worker.core.events import ChunkPlanned, CompressedEvent
 from recorder_worker.core.pipeline import CAPTURE, CHUNK, COMPRESS, CONTROL, MERKLE
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, Clock, StageMetrics
@@ -142,12 +142,23 @@ class StageSet:
             metrics=self._metrics,
             recorder=self._settings.merkle.recorder or signer.recorder,
         )
+
+        async def say_incident(_subject: str, data: bytes, reason: str) -> None:
+            """The last resort: a leaf that the tree will never have stops its session, aloud."""
+            try:
+                leaf = decode(Fact.COMPRESSED, data)
+            except msgspec.MsgspecError:
+                return  # not an event of ours: there is no leaf that would be missing
+            if isinstance(leaf, CompressedEvent):
+                await stage.give_up(leaf, reason)
+
         bus.register(
             MERKLE.name,
             stage.handle,
             decode=decoder_of(Fact.COMPRESSED),
             workers=self._settings.merkle.workers,
             progressed=progressed(MERKLE.name),
+            last_resort=say_incident,
         )
         self.registered.append(MERKLE.name)
 

@@ -1,12 +1,17 @@
-"""Looks every few seconds how much waits for each stage: for metrics, and for readiness."""
+"""Looks every few seconds how much waits for each stage and how full the streams are.
+
+For metrics, and for readiness.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import structlog
 
-from recorder_worker.bus.bus import Bus
+from recorder_worker.bus.bus import Bus, StreamFill
+from recorder_worker.bus.topology import COMMANDS_STREAM, SESSIONS_STREAM
 from recorder_worker.core.pipeline import CAPTURE
 from recorder_worker.ports import Clock
 from recorder_worker.service.health import Check, Health, StageProgress
@@ -16,6 +21,9 @@ log = structlog.get_logger(__name__)
 
 LOOK_S = 2.0
 STALL_S = 30.0
+STREAMS = (SESSIONS_STREAM, COMMANDS_STREAM)
+FULL_PERCENT = 95
+"""From here on a stream counts as full: there must be time to act before it refuses events."""
 
 
 class BacklogWatch:
@@ -28,6 +36,11 @@ class BacklogWatch:
         self._clock = clock
         self._progress: dict[str, StageProgress] = {}
         self._gone: dict[str, str] = {}
+        self._streams = {
+            stream: Check(f"stream.{stream}", ok=True, detail="not seen yet") for stream in STREAMS
+        }
+        for stream in STREAMS:
+            health.add(f"stream.{stream}", partial(self._streams.__getitem__, stream))
         self._task: asyncio.Task[None] | None = None
 
     def add(self, stage: str) -> StageProgress:
@@ -62,6 +75,10 @@ class BacklogWatch:
                 # that comes together with the answer: then `stop` would wait for ever.
                 if self._task is None:
                     return
+            for stream in STREAMS:
+                await self._look_at_stream(stream)
+                if self._task is None:
+                    return
             await asyncio.sleep(LOOK_S)
 
     async def _look(self, stage: str) -> None:
@@ -81,3 +98,29 @@ class BacklogWatch:
         # free worker is no fault: neither is a stall of capture.
         waiting = 0 if stage == CAPTURE.name else backlog.pending + backlog.ack_pending
         self._progress[stage].waiting(waiting)
+
+    async def _look_at_stream(self, stream: str) -> None:
+        name = f"stream.{stream}"
+        try:
+            fill = await self._bus.fill(stream)
+        except LookupError as error:
+            detail = f"{error}; restart the worker, which makes it again"
+            self._streams[stream] = Check(name, ok=False, detail=detail)
+            return
+        except TimeoutError as error:
+            log.debug("StreamUnknown", stream=stream, error=str(error))
+            return
+        self._streams[stream] = stream_check(name, fill)
+
+
+def stream_check(name: str, fill: StreamFill) -> Check:
+    """Whether a stream has room. A full one refuses new events: nothing would be recorded."""
+    if fill.max_bytes <= 0:
+        return Check(name, ok=True, detail=f"{fill.stored_bytes} bytes; the stream has no limit")
+    ok = fill.stored_bytes * 100 < fill.max_bytes * FULL_PERCENT
+    detail = f"{fill.stored_bytes} of {fill.max_bytes} bytes"
+    advice = (
+        f"expected less than {FULL_PERCENT} %: a full stream refuses new events; raise "
+        "nats.max_bytes or lower nats.max_age_s, and restart"
+    )
+    return Check(name, ok, detail if ok else f"{detail}, {advice}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
+from typing import Any
 
 import structlog
 
@@ -24,7 +25,12 @@ from recorder_worker.service.watch import BacklogWatch
 
 log = structlog.get_logger(__name__)
 
-STOP_S = 15.0
+STOP_S = 8.0
+"""For the whole stop: containers are killed 10 s after their SIGTERM."""
+
+STOP_LEASES_S = 5.0
+STOP_BUS_S = 6.5
+"""Until when, of the above, leases and bus may take: what comes behind them needs time too."""
 
 
 class Worker:
@@ -90,17 +96,21 @@ class Worker:
         )
 
     async def stop(self) -> None:
-        """Give leases to other workers, let handlers end, take everything down."""
+        """Give leases to other workers, let handlers end, take everything down.
+
+        Whatever one part does, the next one is stopped too, and all within `STOP_S`.
+        """
+        begin_s = asyncio.get_running_loop().time()
         if self._stages.capture is not None:
             # Leases go back before the connection does; one that hangs comes back by time.
-            await _at_most(self._stages.capture.release_all(), "leases")
+            await _until(begin_s + STOP_LEASES_S, self._stages.capture.release_all(), "leases")
         if self._watch is not None:
-            await self._watch.stop()
+            await _until(begin_s + STOP_BUS_S, self._watch.stop(), "watch")
         if self._bus is not None:
-            await _at_most(self._bus.stop(), "bus")
+            await _until(begin_s + STOP_BUS_S, self._bus.stop(), "bus")
         if self._server is not None:
-            await self._server.stop()
-        await self.sidecar.stop()
+            await _until(begin_s + STOP_S, self._server.stop(), "nats-server")
+        await _until(begin_s + STOP_S, self.sidecar.stop(), "sidecar")
 
     async def _find_nats(self) -> tuple[str, ...]:
         """The servers of the settings; else, for all stages together, the embedded one."""
@@ -128,10 +138,17 @@ class Worker:
         self.metrics.store_free(await asyncio.to_thread(self.store.free_bytes))
 
 
-async def _at_most(ending: Awaitable[None], what: str) -> None:
-    """Wait for an orderly end, but not for ever: a server that is gone answers nothing."""
-    try:
-        async with asyncio.timeout(STOP_S):
-            await ending
-    except (TimeoutError, OSError) as error:
+async def _until(end_s: float, ending: Coroutine[Any, Any, None], what: str) -> None:
+    """Wait for an orderly end, but not for ever: a server that is gone answers nothing.
+
+    In a task of its own: what nats-py waits for may swallow a cancellation, and would keep us.
+    """
+    task = asyncio.create_task(ending)
+    # However late it is, every part gets a moment: most have nothing to wait for.
+    left_s = max(0.2, end_s - asyncio.get_running_loop().time())
+    done, _ = await asyncio.wait({task}, timeout=left_s)
+    if not done:
+        task.cancel()
+        log.warning("StopAbandoned", what=what, error=f"not at its end after {left_s:.1f} s")
+    elif not task.cancelled() and (error := task.exception()) is not None:
         log.warning("StopAbandoned", what=what, error=repr(error))

@@ -17,7 +17,9 @@ from recorder_worker.core import keys
 from recorder_worker.core.errors import (
     BlobDamagedError,
     BlobMissingError,
+    BlobUnreadableError,
     ImmutableConflictError,
+    StoreError,
 )
 from recorder_worker.core.events import ChunkPlanned, SegmentRef
 from recorder_worker.ports import BlobStore, BlobWriter
@@ -45,6 +47,7 @@ def store_payload(store: BlobStore, plan: ChunkPlanned) -> StoredPayload:
 
     Raises:
         BlobMissingError, BlobDamagedError: a segment is not what its event says.
+        BlobUnreadableError: a segment, or the payload, cannot be read; try again a few times.
         StoreError: the store failed; try again.
     """
     found = find_payload(store, plan)
@@ -95,7 +98,7 @@ def find_payload(store: BlobStore, plan: ChunkPlanned) -> StoredPayload | None:
 def spooled_segments(store: BlobStore, plan: ChunkPlanned) -> Iterator[bytes]:
     """The plain bytes of each segment of a plan, from the spool, checked against the plan."""
     for reference in plan.segments:
-        stored = store.get(keys.blob_key(plan.session_id, reference.name))
+        stored = b"".join(_read(store, keys.blob_key(plan.session_id, reference.name)))
         if blake3(stored).hexdigest() != reference.stored_blake3:
             raise BlobDamagedError(
                 f"segment {reference.name}: its stored bytes do not have the digest of its event"
@@ -110,7 +113,7 @@ def stored_segments(
     store: BlobStore, plan: ChunkPlanned, name: str, digests: _Digests | None = None
 ) -> Iterator[bytes]:
     """The plain bytes of each segment of a plan, cut out of its stored chunk and checked."""
-    pieces: Iterable[bytes] = store.stream(keys.blob_key(plan.session_id, name))
+    pieces: Iterable[bytes] = _read(store, keys.blob_key(plan.session_id, name))
     if digests is not None:
         pieces = digests.watch(pieces)
     reader = _PieceReader(_inflated(pieces) if name.endswith(".zst") else pieces)
@@ -201,6 +204,17 @@ def _write(writer: BlobWriter, digests: _Digests, piece: bytes) -> None:
     if piece:
         writer.write(piece)
         digests.update(piece)
+
+
+def _read(store: BlobStore, key: str) -> Iterator[bytes]:
+    """A blob's bytes. A failure to read is kept apart from one to write, which passes with time.
+
+    Behind an unreadable block a whole session would wait for ever; a gap lets it go on.
+    """
+    try:
+        yield from store.stream(key)
+    except StoreError as error:
+        raise BlobUnreadableError(str(error)) from error
 
 
 def _checked(reference: SegmentRef, plain: bytes) -> bytes:

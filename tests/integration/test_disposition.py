@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,12 @@ from nats_process import NatsProcess
 from recorder_worker import __version__
 from recorder_worker.bus.broker import Login
 from recorder_worker.bus.bus import Bus, BusSettings
-from recorder_worker.bus.disposition import RetryLimits
+from recorder_worker.bus.disposition import IN_TURN_S, RetryLimits
 from recorder_worker.bus.subscriptions import decode_command
 from recorder_worker.bus.topology import ConsumerLimits, StreamLimits
 from recorder_worker.core.errors import (
+    BlobUnreadableError,
+    BusUnavailableError,
     LeaseLostError,
     OutOfOrderError,
     PermanentError,
@@ -32,6 +35,8 @@ MAX_DELIVER = 3
 
 class Desk:
     """A bus with one stage whose handler the test chooses."""
+
+    server: NatsProcess
 
     def __init__(self, url: str) -> None:
         self.metrics = Metrics(version=__version__, node="test")
@@ -53,6 +58,7 @@ class Desk:
         self.last_resorts: list[str] = []
         self.raises: Callable[[Delivery], Exception | None] = lambda _delivery: None
         self.works_s = 0.0
+        self.progress = 0
 
     async def handle(self, delivery: Delivery) -> None:
         self.seen.append(delivery)
@@ -70,10 +76,13 @@ class Desk:
             self.handle,
             decode=decode_command,
             workers=workers,
-            progressed=lambda: None,
+            progressed=self._progressed,
             last_resort=last_resort,
         )
         await self.bus.start()
+
+    def _progressed(self) -> None:
+        self.progress += 1
 
     async def send(self, body: bytes = b"{}") -> None:
         await self.bus.jetstream().publish("session.start", body)
@@ -98,8 +107,10 @@ class Desk:
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     with NatsProcess(tmp_path) as server:
         made = Desk(server.url)
+        made.server = server
         yield made
-        await made.bus.stop()
+        with suppress(BusUnavailableError):
+            await made.bus.stop()
 
 
 async def test_a_message_that_is_handled_is_acknowledged_once(desk: Desk) -> None:
@@ -150,17 +161,18 @@ async def test_a_transient_error_comes_again_more_often_than_a_defect_may(
     assert desk.last_resorts == []
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError("oops"), BlobUnreadableError("bad block")])
 async def test_a_defect_is_tried_a_limited_number_of_times_and_then_dead_lettered(
-    desk: Desk,
+    desk: Desk, error: Exception
 ) -> None:
-    desk.raises = lambda _: ZeroDivisionError("oops")
+    desk.raises = lambda _: error
     await desk.start()
     await desk.send()
     await desk.until(lambda: _is(bool(desk.last_resorts)))
     await desk.until(desk.settled)
     assert len(desk.seen) == MAX_DELIVER
     _, headers = await desk.dead()
-    assert "ZeroDivisionError" in headers["Recorder-Reason"]
+    assert type(error).__name__ in headers["Recorder-Reason"]
 
 
 async def test_a_command_keeps_its_identity_over_redeliveries(desk: Desk) -> None:
@@ -188,6 +200,43 @@ async def test_a_long_handler_keeps_its_message_by_heartbeat(desk: Desk) -> None
     await desk.until(lambda: _is(bool(desk.seen)))
     await desk.until(desk.settled)
     assert len(desk.seen) == 1
+
+
+async def test_a_message_out_of_order_is_asked_for_at_once_and_later_in_seconds(
+    desk: Desk,
+) -> None:
+    assert sum(IN_TURN_S[:23]) == pytest.approx(9.87)
+    assert IN_TURN_S[-1] >= 5
+    desk.raises = lambda d: OutOfOrderError("not yet") if d.deliveries < 8 else None
+    await desk.start()
+    await desk.send()
+    await desk.until(desk.settled)
+    await desk.until(lambda: _is(len(desk.seen) == 8))
+
+
+async def test_a_session_that_waits_cannot_fill_the_merkle_consumer(desk: Desk) -> None:
+    await desk.start()
+    info = await desk.bus.jetstream().consumer_info("SESSIONS", "merkle")
+    assert info.config.max_ack_pending == -1
+
+
+async def test_only_a_message_that_succeeds_is_progress(desk: Desk) -> None:
+    desk.raises = lambda d: StoreError("disk is busy") if d.deliveries < 3 else None
+    await desk.start()
+    await desk.send()
+    await desk.until(desk.settled)
+    await desk.until(lambda: _is(len(desk.seen) == 3))
+    assert desk.progress == 1
+
+
+async def test_a_stop_without_a_server_says_so_and_looks_for_it_no_more(desk: Desk) -> None:
+    await desk.start()
+    desk.server.kill()
+    await desk.until(lambda: _is(not desk.bus.connected))
+    async with asyncio.timeout(5):
+        with pytest.raises(BusUnavailableError):
+            await desk.bus.stop()
+    assert not [t for t in asyncio.all_tasks() if "_attempt_reconnect" in repr(t.get_coro())]
 
 
 async def _is(value: bool) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import structlog
 from captured_events import LogBuilder
 from nats_process import NatsProcess
 
@@ -16,11 +18,12 @@ from recorder_worker.bus.broker import Login, RecorderBroker, connect, make_brok
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.bus.topology import StreamLimits, streams
-from recorder_worker.core.errors import FencedError
+from recorder_worker.core.errors import BusUnavailableError, FencedError, StreamFullError
 from recorder_worker.core.events import CapturedEvent
 from recorder_worker.core.subjects import Fact
 
 LIMITS = StreamLimits(replicas=1, max_age_s=3600, max_bytes=100_000_000, duplicate_window_s=120)
+SMALL = StreamLimits(replicas=1, max_age_s=3600, max_bytes=20_000, duplicate_window_s=120)
 SESSION = "00000000-0000-4000-8000-00000000000a"
 
 
@@ -154,3 +157,25 @@ async def test_every_event_carries_cloudevents_attributes_and_the_sessions_trace
     assert headers["ce-source"] == "/recorder/node"
     assert headers["ce-subject"] == SESSION
     assert headers["traceparent"].split("-")[1] == SESSION.replace("-", "")
+
+
+async def test_a_full_stream_is_told_apart_from_a_server_that_is_away_and_said_once(
+    broker: RecorderBroker, log: JetStreamEventLog
+) -> None:
+    await apply_topology(broker.jetstream, streams(SMALL), {})
+    (event, *_rest) = some_events(3)
+    with pytest.raises(StreamFullError, match=r"maximum bytes exceeded.*nats.max_bytes"):
+        await fill_up(log, event)
+    begin_s = time.monotonic()
+    with structlog.testing.capture_logs() as lines:
+        again = JetStreamEventLog(lambda: broker.jetstream, EventHeaders("node"))
+        for n in range(3):
+            with pytest.raises(BusUnavailableError):  # whoever waits for NATS waits for room too
+                await again.emit(Fact.CAPTURED, SESSION, event, key=f"more{n}")
+    assert time.monotonic() - begin_s < 10, "there is nothing to be patient for"
+    assert [(line["event"], line["log_level"]) for line in lines] == [("StreamFull", "error")]
+
+
+async def fill_up(log: JetStreamEventLog, event: CapturedEvent) -> None:
+    for n in range(1000):
+        await log.emit(Fact.CAPTURED, SESSION, event, key=f"fill{n}")

@@ -59,12 +59,18 @@ class SessionFailed(Event, frozen=True, kw_only=True, tag="failed", tag_field="t
 
 
 class Control(Event, frozen=True, kw_only=True, tag="control", tag_field="type"):
-    """`session.control.<id>`: an accepted command, with its place among those of the session."""
+    """`session.control.<id>`: an accepted command, with its place among those of the session.
+
+    `command_sequence` and `command_received_ns` say where and when COMMANDS stored it, so that an
+    older command that is delivered again is known without reading the log.
+    """
 
     session_id: SessionId
     ordinal: Count
     command: str
     command_id: str
+    command_sequence: Count = 0
+    command_received_ns: Nanoseconds = 0
     by: str
     body: str
     wall_ns: Nanoseconds

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from recorder_worker.core import keys
-from recorder_worker.core.errors import BlobMissingError
+from recorder_worker.core.errors import BlobMissingError, ImmutableConflictError, IncidentError
 from recorder_worker.core.events import ChunkStored, CompressedEvent, MarkLeaf
+from recorder_worker.core.note import parse_notes
 from recorder_worker.core.record_file import unframed
 from recorder_worker.core.records import frame_record
 from recorder_worker.ports import BlobStore
@@ -39,25 +40,68 @@ class Archive:
         """Make a signed checkpoint durable; another one for this size is refused."""
         self._put(keys.note(size), note)
 
+    def note(self, size: int) -> bytes | None:
+        """The stored checkpoint for a size, also of a sealed recording; None where there is none.
+
+        Raises:
+            FormatError: what the seal brought together are not checkpoints.
+        """
+        try:
+            return self._store.get(self._key(keys.note(size)))
+        except BlobMissingError:
+            pass
+        try:
+            together = self._store.get(self._key(keys.CHECKPOINTS))
+        except BlobMissingError:
+            return None
+        return next((n.raw for n in parse_notes(together) if n.head.tree_size == size), None)
+
     def records(self, size: int) -> list[bytes]:
         """The first `size` leaf records. Raises BlobMissingError."""
-        try:
-            return list(unframed(self._store.stream(self._key(keys.RECORDS))))[:size]
-        except BlobMissingError:
-            return [self._store.get(self._key(keys.leaf(index))) for index in range(size)]
+        together = self._key(keys.RECORDS)
+        if self._store.size(together) is None:
+            try:
+                return [self._store.get(self._key(keys.leaf(index))) for index in range(size)]
+            except BlobMissingError:
+                # Another worker may have sealed meanwhile, and removed the rest under our hands.
+                if self._store.size(together) is None:
+                    raise
+        return list(unframed(self._store.stream(together)))[:size]
 
     def put_records(self, size: int) -> None:
         """Bring the first `size` leaf records together into one file."""
         self._put(keys.RECORDS, b"".join(map(frame_record, self.records(size))))
 
     def seal(self, size: int, note: bytes) -> None:
-        """Bring records and checkpoints together; the seal comes last."""
-        if self._store.size(self._key(keys.SEAL)) is not None:
+        """Bring records and checkpoints together; the seal comes last.
+
+        Raises:
+            IncidentError: there is another seal; whoever made it, nothing may be removed now.
+        """
+        if self._is_sealed(note):
             return
-        self.put_records(size)
-        notes = self._store.keys(self._key(keys.NOTES))
-        self._put(keys.CHECKPOINTS, b"".join(map(self._store.get, notes)))
-        self._put(keys.SEAL, note)
+        try:
+            self.put_records(size)
+            notes = self._store.keys(self._key(keys.NOTES))
+            self._put(keys.CHECKPOINTS, b"".join(map(self._store.get, notes)))
+            self._put(keys.SEAL, note)
+        except (BlobMissingError, ImmutableConflictError):
+            # As above: the other worker's seal, if it is the same, is as good as ours.
+            if not self._is_sealed(note):
+                raise
+
+    def _is_sealed(self, note: bytes) -> bool:
+        try:
+            held = self._store.get(self._key(keys.SEAL))
+        except BlobMissingError:
+            return False
+        if held != note:
+            raise IncidentError(
+                f"session {self._session_id}: expected no seal, or the one of the last signed "
+                f"checkpoint, at {self.location}/{keys.SEAL}; found another one of {len(held)} "
+                "bytes; nothing was removed: copy the folder, and find out who wrote there"
+            )
+        return True
 
     def clear_journal(self) -> None:
         """Remove what a sealed recording does not need: the single objects and the spool."""

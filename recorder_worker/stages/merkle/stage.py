@@ -19,7 +19,12 @@ from dataclasses import dataclass
 
 import structlog
 
-from recorder_worker.core.errors import BlobMissingError, IncidentError, OutOfOrderError
+from recorder_worker.core.errors import (
+    BlobMissingError,
+    IncidentError,
+    OutOfOrderError,
+    PermanentError,
+)
 from recorder_worker.core.events import (
     Checkpoint,
     ChunkStored,
@@ -38,12 +43,11 @@ from recorder_worker.core.ledger import (
     state_from_head,
 )
 from recorder_worker.core.model import EndReason
-from recorder_worker.core.note import NoteKey, TreeHead, sign_checkpoint
-from recorder_worker.core.origins import session_origin
 from recorder_worker.core.salts import Salts
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, Clock, EventLog, Signer, StageMetrics
 from recorder_worker.stages.merkle.archive import Archive
+from recorder_worker.stages.merkle.notary import Notary
 from recorder_worker.stages.session_table import SessionTable
 
 log = structlog.get_logger(__name__)
@@ -77,6 +81,7 @@ class MerkleStage:
         self._clock = clock
         self._metrics = metrics
         self._recorder = recorder
+        self._notary = Notary(signer, recorder)
         self._sessions = SessionTable(_Seen)
 
     async def handle(self, leaf: CompressedEvent) -> None:
@@ -86,13 +91,26 @@ class MerkleStage:
             OutOfOrderError: an earlier leaf has not been applied yet.
             FencedError: another worker applies this session's leaves too.
             IncidentError: the stored record contradicts the head; nothing is signed any more.
+            PermanentError: signing has stopped at an earlier leaf, which will never come.
         """
         async with self._sessions.entry(leaf.session_id) as seen:
             try:
                 await self._handle(leaf, seen)
             except IncidentError as error:
-                await self._report(leaf.session_id, error)
+                await self._report(leaf.session_id, str(error))
                 raise
+
+    async def give_up(self, leaf: CompressedEvent, reason: str) -> None:
+        """Say that a session goes no further, before a leaf that it needs is dead-lettered.
+
+        Without a word its later leaves would wait for ever, and nobody would know.
+        """
+        if await self._is_done(leaf):
+            return
+        if await self._log.last(Fact.INCIDENT, leaf.session_id) is None:
+            await self._report(
+                leaf.session_id, f"leaf {leaf.index} cannot be brought into the tree: {reason}"
+            )
 
     async def _handle(self, leaf: CompressedEvent, seen: _Seen) -> None:
         session_id = leaf.session_id
@@ -103,10 +121,12 @@ class MerkleStage:
             state = state_from_head(head)
             if not seen.checked:
                 await self._check(head)
+                seen.checked = True
             await self._finish(head)
         if leaf.index < state.size:
             return
         if leaf.index > state.size:
+            await self._refuse_after_incident(leaf)
             raise OutOfOrderError(
                 f"session {session_id}: leaf {leaf.index} waits for leaf {state.size}"
             )
@@ -115,6 +135,22 @@ class MerkleStage:
         await self._finish(new)
         if isinstance(leaf, ChunkStored):
             await asyncio.to_thread(Archive(self._store, session_id).clear_spool, leaf)
+
+    async def _refuse_after_incident(self, leaf: CompressedEvent) -> None:
+        last = await self._log.last(Fact.INCIDENT, leaf.session_id)
+        if last is not None and isinstance(last.event, SessionIncident):
+            raise PermanentError(
+                f"session {leaf.session_id}: leaf {leaf.index} waits for one that will not come, "
+                f"for signing has stopped: {last.event.detail}"
+            )
+
+    async def _is_done(self, leaf: CompressedEvent) -> bool:
+        """Whether all that a leaf brings about is there: a signed checkpoint over it, or a seal."""
+        if isinstance(leaf, EndLeaf):
+            return await self._log.last(Fact.SEALED, leaf.session_id) is not None
+        last = await self._log.last(Fact.CHECKPOINT, leaf.session_id)
+        signed = last.event if last else None
+        return isinstance(signed, Checkpoint) and signed.tree_size > leaf.index
 
     async def _check(self, head: Head) -> None:
         """Hold a head that another process stored against the stored records.
@@ -172,8 +208,7 @@ class MerkleStage:
         signed = last.event if last else None
         archive = Archive(self._store, head.session_id)
         if not isinstance(signed, Checkpoint) or signed.tree_size < head.tree_size:
-            note = await asyncio.to_thread(self._sign, head)
-            await asyncio.to_thread(archive.put_note, head.tree_size, note)
+            note = await asyncio.to_thread(self._notary.note, head, archive)
             signed = Checkpoint(
                 session_id=head.session_id,
                 tree_size=head.tree_size,
@@ -188,19 +223,6 @@ class MerkleStage:
             self._metrics.checkpoint_signed()
         if head.sealed:
             await self._seal(head, signed.note.encode(), archive)
-
-    def _sign(self, head: Head) -> bytes:
-        origin = session_origin(self._recorder, head.session_id)
-        return sign_checkpoint(
-            TreeHead(
-                origin=origin,
-                tree_size=head.tree_size,
-                root_hash=bytes.fromhex(head.root_hash),
-            ),
-            key=NoteKey(name=self._recorder, public_key=self._signer.public_key),
-            signed_at_s=head.signed_at_s,
-            sign=self._signer.sign,
-        )
 
     async def _seal(self, head: Head, note: bytes, archive: Archive) -> None:
         """Close the recording: the files, the tidying up, and then the fact.
@@ -238,14 +260,14 @@ class MerkleStage:
                 reason=head.reason,
             )
 
-    async def _report(self, session_id: str, error: IncidentError) -> None:
+    async def _report(self, session_id: str, detail: str) -> None:
         """Tell the world that signing has stopped for this session; keep everything."""
-        log.error("SigningStopped", session_id=session_id, reason=str(error))
+        log.error("SigningStopped", session_id=session_id, reason=detail)
         incident = SessionIncident(
             session_id=session_id,
             stage="merkle",
-            detail=str(error),
+            detail=detail,
             wall_ns=self._clock.wall_ns(),
         )
-        key = event_key(Fact.INCIDENT.value, session_id, str(error))
+        key = event_key(Fact.INCIDENT.value, session_id, detail)
         await self._log.emit(Fact.INCIDENT, session_id, incident, key=key)
