@@ -121,7 +121,7 @@ class _Dispose(BaseMiddleware):
         deliveries = self.msg.metadata.num_delivered
         verdict = self._of.verdict(exc_val)
         with structlog.contextvars.bound_contextvars(**_named(self.msg)):
-            await self._dispose(verdict, stage, deliveries, exc_val)
+            return await self._dispose(verdict, stage, deliveries, exc_val)
 
     async def _dispose(
         self, verdict: Verdict, stage: str, deliveries: int, exc_val: Exception
