@@ -11,6 +11,8 @@ import structlog
 from running_recorder import RunningRecorder, settings_in
 from worker_process import WorkerProcess
 
+from recorder_worker.core.verify.verdicts import Verdict
+
 
 @pytest.fixture(scope="session", autouse=True)
 def plain_logs() -> Iterator[None]:
@@ -45,3 +47,16 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
     }
     with WorkerProcess(tmp_path_factory.mktemp("worker"), env=small_steps) as running:
         yield running
+
+
+SMALL = {"kind": "pattern", "width": 16, "height": 16, "pace": "fast", "frames": 3}
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def others_go_on(recorder: RunningRecorder) -> AsyncIterator[None]:
+    """Beside every test a session runs on; behind it a good start works and nothing is left."""
+    async with recorder.bystander():
+        yield
+    _, report = await recorder.record(SMALL)
+    assert report.verdict is Verdict.COMPLETE
+    await recorder.nothing_is_left()
