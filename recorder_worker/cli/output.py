@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -57,11 +56,6 @@ def fail(error: RecorderError) -> int:
     """Say what is wrong; gives the exit code."""
     err.print(f"recorder: {error}", style="red" if err.is_terminal else None, markup=False)
     return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
-
-
-def abandon_stdout() -> None:
-    """The reader of our output has gone (`| head`): end quietly, as Unix tools do."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fields(**values: Any) -> str:  # noqa: ANN401  (anything that has a text)

@@ -68,8 +68,3 @@ STAGES: tuple[Stage, ...] = (CAPTURE, CHUNK, COMPRESS, MERKLE)
 """The pipeline, in order. `control` runs wherever `capture` runs."""
 
 CONSUMERS: tuple[Stage, ...] = (CONTROL, *STAGES)
-
-
-def stage_named(name: str) -> Stage:
-    """The stage of that name. Raises KeyError."""
-    return {stage.name: stage for stage in CONSUMERS}[name]
