@@ -7,13 +7,16 @@ from typing import Any
 from hypothesis import strategies as st
 
 from recorder_worker.core.events import (
+    BeatCaptured,
     CapturedEvent,
     EndCaptured,
+    EpochCaptured,
     GapCaptured,
     MarkCaptured,
     Opened,
     PauseCaptured,
     SegmentCaptured,
+    SessionNumbered,
 )
 from recorder_worker.core.model import (
     Cursor,
@@ -45,6 +48,7 @@ class LogBuilder:
         self.events: list[CapturedEvent] = []
         self.cursor = Cursor()
         self.paused = False
+        self.epoch = 0
         self._keyframe_due = True
         self._add(
             Opened,
@@ -65,6 +69,8 @@ class LogBuilder:
             node="node",
             boot_id="",
             software="test",
+            software_blake3=DIGEST,
+            numbered=SessionNumbered(session_id=session_id, counter=1),
         )
 
     def _add(self, type_: Any, **fields: Any) -> None:  # noqa: ANN401  (any captured event)
@@ -76,6 +82,7 @@ class LogBuilder:
                 controls=0,
                 cursor=self.cursor,
                 paused=self.paused,
+                epoch=self.epoch,
                 wall_ns=self.cursor.t_ns,
                 **fields,
             )
@@ -133,6 +140,17 @@ class LogBuilder:
         self._add(MarkCaptured, t_ns=self.cursor.t_ns, kind="note", by="me", body="{}")
         return self
 
+    def beat(self) -> LogBuilder:
+        """A sign of life."""
+        self._add(BeatCaptured)
+        return self
+
+    def turn(self) -> LogBuilder:
+        """The next key epoch."""
+        self.epoch += 1
+        self._add(EpochCaptured)
+        return self
+
     def pause(self) -> LogBuilder:
         """A pause and the gap behind it."""
         self.paused = True
@@ -158,6 +176,8 @@ STEPS = st.lists(
         st.tuples(st.just("gap"), st.integers(0, 30), st.integers(0, 4 * SECOND)),
         st.tuples(st.just("mark")),
         st.tuples(st.just("pause")),
+        st.tuples(st.just("beat")),
+        st.tuples(st.just("turn")),
     ),
     max_size=40,
 )
@@ -175,6 +195,10 @@ def captured_logs(draw: st.DrawFn) -> list[CapturedEvent]:
                 builder.gap(units, duration_ns)
             case ("mark",):
                 builder.mark()
+            case ("beat",):
+                builder.beat()
+            case ("turn",):
+                builder.turn()
             case _:
                 builder.pause()
     return builder.end()

@@ -28,6 +28,10 @@ class MemoryStore:
         writer.write(data)
         writer.commit()
 
+    def replace(self, key: str, data: bytes) -> None:
+        with self._lock:
+            self._blobs[key] = data
+
     def writer(self, key: str) -> MemoryWriter:
         assert key, "an empty key"
         assert all(part and not part.startswith((".", "-")) for part in key.split("/")), key
@@ -56,6 +60,10 @@ class MemoryStore:
     def delete(self, key: str) -> None:
         with self._lock:
             self._blobs.pop(key, None)
+
+    def delete_below(self, prefix: str) -> None:
+        for key in self.keys(prefix):
+            self.delete(key)
 
     def free_bytes(self) -> int | None:
         if self.limit_bytes is None:

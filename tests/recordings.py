@@ -14,34 +14,82 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from recorder_worker.core import keys
 from recorder_worker.core.events import (
+    BeatLeaf,
     ChunkStored,
     CompressedEvent,
     EndLeaf,
+    EpochLeaf,
     GapLeaf,
     MarkLeaf,
     OpenLeaf,
+    SessionNumbered,
 )
 from recorder_worker.core.frames import FRAMES_FORMAT, FrameEncoder
 from recorder_worker.core.ledger import LedgerContext, LedgerState, apply
-from recorder_worker.core.model import EndReason, GapReason, Mask, SourceClock, SourceFacts, Span
-from recorder_worker.core.note import NoteKey, TreeHead, sign_checkpoint
+from recorder_worker.core.model import (
+    EndReason,
+    GapReason,
+    Mask,
+    RecordingPolicy,
+    SourceClock,
+    SourceFacts,
+    Span,
+)
+from recorder_worker.core.note import NoteKey, NoteSigner, TreeHead, sign_checkpoint
 from recorder_worker.core.origins import session_origin
-from recorder_worker.core.records import frame_record
+from recorder_worker.core.record_codec import frame_record
 from recorder_worker.core.salts import Salts
+from recorder_worker.core.signing_keys import KeyKind, PublicKey
 from recorder_worker.core.tree import BLAKE3, Frontier
 
 SESSION = "0192f0c1-2b3c-7d4e-8f50-123456789abc"
 OTHER_SESSION = "0192f0c1-2b3c-7d4e-8f50-cba987654321"
 RECORDER = "recorder-of-tests"
 FRAME_NS = 100_000_000
+EPOCH_TYPE = 6
+"""The byte that says of a record that it begins an epoch."""
 WALL_NS = 1_760_000_000_000_000_000
 SIZE = (70, 50)
+POLICY = RecordingPolicy(
+    chunk_duration_ns=10 * 10**9,
+    chunk_max_stored_size=10**6,
+    chunk_max_plain_size=10**8,
+    zstd_level=3,
+    zstd_window_log=23,
+)
 Compress = Callable[[bytes], bytes]
 
 
 def device_key(seed: int = 1) -> Ed25519PrivateKey:
     """A key that is the same in every run."""
     return Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)
+
+
+class KeysOfTests:
+    """`RecordKeys` that are the same in every run, with the private keys at hand."""
+
+    def __init__(self, session_id: str, device: Ed25519PrivateKey) -> None:
+        self.session_id = session_id
+        self.device = device
+        self._salts = Salts(blake3(session_id.encode()).digest())
+
+    def salt(self, index: int) -> bytes:
+        return self._salts.salt(index)
+
+    def device_keys(self) -> tuple[PublicKey, ...]:
+        return (PublicKey(KeyKind.ED25519, self.device.public_key().public_bytes_raw()),)
+
+    def endorse(self, message: bytes) -> tuple[bytes, ...]:
+        return (self.device.sign(message),)
+
+    def epoch_key(self, number: int) -> Ed25519PrivateKey:
+        """The private key of an epoch."""
+        seed = blake3(f"{self.session_id} epoch {number}".encode()).digest()
+        return Ed25519PrivateKey.from_private_bytes(seed)
+
+    def epoch_keys(self, number: int) -> tuple[PublicKey, ...]:
+        public = self.epoch_key(number).public_key().public_bytes_raw()
+        return (PublicKey(KeyKind.ED25519, public),)
 
 
 def zstd(plain: bytes) -> bytes:
@@ -70,20 +118,15 @@ class Recording:
     ) -> None:
         self.session_id = session_id
         self.private_key = key or device_key()
-        self.key = NoteKey(
-            name=recorder, public_key=self.private_key.public_key().public_bytes_raw()
-        )
-        self.context = LedgerContext(
-            session_id=session_id,
-            recorder=recorder,
-            public_key=self.key.public_key,
-            salts=Salts(blake3(session_id.encode()).digest()),
-        )
+        self.recorder = recorder
+        self.keys = KeysOfTests(session_id, self.private_key)
+        self.context = LedgerContext(session_id=session_id, recorder=recorder, keys=self.keys)
         self.state = LedgerState()
         self.events: list[CompressedEvent] = []
         self.records: list[bytes] = []
         self.notes: dict[int, bytes] = {}
         self.files: dict[str, bytes] = {}
+        self.numbered = SessionNumbered(session_id=session_id, counter=1)
         self.unit = 0
         self.t_ns = 0
         self.pictures: list[np.ndarray] = []
@@ -102,7 +145,8 @@ class Recording:
         record, self.state = apply(self.context, self.state, event)
         self.events.append(event)
         self.records.append(record)
-        if self.state.sealed or self.state.size % self._every == 0:
+        closes = self.state.epoch.number != self.state.signing.number
+        if self.state.sealed or closes or self.state.size % self._every == 0:
             self.sign()
 
     def sign(self) -> None:
@@ -110,18 +154,22 @@ class Recording:
         size, root = self.state.size, self.state.frontier.root()
         self.notes[size] = self.note(size, root)
 
+    def epoch_at(self, size: int) -> int:
+        """The number of the epoch that signs a tree of this size."""
+        return sum(record[5] == EPOCH_TYPE for record in self.records[: max(0, size - 1)])
+
     def note(self, size: int, root: bytes, *, key: Ed25519PrivateKey | None = None) -> bytes:
-        """A checkpoint for any size and root, by this or another key."""
-        private = key or self.private_key
+        """A checkpoint for any size and root, by the key of its epoch or by another key."""
+        private = key or self.keys.epoch_key(self.epoch_at(size))
+        note_key = NoteKey(name=self.recorder, public_key=private.public_key().public_bytes_raw())
         return sign_checkpoint(
             TreeHead(
-                origin=session_origin(self.key.name, self.session_id),
+                origin=session_origin(self.recorder, self.session_id),
                 tree_size=size,
                 root_hash=root,
             ),
-            key=NoteKey(name=self.key.name, public_key=private.public_key().public_bytes_raw()),
+            signers=[NoteSigner(key=note_key, sign=private.sign)],
             signed_at_s=WALL_NS // 10**9 + size,
-            sign=private.sign,
         )
 
     def open(self) -> Recording:
@@ -149,6 +197,9 @@ class Recording:
                 node="node-1",
                 boot_id="boot-1",
                 software="session-recorder 0 tests",
+                software_blake3=blake3(b"tests").hexdigest(),
+                policy=POLICY,
+                numbered=self.numbered,
                 wall_ns=WALL_NS,
             )
         )
@@ -261,6 +312,34 @@ class Recording:
         )
         return self
 
+    def epoch(self) -> Recording:
+        """The next key epoch."""
+        self.leaf(
+            EpochLeaf(
+                session_id=self.session_id,
+                index=self.index,
+                captured=self.index,
+                number=self.state.epoch.number + 1,
+                t_ns=self.t_ns,
+                wall_ns=WALL_NS + self.t_ns,
+            )
+        )
+        return self
+
+    def beat(self, *, t_ns: int | None = None, unit: int | None = None) -> Recording:
+        """A sign of life; by default as far as the stream is covered."""
+        self.leaf(
+            BeatLeaf(
+                session_id=self.session_id,
+                index=self.index,
+                captured=self.index,
+                unit=self.unit if unit is None else unit,
+                t_ns=self.t_ns if t_ns is None else t_ns,
+                wall_ns=WALL_NS + self.t_ns,
+            )
+        )
+        return self
+
     def seal(self, reason: EndReason = EndReason.STOPPED, *, t_ns: int | None = None) -> Recording:
         """SEAL."""
         self.leaf(
@@ -314,9 +393,10 @@ class Recording:
 
 
 def whole(session_id: str = SESSION) -> Recording:
-    """A sealed session: six chunks, among them deltas and a stored one, and a mark."""
-    recording = Recording(session_id).open().chunk().chunk(keyframe=False).mark()
-    return recording.chunk(2).chunk(1, codec="stored").chunk(2).chunk(keyframe=False).seal()
+    """A sealed session: six chunks, among them deltas and a stored one, a mark, three epochs."""
+    recording = Recording(session_id).open().chunk().chunk(keyframe=False).mark().beat()
+    recording.epoch().chunk(2).chunk(1, codec="stored").epoch().beat()
+    return recording.chunk(2).chunk(keyframe=False).seal()
 
 
 def with_gap() -> Recording:

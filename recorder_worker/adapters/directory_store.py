@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from recorder_worker.adapters.durable_file import (
@@ -91,6 +91,17 @@ class DirectoryStore:
         finally:
             writer.abort()
 
+    def replace(self, key: str, data: bytes) -> None:
+        """Store bytes durably in the place of what is there. See `BlobStore.replace`."""
+        path = self._path(key)
+        with _explained("replace", path):
+            file = self._folder.spare()
+            try:
+                file.write(data)
+                file.replace(path)
+            finally:
+                file.discard()
+
     def writer(self, key: str) -> DirectoryWriter:
         """Begin a blob. Raises StoreFullError below the floor."""
         path = self._path(key)
@@ -156,6 +167,23 @@ class DirectoryStore:
                         break
                 folder = folder.parent
             sync_folder(folder)
+
+    def delete_below(self, prefix: str) -> None:
+        """Remove all blobs below a prefix, and its folder; one sync for all of them.
+
+        After a power cut some of them may be there again.
+        """
+        top = self._path(prefix)
+        with _explained("delete", top):
+            if not top.is_dir():
+                return
+            for folder, _, files in os.walk(top, topdown=False, onerror=_raise_unless_missing):
+                for name in files:
+                    Path(folder, name).unlink(missing_ok=True)
+                self._folder.forget_folder(Path(folder))
+                with suppress(FileNotFoundError):
+                    Path(folder).rmdir()
+            sync_folder(top.parent)
 
     def free_bytes(self) -> int:
         """Room that this user may still write, in bytes."""

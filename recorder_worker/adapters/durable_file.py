@@ -155,6 +155,21 @@ class DurableFile:
         finally:
             self.discard()
 
+    def replace(self, final: Path) -> None:
+        """As `publish`, but in the place of what is there; of two writers the last one wins.
+
+        Raises:
+            OSError: as the system says; either the old bytes are there or the new ones.
+        """
+        try:
+            os.fchmod(self._descriptor, FILE_MODE)
+            os.fsync(self._descriptor)
+            self._folder.make_folder(final.parent)
+            self.path.rename(final)
+            sync_folder(final.parent)
+        finally:
+            self.discard()
+
     def _place(self, final: Path) -> None:
         for attempt in range(_ATTEMPTS):
             try:

@@ -42,8 +42,8 @@ def replay(
     """Make chunks, records and root again from the captured events, into a new folder.
 
     Exit code 0 where root and records are the same as sealed, 10 where they differ. Bytes come
-    from the recorder's own data directory (`data_dir`), each checked against its event; the
-    record salts need the device key.
+    from the recorder's own data directory (`data_dir`), each checked against its event;
+    what only the signer could make comes from the sealed records.
     """
     target = into or Path(f"replay-{session}")
     if target.exists() and any(target.iterdir()):

@@ -8,8 +8,8 @@ so every worker that folds the same log gets the same leaves. A chunk ends
 * when it has lasted as long as the policy says or its segments have reached a size limit,
 * before a gap, at a pause, at a hand-over and at the end.
 
-A mark gets its leaf at once and does not end the chunk that is being filled: a client that marks
-every second must not cost a compression window every second.
+A mark, a beat and the turn of an epoch get their leaves at once and do not end the chunk that is
+being filled: a client that marks every second must not cost a compression window every second.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ import msgspec
 
 from recorder_worker.core.errors import OutOfOrderError
 from recorder_worker.core.events import (
+    BeatCaptured,
+    BeatLeaf,
     CapturedEvent,
     ChunkedEvent,
     ChunkPlanned,
     EndCaptured,
     EndLeaf,
+    EpochCaptured,
+    EpochLeaf,
     GapCaptured,
     GapLeaf,
     LeaseReleased,
@@ -34,7 +38,9 @@ from recorder_worker.core.events import (
     SegmentCaptured,
     SegmentRef,
 )
-from recorder_worker.core.model import RecordingPolicy, Span
+from recorder_worker.core.model import ClockState, RecordingPolicy, Span
+
+_BESIDE = (MarkCaptured, BeatCaptured, EpochCaptured)
 
 
 class ChunkerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +105,7 @@ class _Fold:
         if isinstance(event, SegmentCaptured):
             self._segment(event)
         elif not silent:
-            if not isinstance(event, MarkCaptured):
+            if not isinstance(event, _BESIDE):
                 self._flush()
             self._other(event)
         self.state = msgspec.structs.replace(self.state, applied=event.ordinal + 1)
@@ -132,6 +138,7 @@ class _Fold:
                 session_id=segments[0].session_id,
                 index=index,
                 captured=last,
+                clock=_worst(segments),
                 open_from=last + 1,
                 keyframe_index=keyframe_index,
                 span=_joined(segments),
@@ -151,6 +158,7 @@ class _Fold:
             session_id=event.session_id,
             index=self.state.next_index,
             captured=event.ordinal,
+            clock=event.clock,
             open_from=self.state.open[0].ordinal if self.state.open else event.ordinal + 1,
             keyframe_index=self.state.keyframe_index,
         )
@@ -174,15 +182,17 @@ class _Place(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str
     index: int
     captured: int
+    clock: ClockState
     open_from: int
     keyframe_index: int
 
 
 def _leaf(event: CapturedEvent, place: _Place) -> ChunkedEvent | None:
     at = msgspec.structs.asdict(place)
+    leaf: ChunkedEvent | None = None
     match event:
         case Opened():
-            return OpenLeaf(
+            leaf = OpenLeaf(
                 **at,
                 manifest_digest=event.manifest_digest,
                 source=event.source,
@@ -192,10 +202,13 @@ def _leaf(event: CapturedEvent, place: _Place) -> ChunkedEvent | None:
                 node=event.node,
                 boot_id=event.boot_id,
                 software=event.software,
+                software_blake3=event.software_blake3,
+                policy=event.policy,
+                numbered=event.numbered,
                 wall_ns=event.wall_ns,
             )
         case GapCaptured():
-            return GapLeaf(
+            leaf = GapLeaf(
                 **at,
                 span=event.span,
                 reason=event.reason,
@@ -203,7 +216,7 @@ def _leaf(event: CapturedEvent, place: _Place) -> ChunkedEvent | None:
                 wall_ns=event.wall_ns,
             )
         case MarkCaptured():
-            return MarkLeaf(
+            leaf = MarkLeaf(
                 **at,
                 t_ns=event.t_ns,
                 kind=event.kind,
@@ -211,8 +224,16 @@ def _leaf(event: CapturedEvent, place: _Place) -> ChunkedEvent | None:
                 body=event.body,
                 wall_ns=event.wall_ns,
             )
+        case EpochCaptured():
+            leaf = EpochLeaf(
+                **at, number=event.epoch, t_ns=event.cursor.t_ns, wall_ns=event.wall_ns
+            )
+        case BeatCaptured():
+            leaf = BeatLeaf(
+                **at, unit=event.cursor.unit, t_ns=event.cursor.t_ns, wall_ns=event.wall_ns
+            )
         case EndCaptured():
-            return EndLeaf(
+            leaf = EndLeaf(
                 **at,
                 t_ns=event.t_ns,
                 reason=event.reason,
@@ -220,7 +241,8 @@ def _leaf(event: CapturedEvent, place: _Place) -> ChunkedEvent | None:
                 wall_ns=event.wall_ns,
             )
         case PauseCaptured() | LeaseReleased() | SegmentCaptured():
-            return None
+            pass
+    return leaf
 
 
 def _joined(segments: tuple[SegmentCaptured, ...]) -> Span:
@@ -235,6 +257,15 @@ def _joined(segments: tuple[SegmentCaptured, ...]) -> Span:
         wall0_ns=first.wall0_ns,
         wall1_ns=last.wall1_ns,
     )
+
+
+def _worst(segments: tuple[SegmentCaptured, ...]) -> ClockState:
+    """The state of the clock that holds for all of them."""
+    states = {segment.clock for segment in segments}
+    for state in (ClockState.UNSYNCHRONISED, ClockState.UNKNOWN):
+        if state in states:
+            return state
+    return ClockState.SYNCHRONISED
 
 
 def _reference(segment: SegmentCaptured) -> SegmentRef:

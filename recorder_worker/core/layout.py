@@ -196,6 +196,18 @@ def sequence(item: Field[T]) -> Field[tuple[T, ...]]:
     return Field(f"list of {item.kind}", write, read)
 
 
+def long_sequence(item: Field[T]) -> Field[tuple[T, ...]]:
+    """As `sequence`, with a u32 count: what reads it has to bound the bytes."""
+
+    def write(values: tuple[T, ...]) -> bytes:
+        return U32.write(len(values)) + b"".join(item.write(value) for value in values)
+
+    def read(cursor: Cursor) -> tuple[T, ...]:
+        return tuple(item.read(cursor) for _ in range(U32.read(cursor)))
+
+    return Field(f"long list of {item.kind}", write, read)
+
+
 def write_fields(value: msgspec.Struct, fields: Fields) -> bytes:
     """The fields of a Struct in order. Raises FormatError that names the field."""
     parts: list[bytes] = []

@@ -7,57 +7,53 @@ are covered without holes is for the verifier to judge.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import msgspec
-from blake3 import blake3
 
-from recorder_worker.core import keys
 from recorder_worker.core.errors import FormatError, IncidentError, OutOfOrderError
 from recorder_worker.core.events import (
-    ChunkStored,
     CompressedEvent,
-    EndLeaf,
-    GapLeaf,
+    EpochKeys,
     Head,
-    MarkLeaf,
-    OpenLeaf,
     StreamEnd,
     Totals,
 )
+from recorder_worker.core.leaf_records import RecordKeys, Standing, record_of
 from recorder_worker.core.model import Span
-from recorder_worker.core.origins import check_recorder
+from recorder_worker.core.record_codec import decode_record, encode_record
 from recorder_worker.core.records import (
     AnyRecord,
     ChunkRecord,
+    EpochRecord,
     GapRecord,
     MarkRecord,
     OpenRecord,
     Record,
     SealRecord,
-    decode_record,
-    encode_record,
 )
-from recorder_worker.core.salts import Salts
 from recorder_worker.core.tree import BLAKE3, Frontier
-
-MAX_MILLIHERTZ = 2**32 - 1
 
 
 class LedgerContext(msgspec.Struct, frozen=True, kw_only=True):
-    """What records bind beside their event. `public_key` is the device's, 32 bytes."""
+    """What records bind beside their event."""
 
     session_id: str
     recorder: str
-    public_key: bytes
-    salts: Salts
+    keys: RecordKeys
 
 
 class LedgerState(msgspec.Struct, frozen=True, kw_only=True):
-    """The tree after some leaves: its frontier, its totals, and where each stream stands."""
+    """The tree after some leaves: its frontier, its totals, and where each stream stands.
 
+    `signing` are the keys for the checkpoint of this very size, `epoch` those for later ones:
+    the leaf that begins an epoch is still signed by the one that it closes.
+    """
+
+    session_counter: int = 0
     frontier: Frontier = Frontier()
+    signing: EpochKeys = EpochKeys()
+    epoch: EpochKeys = EpochKeys()
     totals: Totals = Totals()
     streams: tuple[StreamEnd, ...] = ()
     sealed: bool = False
@@ -85,7 +81,13 @@ def state_from_head(head: Head) -> LedgerState:
             f"{head.root_hash}, found {frontier.size} and {root}; rebuild the tree from its records"
         )
     return LedgerState(
-        frontier=frontier, totals=head.totals, streams=head.streams, sealed=head.sealed
+        session_counter=head.session_counter,
+        frontier=frontier,
+        signing=head.signing,
+        epoch=head.epoch,
+        totals=head.totals,
+        streams=head.streams,
+        sealed=head.sealed,
     )
 
 
@@ -106,7 +108,8 @@ def apply(
             f"session {leaf.session_id}: expected leaf {state.size}, got {leaf.index}; "
             "earlier leaves are applied first, and applied ones not again"
         )
-    record = _record(context, state, leaf)
+    standing = Standing(totals=state.totals, streams=state.streams)
+    record = record_of(leaf, recorder=context.recorder, parts=context.keys, standing=standing)
     data = encode_record(record)
     return data, advance(state, record, data)
 
@@ -137,12 +140,37 @@ def advance(state: LedgerState, record: AnyRecord, data: bytes) -> LedgerState:
             f"session {record.session_id}: expected OPEN as record 0 and nowhere else, "
             f"got {type(record).__name__} as record {record.index}"
         )
+    epoch = next_epoch(state.epoch, record)
+    counter = state.session_counter
+    if isinstance(record, OpenRecord):
+        counter = record.session_counter
     return LedgerState(
+        session_counter=counter,
         frontier=state.frontier.append(BLAKE3.leaf(data)),
+        signing=state.epoch if state.size else epoch,
+        epoch=epoch,
         totals=count(state.totals, record),
         streams=follow(state.streams, record),
         sealed=isinstance(record, SealRecord),
     )
+
+
+def next_epoch(epoch: EpochKeys, record: AnyRecord) -> EpochKeys:
+    """The keys that sign behind one more record.
+
+    Raises:
+        IncidentError: an epoch begins that is not the next one.
+    """
+    if isinstance(record, OpenRecord):
+        return EpochKeys(number=0, keys=record.epoch_keys)
+    if not isinstance(record, EpochRecord):
+        return epoch
+    if record.number != epoch.number + 1:
+        raise IncidentError(
+            f"session {record.session_id}: expected epoch {epoch.number + 1} behind epoch "
+            f"{epoch.number}, got epoch {record.number} as record {record.index}"
+        )
+    return EpochKeys(number=record.number, keys=record.keys)
 
 
 def count(totals: Totals, record: Record) -> Totals:
@@ -183,115 +211,3 @@ def end_of(span: Span) -> StreamEnd:
     return StreamEnd(
         stream=span.stream, next_unit=span.first_unit + span.unit_count, t_ns=span.t1_ns
     )
-
-
-def _record(context: LedgerContext, state: LedgerState, leaf: CompressedEvent) -> AnyRecord:
-    salt = context.salts.salt(leaf.index)
-    match leaf:
-        case OpenLeaf():
-            return _open(context, leaf, salt)
-        case ChunkStored():
-            return _chunk(leaf, salt)
-        case GapLeaf():
-            return GapRecord(
-                session_id=leaf.session_id,
-                index=leaf.index,
-                salt=salt,
-                span=leaf.span,
-                reason=leaf.reason,
-                detail=leaf.detail,
-                wall_ns=leaf.wall_ns,
-            )
-        case MarkLeaf():
-            return _mark(leaf, salt)
-        case EndLeaf():
-            return SealRecord(
-                session_id=leaf.session_id,
-                index=leaf.index,
-                salt=salt,
-                reason=leaf.reason,
-                detail=leaf.detail,
-                t_ns=leaf.t_ns,
-                wall_ns=leaf.wall_ns,
-                totals=state.totals,
-                streams=state.streams,
-            )
-
-
-def _open(context: LedgerContext, leaf: OpenLeaf, salt: bytes) -> OpenRecord:
-    source = leaf.source
-    return OpenRecord(
-        session_id=leaf.session_id,
-        index=leaf.index,
-        salt=salt,
-        tree_hash=BLAKE3.name,
-        recorder=check_recorder(context.recorder),
-        public_key=context.public_key,
-        manifest_blake3=bytes.fromhex(leaf.manifest_digest),
-        software=leaf.software,
-        node=leaf.node,
-        boot_id=leaf.boot_id,
-        source_kind=source.kind,
-        source_uri=source.uri,
-        source_description=source.description,
-        source_width=source.width,
-        source_height=source.height,
-        source_rate_mhz=millihertz(source.frame_rate),
-        source_clock=source.clock,
-        profile=leaf.profile,
-        frame_rate_mhz=millihertz(leaf.fps),
-        masks=leaf.masks,
-        wall_ns=leaf.wall_ns,
-    )
-
-
-def _chunk(leaf: ChunkStored, salt: bytes) -> ChunkRecord:
-    name = keys.chunk(leaf.index, compressed=leaf.codec == "zstd")
-    if leaf.name != name:
-        raise FormatError(
-            f"leaf {leaf.index}: expected its chunk to be stored as {name}, got {leaf.name!r}; "
-            "the record does not hold the name, so it must be this one"
-        )
-    return ChunkRecord(
-        session_id=leaf.session_id,
-        index=leaf.index,
-        salt=salt,
-        span=leaf.span,
-        frames=leaf.frames,
-        codec=leaf.codec,
-        cipher=leaf.cipher,
-        raw_size=leaf.raw_size,
-        plain_size=leaf.plain_size,
-        plain_blake3=bytes.fromhex(leaf.plain_blake3),
-        stored_size=leaf.stored_size,
-        stored_blake3=bytes.fromhex(leaf.stored_blake3),
-        stored_sha256=bytes.fromhex(leaf.stored_sha256),
-        keyframe=leaf.keyframe,
-        keyframe_index=leaf.keyframe_index,
-    )
-
-
-def _mark(leaf: MarkLeaf, salt: bytes) -> MarkRecord:
-    body = leaf.body.encode()
-    return MarkRecord(
-        session_id=leaf.session_id,
-        index=leaf.index,
-        salt=salt,
-        t_ns=leaf.t_ns,
-        wall_ns=leaf.wall_ns,
-        kind=leaf.kind,
-        by=leaf.by,
-        body_size=len(body),
-        body_blake3=blake3(body).digest(),
-    )
-
-
-def millihertz(rate: float) -> int:
-    """A rate in hertz as whole millihertz; what is more than the field holds stays at its most.
-
-    Raises:
-        FormatError: it is negative or not a number.
-    """
-    if not math.isfinite(rate) or rate < 0:
-        raise FormatError(f"rate: expected a number of hertz from 0, got {rate}")
-    return min(round(rate * 1000), MAX_MILLIHERTZ)

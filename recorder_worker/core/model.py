@@ -111,6 +111,14 @@ class SourceFacts(Wire, frozen=True, kw_only=True):
     frame_count: Count | None = None
 
 
+class ClockState(StrEnum):
+    """Whether the wall clock was known to follow a reference. The order is the record's code."""
+
+    UNKNOWN = "unknown"
+    SYNCHRONISED = "synchronised"
+    UNSYNCHRONISED = "unsynchronised"
+
+
 class GapReason(StrEnum):
     """Why units are known to be missing. The order is the code in the record: append only."""
 
@@ -170,11 +178,13 @@ class Cursor(Wire, frozen=True, kw_only=True):
 
 
 class RecordingPolicy(Wire, frozen=True, kw_only=True):
-    """What decides where chunks end and how they are compressed.
+    """What decides where chunks end, how they are compressed, and how often is signed.
 
     Settled when a session starts and kept in its log, so that its tree is a function of that log
     and not of the settings of whichever worker comes later. A single segment may be larger than a
-    chunk's limits: it is never split.
+    chunk's limits: it is never split. The recorder promises a signed checkpoint at least every
+    `checkpoint_interval_ns` and every `checkpoint_leaves` leaves, and keys that sign for no longer
+    than `epoch_length_ns`.
     """
 
     chunk_duration_ns: Nanoseconds
@@ -182,3 +192,6 @@ class RecordingPolicy(Wire, frozen=True, kw_only=True):
     chunk_max_plain_size: Count
     zstd_level: Annotated[int, Meta(ge=1, le=22)]
     zstd_window_log: Annotated[int, Meta(ge=10, le=23)]
+    checkpoint_interval_ns: Nanoseconds = 5_000_000_000
+    checkpoint_leaves: Annotated[int, Meta(ge=1, le=2**32 - 1)] = 64
+    epoch_length_ns: Nanoseconds = 300_000_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from recorder_worker.core.errors import FormatError
-from recorder_worker.core.records import MAX_RECORD_SIZE
+from recorder_worker.core.record_codec import MAX_RECORD_SIZE
 
 
 def unframed(pieces: Iterable[bytes]) -> Iterator[bytes]:

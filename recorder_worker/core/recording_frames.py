@@ -9,8 +9,9 @@ import zstandard
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError, FormatError
 from recorder_worker.core.playback import DecodedFrame, FrameDecoder
+from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.record_file import unframed
-from recorder_worker.core.records import ChunkRecord, GapRecord, decode_record
+from recorder_worker.core.records import ChunkRecord, GapRecord
 from recorder_worker.core.verify.reader import RecordingReader
 
 

@@ -20,6 +20,8 @@ over, or stop it."""
 CONTROL_WORKERS = 2
 """The bus gives out one command at a time, over all processes. While one handles it, the request of
 the other for the next one waits at the server already."""
+LOG_WORKERS = 1
+"""Entries of the log of sessions come one behind the other: a second one would lose every time."""
 
 
 def runs_all_stages(settings: Settings) -> bool:
@@ -88,5 +90,7 @@ def capture_policy(settings: Settings) -> CapturePolicy:
             chunk_max_plain_size=settings.chunk.max_plain_bytes,
             zstd_level=settings.compress.level,
             zstd_window_log=settings.compress.window_log,
+            checkpoint_interval_ns=round(capture.checkpoint_s * SECOND_NS),
+            epoch_length_ns=round(capture.epoch_s * SECOND_NS),
         ),
     )

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recorder_worker.adapters.device_key import FileSigner
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.bus.broker import Login, connect, make_broker
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
-from recorder_worker.core.ledger import LedgerContext
-from recorder_worker.core.salts import Salts
 from recorder_worker.service.settings import node_name
 from recorder_worker.service.settings_tree import Settings
 from recorder_worker.stages.replay import Replay, ReplayResult
@@ -25,7 +22,6 @@ async def replay_session(
         RefusedError: the stream does not know the session, or it is not sealed.
         BusUnavailableError: NATS is not there.
     """
-    signer = FileSigner(settings.device_key_path)
     broker = make_broker(login)
     await connect(broker, login)
     try:
@@ -33,12 +29,7 @@ async def replay_session(
             log=JetStreamEventLog(lambda: broker.jetstream, EventHeaders(node_name(settings))),
             store=DirectoryStore(settings.data_path),
             target=DirectoryStore(target),
-            context=LedgerContext(
-                session_id=session_id,
-                recorder=settings.merkle.recorder or signer.recorder,
-                public_key=signer.public_key,
-                salts=Salts(signer.session_secret(session_id)),
-            ),
+            session_id=session_id,
         )
         return await replay.run()
     finally:

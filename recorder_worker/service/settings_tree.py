@@ -54,6 +54,8 @@ class CaptureSettings(Group, frozen=True, kw_only=True):
     keyframe_min_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
     retry_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
     queue_segments: Annotated[int, Meta(ge=1, le=86_400)] = 600
+    checkpoint_s: Annotated[float, Meta(ge=1, le=60)] = 5.0
+    epoch_s: Annotated[float, Meta(ge=1, le=86_400)] = 300.0
 
 
 class ChunkSettings(Group, frozen=True, kw_only=True):
@@ -83,6 +85,14 @@ class MerkleSettings(Group, frozen=True, kw_only=True):
     recorder: Text = ""
 
 
+class AnchorSettings(Group, frozen=True, kw_only=True):
+    """Who time-stamps the log of sessions."""
+
+    tsa_url: Annotated[str, Meta(pattern=r"^(https?://[^\s/@]+(/[^\s]*)?)?$", max_length=2048)] = ""
+    tsa_timeout_s: Annotated[float, Meta(gt=0, le=600)] = 10.0
+    tsa_certificates: Text = ""
+
+
 class RetrySettings(Group, frozen=True, kw_only=True):
     """When a message that could not be handled comes again, and when it is a dead letter."""
 
@@ -109,9 +119,11 @@ class DiskSettings(Group, frozen=True, kw_only=True):
 
 
 class KeySettings(Group, frozen=True, kw_only=True):
-    """Where the signing key is."""
+    """Where the device's keys are, and of which kinds."""
 
     device_key: Text = ""
+    device_key_pem: Secret = ""
+    ml_dsa_44: bool = False
 
 
 class LogSettings(Group, frozen=True, kw_only=True):
@@ -137,6 +149,7 @@ class Settings(Group, frozen=True, kw_only=True):
     chunk: ChunkSettings = ChunkSettings()
     compress: CompressSettings = CompressSettings()
     merkle: MerkleSettings = MerkleSettings()
+    anchors: AnchorSettings = AnchorSettings()
     retry: RetrySettings = RetrySettings()
     sidecar: SidecarSettings = SidecarSettings()
     disk: DiskSettings = DiskSettings()
@@ -149,11 +162,16 @@ class Settings(Group, frozen=True, kw_only=True):
         return Path(self.data_dir)
 
     @property
+    def keys_path(self) -> Path:
+        """The folder of keys."""
+        return self.data_path / "keys"
+
+    @property
     def device_key_path(self) -> Path:
         """The file of the device key."""
         if self.keys.device_key:
             return Path(self.keys.device_key)
-        return self.data_path / "keys" / "device.pem"
+        return self.keys_path / "device.pem"
 
     @property
     def embedded_nats(self) -> bool:

@@ -2,7 +2,8 @@
 
 The same code as the stages, fed from the log instead of from deliveries, writing into another
 store. Payload bytes come from the spool where it is still there, else out of the stored chunks,
-segment by segment, each held against the digest in its event.
+segment by segment, each held against the digest in its event. What only a signer can give (salts,
+public keys, signatures) is taken from the records that are compared with.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from recorder_worker.ports import BlobStore, EventLog
 from recorder_worker.stages.chunk import session_policy
 from recorder_worker.stages.compress import stored_chunk
 from recorder_worker.stages.merkle.archive import Archive
+from recorder_worker.stages.merkle.replayed_keys import ReplayedKeys
 from recorder_worker.stages.payload import (
     find_payload,
     spooled_segments,
@@ -60,13 +62,13 @@ class Replay:
         log: EventLog,
         store: BlobStore,
         target: BlobStore,
-        context: LedgerContext,
+        session_id: str,
     ) -> None:
         self._log = log
         self._store = store
         self._target = target
-        self._context = context
-        self._session_id = context.session_id
+        self._session_id = session_id
+        self._context = LedgerContext(session_id=session_id, recorder="", keys=ReplayedKeys([]))
         self._ledger = LedgerState()
         self._records: list[bytes] = []
 
@@ -85,9 +87,13 @@ class Replay:
                 got=self._session_id,
                 hint="`recorder ls` lists them with their state",
             )
-        await self._fold()
         original = Archive(self._store, self._session_id)
         before = await asyncio.to_thread(original.records, sealed.event.tree_size)
+        keys_of_record = ReplayedKeys(before)
+        self._context = LedgerContext(
+            session_id=self._session_id, recorder=keys_of_record.recorder, keys=keys_of_record
+        )
+        await self._fold()
         root = self._ledger.frontier.root().hex()
         same = root == sealed.event.root_hash
         await asyncio.to_thread(self._take_over, same=same)
@@ -157,8 +163,5 @@ def first_difference(before: list[bytes], after: list[bytes]) -> str:
     """Which leaf record is the first that differs, in words."""
     for index, (old, new) in enumerate(zip(before, after, strict=False)):
         if old != new:
-            return (
-                f"leaf {index} differs; was it recorded with another device key, or by another "
-                "version of zstd?"
-            )
+            return f"leaf {index} differs; was it recorded by another version of zstd?"
     return f"there were {len(before)} leaves, the replay makes {len(after)}"

@@ -172,3 +172,21 @@ def test_a_store_is_a_mapping(
     for key in blobs:
         store.delete(key)
     assert list(store.keys("")) == []
+
+
+def test_replace_stores_in_the_place_of_what_is_there(store: BlobStore) -> None:
+    store.replace("log/checkpoint", b"first")
+    assert store.get("log/checkpoint") == b"first"
+    store.replace("log/checkpoint", b"second, and longer")
+    assert store.get("log/checkpoint") == b"second, and longer"
+    assert list(store.keys("log")) == ["log/checkpoint"]
+
+
+def test_delete_below_removes_all_of_a_prefix_and_nothing_else(store: BlobStore) -> None:
+    for key in ("a/journal/leaves/0", "a/journal/leaves/1", "a/journal/notes/1", "a/journals/0"):
+        store.put(key, b"x")
+    store.delete_below("a/journal")
+    assert list(store.keys("")) == ["a/journals/0"]
+    store.delete_below("a/journal")
+    store.put("a/journal/leaves/0", b"y")
+    assert store.get("a/journal/leaves/0") == b"y"

@@ -10,9 +10,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from memory_store import MemoryStore
 
 from recorder_worker.core import keys
-from recorder_worker.core.errors import BlobMissingError, ImmutableConflictError, IncidentError
-from recorder_worker.core.events import Head, Totals
-from recorder_worker.core.note import NoteKey, parse_note, verify_note
+from recorder_worker.core.errors import (
+    BlobMissingError,
+    ImmutableConflictError,
+    IncidentError,
+    KeyErasedError,
+)
+from recorder_worker.core.events import EpochKeys, Head, Totals
+from recorder_worker.core.note import note_keys, parse_note, verify_note
+from recorder_worker.core.signing_keys import KeyKind, PublicKey
 from recorder_worker.stages.merkle.archive import Archive
 from recorder_worker.stages.merkle.notary import Notary
 
@@ -110,84 +116,115 @@ def test_foreign_records_are_not_taken_for_a_race() -> None:
         archive.seal(SIZE, SEAL_NOTE)
 
 
-class Key:
-    """A device key in memory."""
+class EpochKey:
+    """The part of a signer that a notary uses: one epoch's key, until it is closed."""
 
     def __init__(self) -> None:
         self._key = Ed25519PrivateKey.generate()
-        self.public_key = self._key.public_key().public_bytes_raw()
+        self.public = PublicKey(KeyKind.ED25519, self._key.public_key().public_bytes_raw())
+        self.closed = False
 
-    def sign(self, message: bytes) -> bytes:
+    def sign_epoch(self, _session_id: str, epoch: int, _kind: KeyKind, message: bytes) -> bytes:
+        if self.closed:
+            raise KeyErasedError(f"epoch {epoch} is closed")
         return self._key.sign(message)
-
-    def session_secret(self, session_id: str) -> bytes:
-        return session_id.encode()[:32]
 
 
 HEAD = Head(
     session_id=SESSION,
+    session_counter=1,
     tree_size=SIZE,
     root_hash="ab" * 32,
     frontier="",
     totals=Totals(),
+    signing=EpochKeys(),
+    epoch=EpochKeys(),
     signed_at_s=1_000_000,
     sealed=False,
     reason="",
 )
-LATER = msgspec.structs.replace(HEAD, signed_at_s=1_000_777)
 
 
-def bench() -> tuple[MemoryStore, Archive, Key, Notary]:
-    store, key = MemoryStore(), Key()
-    return store, Archive(store, SESSION), key, Notary(key, "recorder.test")
+class Bench:
+    """A notary, an archive, and heads that its epoch signs."""
+
+    def __init__(self) -> None:
+        self.store, self.key = MemoryStore(), EpochKey()
+        self.archive = Archive(self.store, SESSION)
+        self.notary = Notary(self.key, "recorder.test")  # type: ignore[arg-type]
+
+    def head(self, **changes: object) -> Head:
+        epoch = EpochKeys(number=0, keys=(self.key.public,))
+        return msgspec.structs.replace(HEAD, signing=epoch, epoch=epoch, **changes)
+
+    def note(self, **changes: object) -> bytes:
+        return self.notary.note(self.head(**changes), self.archive)
 
 
 def test_a_new_checkpoint_is_signed_at_the_heads_time_and_stored() -> None:
-    store, archive, key, notary = bench()
-    note = notary.note(HEAD, archive)
-    assert store.get(keys.blob_key(SESSION, keys.note(SIZE))) == note
-    signer = NoteKey(name="recorder.test", public_key=key.public_key)
+    bench = Bench()
+    note = bench.note()
+    assert bench.store.get(keys.blob_key(SESSION, keys.note(SIZE))) == note
+    (signer,) = note_keys("recorder.test", (bench.key.public,))
     assert verify_note(parse_note(note), signer) == HEAD.signed_at_s
 
 
 def test_a_stored_checkpoint_of_another_time_is_adopted() -> None:
-    _, archive, _, notary = bench()
-    assert notary.note(LATER, archive) == notary.note(HEAD, archive)
+    bench = Bench()
+    assert bench.note(signed_at_s=1_000_777) == bench.note()
+
+
+def test_a_checkpoint_that_another_worker_stores_meanwhile_is_adopted() -> None:
+    bench = Bench()
+    theirs: list[bytes] = []
+    put = bench.archive.put_note
+
+    def quicker(size: int, note: bytes) -> None:
+        bench.archive.put_note = put  # type: ignore[method-assign]
+        theirs.append(bench.note(signed_at_s=1_000_777))
+        put(size, note)
+
+    bench.archive.put_note = quicker  # type: ignore[method-assign]
+    assert [bench.note()] == theirs
 
 
 def test_the_checkpoint_of_a_sealed_recording_is_adopted() -> None:
-    store, archive, _, notary = bench()
-    note = notary.note(HEAD, archive)
+    bench = Bench()
+    note = bench.note()
     for index in range(SIZE):
-        archive._put(keys.leaf(index), b"leaf")
-    seal_by_another(store, note)
-    assert notary.note(LATER, archive) == note
-    archive.seal(SIZE, note)
+        bench.archive._put(keys.leaf(index), b"leaf")
+    seal_by_another(bench.store, note)
+    assert bench.note(signed_at_s=1_000_777) == note
+    bench.archive.seal(SIZE, note)
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        msgspec.structs.replace(HEAD, root_hash="cd" * 32),
-        msgspec.structs.replace(HEAD, session_id=SESSION[:-1] + "2"),
-    ],
-)
-def test_a_stored_checkpoint_of_another_tree_is_an_incident(head: Head) -> None:
-    _, archive, _, notary = bench()
-    notary.note(HEAD, archive)
+def test_a_closed_epoch_adopts_its_checkpoint_and_signs_no_other() -> None:
+    bench = Bench()
+    note = bench.note()
+    bench.key.closed = True
+    assert bench.note(signed_at_s=1_000_777) == note
+    with pytest.raises(IncidentError, match="epoch 0 is closed; found none"):
+        bench.note(tree_size=SIZE + 1)
+
+
+@pytest.mark.parametrize("changes", [{"root_hash": "cd" * 32}, {"session_id": SESSION[:-1] + "2"}])
+def test_a_stored_checkpoint_of_another_tree_is_an_incident(changes: dict[str, str]) -> None:
+    bench = Bench()
+    bench.note()
     with pytest.raises(IncidentError, match="found another"):
-        notary.note(head, archive)
+        bench.note(**changes)
 
 
 def test_a_stored_checkpoint_of_another_key_is_an_incident() -> None:
-    _, archive, _, notary = bench()
-    Notary(Key(), "recorder.test").note(HEAD, archive)
+    bench, other = Bench(), Bench()
+    other.archive = bench.archive
+    other.note()
     with pytest.raises(IncidentError, match="found another"):
-        notary.note(HEAD, archive)
+        bench.note()
 
 
 def test_what_is_no_checkpoint_is_an_incident() -> None:
-    _, archive, _, notary = bench()
-    archive.put_note(SIZE, b"nonsense")
+    bench = Bench()
+    bench.archive.put_note(SIZE, b"nonsense")
     with pytest.raises(IncidentError, match="found another"):
-        notary.note(HEAD, archive)
+        bench.note()

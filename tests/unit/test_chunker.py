@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from captured_events import POLICY, SECOND, LogBuilder, captured_logs
 from hypothesis import given
@@ -8,10 +9,14 @@ from hypothesis import strategies as st
 from recorder_worker.core.chunker import ChunkerState, advance, resume_state
 from recorder_worker.core.errors import OutOfOrderError
 from recorder_worker.core.events import (
+    BeatCaptured,
+    BeatLeaf,
     CapturedEvent,
     ChunkedEvent,
     ChunkPlanned,
     EndLeaf,
+    EpochCaptured,
+    EpochLeaf,
     GapLeaf,
     MarkLeaf,
     OpenLeaf,
@@ -118,3 +123,22 @@ def test_an_event_out_of_order_is_refused() -> None:
     events = LogBuilder().segment().end()
     with pytest.raises(OutOfOrderError, match="expected captured event 0, got 1"):
         advance(ChunkerState(), events[1], POLICY)
+
+
+@given(captured_logs())
+def test_beats_and_epochs_get_their_leaves_at_once_and_end_no_chunk(
+    events: list[CapturedEvent],
+) -> None:
+    leaves = fold(events)
+    epochs = [leaf.number for leaf in leaves if isinstance(leaf, EpochLeaf)]
+    assert epochs == [event.epoch for event in events if isinstance(event, EpochCaptured)]
+    beats = [(leaf.unit, leaf.t_ns) for leaf in leaves if isinstance(leaf, BeatLeaf)]
+    assert beats == [
+        (event.cursor.unit, event.cursor.t_ns)
+        for event in events
+        if isinstance(event, BeatCaptured)
+    ]
+    without = [event for event in events if not isinstance(event, BeatCaptured | EpochCaptured)]
+    renumbered = [msgspec.structs.replace(event, ordinal=n) for n, event in enumerate(without)]
+    spans = [leaf.span for leaf in leaves if isinstance(leaf, ChunkPlanned)]
+    assert spans == [leaf.span for leaf in fold(renumbered) if isinstance(leaf, ChunkPlanned)]

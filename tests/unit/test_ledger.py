@@ -19,31 +19,34 @@ from recorder_worker.core.events import (
     StreamEnd,
     Totals,
 )
+from recorder_worker.core.leaf_records import MAX_MILLIHERTZ, millihertz
 from recorder_worker.core.ledger import (
-    MAX_MILLIHERTZ,
-    LedgerContext,
     LedgerState,
     apply,
-    millihertz,
     replay_records,
     state_from_head,
 )
 from recorder_worker.core.model import EndReason, GapReason, Span
-from recorder_worker.core.records import MarkRecord, OpenRecord, SealRecord, decode_record
+from recorder_worker.core.record_codec import decode_record, signed_open
+from recorder_worker.core.records import BeatRecord, MarkRecord, OpenRecord, SealRecord
 from recorder_worker.core.salts import Salts
+from recorder_worker.core.signing_keys import verify_signature
 from recorder_worker.core.tree import BLAKE3, frontier_of
 
-PINNED_ROOT = "f562f05c23df2fc6cd87e13251cb8f26e2c8b3c2aaec1297ad7a955ef334cb4e"
+PINNED_ROOT = "aaf0c8b8044fc2e4daa1837ce72d92550d3307a6fb59b5a2faee6e8b78ed9152"
 
 
 def head_of(state: LedgerState) -> Head:
     return Head(
         session_id=SESSION,
+        session_counter=state.session_counter,
         tree_size=state.size,
         root_hash=state.frontier.root().hex(),
         frontier=state.frontier.to_bytes().hex(),
         totals=state.totals,
         streams=state.streams,
+        signing=state.signing,
+        epoch=state.epoch,
         signed_at_s=1,
         sealed=state.sealed,
         reason="",
@@ -52,7 +55,8 @@ def head_of(state: LedgerState) -> Head:
 
 def test_the_root_of_a_session_is_pinned_on_every_machine() -> None:
     """No zstd in it: other releases of zstd give other stored bytes, and rightly another root."""
-    recording = Recording().open().chunk(codec="stored").gap().mark().chunk(codec="stored").seal()
+    recording = Recording().open().chunk(codec="stored").gap().mark().beat().epoch()
+    recording.chunk(codec="stored").seal()
     assert recording.state.frontier.root().hex() == PINNED_ROOT
 
 
@@ -107,11 +111,41 @@ def test_open_binds_recorder_key_and_manifest() -> None:
     recording = whole()
     opened = decode_record(recording.records[0])
     assert isinstance(opened, OpenRecord)
-    assert opened.public_key == recording.key.public_key
-    assert opened.recorder == recording.key.name
+    assert opened.device_keys == recording.keys.device_keys()
+    assert opened.epoch_keys == recording.keys.epoch_keys(0)
+    verify_signature(opened.device_keys[0], signed_open(opened), opened.device_signatures[0])
+    assert opened.recorder == recording.recorder
+    assert opened.session_counter == 1
     assert opened.manifest_blake3 == blake3(recording.files["session.json"]).digest()
     assert (opened.frame_rate_mhz, opened.source_rate_mhz) == (10_000, 10_000)
     assert opened.beacon == b""
+
+
+def test_the_leaf_that_begins_an_epoch_is_signed_by_the_one_before() -> None:
+    recording = Recording().open()
+    assert recording.state.signing == recording.state.epoch
+    recording.epoch()
+    state = recording.state
+    assert (state.signing.number, state.epoch.number) == (0, 1)
+    assert state.signing.keys == recording.keys.epoch_keys(0)
+    assert state.epoch.keys == recording.keys.epoch_keys(1)
+    recording.beat()
+    assert recording.state.signing == recording.state.epoch == state.epoch
+
+
+def test_an_epoch_that_is_not_the_next_is_an_incident() -> None:
+    recording = Recording().open().epoch()
+    for number in (1, 3):
+        leaf = msgspec.structs.replace(recording.events[1], index=2, number=number)
+        with pytest.raises(IncidentError, match=f"expected epoch 2 .* got epoch {number}"):
+            apply(recording.context, recording.state, leaf)
+
+
+def test_a_beat_holds_where_the_streams_stand() -> None:
+    recording = Recording().open().chunk(3).beat(unit=9, t_ns=900_000_000)
+    beat = decode_record(recording.records[2])
+    assert isinstance(beat, BeatRecord)
+    assert (beat.unit, beat.t_ns, beat.streams) == (9, 900_000_000, recording.state.streams)
 
 
 def test_a_mark_binds_the_bytes_of_its_body() -> None:
@@ -194,9 +228,8 @@ def test_salts_differ_by_index_and_session_and_never_show_their_secret() -> None
     salts = Salts(secret)
     assert salts.salt(0) == blake3(bytes(8), key=secret).digest()[:16]
     assert len({salts.salt(n) for n in range(100)} | {Salts(bytes(32)).salt(0)}) == 101
-    context = LedgerContext(session_id=SESSION, recorder="r", public_key=bytes(32), salts=salts)
-    assert secret.hex() not in repr(context)
-    assert repr(secret) not in repr(context)
+    assert secret.hex() not in repr(salts)
+    assert repr(secret) not in repr(salts)
     with pytest.raises(FormatError, match="32 bytes"):
         Salts(b"short")
 

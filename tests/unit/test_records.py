@@ -13,27 +13,34 @@ from hypothesis import strategies as st
 from recorder_worker.core.errors import FormatError, UnsupportedError
 from recorder_worker.core.events import StreamEnd, Totals
 from recorder_worker.core.layout import Field
-from recorder_worker.core.model import EndReason, GapReason, Mask, SourceClock, Span
-from recorder_worker.core.record_file import unframed
-from recorder_worker.core.records import (
-    HEADER,
-    LAYOUTS,
-    MASK,
+from recorder_worker.core.model import ClockState, EndReason, GapReason, Mask, SourceClock, Span
+from recorder_worker.core.record_codec import (
     MAX_RECORD_SIZE,
-    SPAN,
-    STREAM_END,
-    TOTALS,
-    TYPES,
-    AnyRecord,
-    ChunkRecord,
-    GapRecord,
-    MarkRecord,
-    OpenRecord,
-    SealRecord,
     decode_record,
     encode_record,
     frame_record,
 )
+from recorder_worker.core.record_file import unframed
+from recorder_worker.core.record_layouts import (
+    HEADER,
+    LAYOUTS,
+    MASK,
+    SPAN,
+    STREAM_END,
+    TOTALS,
+    TYPES,
+)
+from recorder_worker.core.records import (
+    AnyRecord,
+    BeatRecord,
+    ChunkRecord,
+    EpochRecord,
+    GapRecord,
+    MarkRecord,
+    OpenRecord,
+    SealRecord,
+)
+from recorder_worker.core.signing_keys import KeyKind, PublicKey
 
 SESSION = "0192f0c1-2b3c-7d4e-8f50-123456789abc"
 FORMAT = Path(__file__).parents[2] / "docs/format.md"
@@ -48,6 +55,13 @@ common = {
     "index": u64,
     "salt": st.binary(min_size=16, max_size=16),
 }
+clocks = st.sampled_from(ClockState)
+keys = st.lists(
+    st.builds(PublicKey, st.sampled_from(KeyKind), st.binary(max_size=60)), max_size=2
+).map(tuple)
+stream_ends = st.lists(st.builds(StreamEnd, stream=u32, next_unit=u64, t_ns=u64), max_size=4).map(
+    tuple
+)
 spans = st.builds(
     Span,
     stream=u32,
@@ -64,9 +78,13 @@ records: st.SearchStrategy[AnyRecord] = st.one_of(
         **common,
         tree_hash=st.just("blake3"),
         recorder=texts,
-        public_key=digests,
+        session_counter=u64,
+        previous_seal=digests,
+        device_keys=keys,
+        epoch_keys=keys,
         manifest_blake3=digests,
         software=texts,
+        software_blake3=digests,
         node=texts,
         boot_id=texts,
         source_kind=texts,
@@ -79,8 +97,15 @@ records: st.SearchStrategy[AnyRecord] = st.one_of(
         profile=texts,
         frame_rate_mhz=u32,
         masks=st.lists(st.builds(Mask, x=u16, y=u16, width=u16, height=u16), max_size=5).map(tuple),
+        checkpoint_interval_ns=u64,
+        checkpoint_leaves=u32,
+        epoch_length_ns=u64,
         wall_ns=u64,
+        clock=clocks,
         beacon=st.binary(max_size=60),
+        timestamped=st.binary(max_size=60),
+        timestamp=st.binary(max_size=60),
+        device_signatures=st.lists(st.binary(max_size=64), max_size=2).map(tuple),
     ),
     st.builds(
         ChunkRecord,
@@ -97,6 +122,7 @@ records: st.SearchStrategy[AnyRecord] = st.one_of(
         stored_sha256=digests,
         keyframe=st.booleans(),
         keyframe_index=u64,
+        clock=clocks,
     ),
     st.builds(
         GapRecord,
@@ -124,9 +150,17 @@ records: st.SearchStrategy[AnyRecord] = st.one_of(
         t_ns=u64,
         wall_ns=u64,
         totals=st.builds(Totals, **dict.fromkeys(Totals.__struct_fields__, u64)),
-        streams=st.lists(st.builds(StreamEnd, stream=u32, next_unit=u64, t_ns=u64), max_size=4).map(
-            tuple
-        ),
+        streams=stream_ends,
+    ),
+    st.builds(EpochRecord, **common, number=u32, t_ns=u64, wall_ns=u64, clock=clocks, keys=keys),
+    st.builds(
+        BeatRecord,
+        **common,
+        unit=u64,
+        t_ns=u64,
+        wall_ns=u64,
+        clock=clocks,
+        streams=stream_ends,
     ),
 )
 
@@ -224,8 +258,7 @@ def changed(offset: int, value: bytes) -> bytes:
         (b"", FormatError, "magic"),
         (changed(0, b"s"), FormatError, "SREC"),
         (changed(4, b"\x02"), UnsupportedError, "version 1, found 2"),
-        (changed(5, b"\x06"), UnsupportedError, "type"),
-        (changed(5, b"\x07"), UnsupportedError, "type"),
+        (changed(5, b"\x08"), UnsupportedError, "type"),
         (changed(5, b"\x00"), UnsupportedError, "type"),
         (changed(22, b"\x80"), FormatError, "index"),
         (changed(98, b"\x00"), UnsupportedError, "gap reason"),
@@ -286,11 +319,12 @@ def test_a_flag_is_zero_or_one_and_an_unknown_codec_is_not_written() -> None:
         stored_sha256=bytes(32),
         keyframe=True,
         keyframe_index=1,
+        clock=ClockState.SYNCHRONISED,
     )
     data = encode_record(chunk)
-    assert data[-9] == 1
+    assert (data[-10], data[-1]) == (1, 2)
     with pytest.raises(FormatError, match="keyframe"):
-        decode_record(data[:-9] + b"\x02" + data[-8:])
+        decode_record(data[:-10] + b"\x02" + data[-9:])
     with pytest.raises(UnsupportedError, match="codec"):
         encode_record(msgspec.structs.replace(chunk, codec="brotli"))
 
@@ -328,7 +362,7 @@ def described(fields: tuple[tuple[str, Field[object]], ...]) -> list[tuple[str, 
     return [(name, field.kind) for name, field in fields]
 
 
-@pytest.mark.parametrize("code", range(1, 6))
+@pytest.mark.parametrize("code", range(1, 8))
 def test_the_document_has_the_fields_of_every_type(code: int) -> None:
     fields = list(LAYOUTS.values())[code - 1]
     assert table_rows(f"\n#### {code}. {TYPES[code - 1]}") == described(fields)
@@ -350,11 +384,12 @@ def test_the_document_has_the_header_and_the_parts() -> None:
     assert table_rows("\n#### mask") == mask
     assert table_rows("\n#### totals") == totals
     assert table_rows("\n#### stream end") == end
+    assert table_rows("\n#### key") == [("kind", "code"), ("data", "blob")]
 
 
-@pytest.mark.parametrize("members", [SourceClock, GapReason, EndReason])
+@pytest.mark.parametrize("members", [SourceClock, GapReason, EndReason, ClockState])
 def test_the_document_has_the_codes_of_every_enum(
-    members: type[SourceClock | GapReason | EndReason],
+    members: type[SourceClock | GapReason | EndReason | ClockState],
 ) -> None:
     listed = ", ".join(f"{n} `{m.value}`" for n, m in enumerate(members, start=1))
     assert listed in " ".join(FORMAT.read_text().split())

@@ -31,6 +31,7 @@ from recorder_worker.core.model import (
     Span,
     X11Source,
 )
+from recorder_worker.core.signing_keys import KeyKind, PublicKey
 from recorder_worker.core.subjects import Command, Fact
 
 FOLDER = Path(__file__).parents[2] / "schemas"
@@ -99,7 +100,7 @@ def test_the_asyncapi_document_has_a_channel_and_an_operation_for_each_subject()
     for command in Command:
         assert channels[command.value]["address"] == command.value
     for fact in Fact:
-        assert channels[fact.value]["address"] == f"{fact.value}.{{session_id}}"
+        assert channels[fact.value]["address"] == fact.of("{session_id}")
     directions = {
         operation["channel"]["$ref"].removeprefix("#/channels/"): operation
         for operation in document["operations"].values()
@@ -133,6 +134,9 @@ PLACE: dict[str, Any] = {
     "wall_ns": NOW_NS,
 }
 LEAF: dict[str, Any] = {"session_id": ID, "index": 3, "captured": 4}
+NUMBERED = events.SessionNumbered(
+    session_id=ID, counter=1, beacon="n", timestamped="n", timestamp=b"\0"
+)
 WHAT: dict[str, Any] = {
     "manifest_digest": HEX,
     "source": FACTS,
@@ -142,6 +146,9 @@ WHAT: dict[str, Any] = {
     "node": "n",
     "boot_id": "b",
     "software": "s",
+    "software_blake3": HEX,
+    "numbered": NUMBERED,
+    "policy": POLICY,
 }
 PIECE: dict[str, Any] = {
     "name": "segments/1.seg",
@@ -150,6 +157,7 @@ PIECE: dict[str, Any] = {
     "stored_size": 2,
     "stored_blake3": HEX,
 }
+EPOCH = events.EpochKeys(number=1, keys=(PublicKey(KeyKind.ED25519, bytes(32)),))
 TOTALS = events.Totals(chunk_count=1)
 COMMANDS = [
     (Command.START, StartSession(source=PatternSource())),
@@ -204,7 +212,7 @@ EXAMPLES: list[tuple[Fact, Event]] = [
             wall_ns=NOW_NS,
         ),
     ),
-    (Fact.CAPTURED, events.Opened(**PLACE, **WHAT, policy=POLICY)),
+    (Fact.CAPTURED, events.Opened(**PLACE, **WHAT)),
     (
         Fact.CAPTURED,
         events.SegmentCaptured(**PLACE, **PIECE, span=SPAN, keyframe=True, raw_size=9),
@@ -216,6 +224,8 @@ EXAMPLES: list[tuple[Fact, Event]] = [
     (Fact.CAPTURED, events.MarkCaptured(**PLACE, t_ns=1, kind="note", by="kim", body="{}")),
     (Fact.CAPTURED, events.PauseCaptured(**PLACE, t_ns=1, by="kim")),
     (Fact.CAPTURED, events.LeaseReleased(**PLACE, t_ns=1)),
+    (Fact.CAPTURED, events.EpochCaptured(**PLACE)),
+    (Fact.CAPTURED, events.BeatCaptured(**PLACE)),
     (
         Fact.CAPTURED,
         events.EndCaptured(**PLACE, t_ns=1, reason=EndReason.STOPPED, detail=""),
@@ -256,6 +266,8 @@ EXAMPLES: list[tuple[Fact, Event]] = [
         Fact.COMPRESSED,
         events.MarkLeaf(**LEAF, t_ns=1, kind="note", by="kim", body="{}", wall_ns=NOW_NS),
     ),
+    (Fact.COMPRESSED, events.EpochLeaf(**LEAF, number=1, t_ns=1, wall_ns=NOW_NS)),
+    (Fact.COMPRESSED, events.BeatLeaf(**LEAF, unit=1, t_ns=1, wall_ns=NOW_NS)),
     (
         Fact.COMPRESSED,
         events.EndLeaf(**LEAF, t_ns=1, reason=EndReason.IDLE, detail="", wall_ns=NOW_NS),
@@ -264,9 +276,12 @@ EXAMPLES: list[tuple[Fact, Event]] = [
         Fact.HEAD,
         events.Head(
             session_id=ID,
+            session_counter=1,
             tree_size=1,
             root_hash=HEX,
             frontier="",
+            signing=EPOCH,
+            epoch=EPOCH,
             totals=TOTALS,
             streams=(events.StreamEnd(stream=0, next_unit=3, t_ns=9),),
             signed_at_s=1,
@@ -277,7 +292,13 @@ EXAMPLES: list[tuple[Fact, Event]] = [
     (
         Fact.CHECKPOINT,
         events.Checkpoint(
-            session_id=ID, tree_size=1, root_hash=HEX, note="n", totals=TOTALS, sealed=True
+            session_id=ID,
+            session_counter=1,
+            tree_size=1,
+            root_hash=HEX,
+            note="n",
+            totals=TOTALS,
+            sealed=True,
         ),
     ),
     (
@@ -300,6 +321,49 @@ EXAMPLES: list[tuple[Fact, Event]] = [
     (
         Fact.INCIDENT,
         events.SessionIncident(session_id=ID, stage="merkle", detail="d", wall_ns=NOW_NS),
+    ),
+    (Fact.NUMBERED, NUMBERED),
+    (
+        Fact.LOGGED,
+        events.SessionLogged(
+            session_id=ID,
+            kind="seal",
+            counter=1,
+            note_sha256=HEX,
+            size=1,
+            root_hash=HEX,
+            frontier="00",
+            last_seal=HEX,
+            max_counter=1,
+        ),
+    ),
+    (
+        Fact.ANCHOR_REQUESTED,
+        events.AnchorRequested(
+            origin="r/log",
+            tree_size=1,
+            root_hash=HEX,
+            note="n",
+            previous_size=0,
+            previous_root_hash=HEX,
+            session_id=ID,
+        ),
+    ),
+    (
+        Fact.ANCHOR_RECEIPT,
+        events.AnchorReceipt(
+            origin="r/log",
+            tree_size=1,
+            root_hash=HEX,
+            session_id=ID,
+            kind="rfc3161",
+            target="https://tsa.example",
+            receipt=b"\0",
+        ),
+    ),
+    (
+        Fact.ANCHOR_STATE,
+        events.AnchorState(origin="r/log", seen=(events.AnchorSeen(tree_size=1, root_hash=HEX),)),
     ),
 ]
 
@@ -328,7 +392,7 @@ def test_facts_hold_to_their_schema(fact: Fact, event: Event) -> None:
     assert message["type"]
     with pytest.raises(ValidationError):
         validator(fact.value).validate(message | {"type": "film"})
-    del message["session_id"]
+    del message["session_id" if "session_id" in message else "origin"]
     with pytest.raises(ValidationError):
         validator(fact.value).validate(message)
 

@@ -1,9 +1,17 @@
 """Facts that the stages publish, as they stand on the wire."""
 
+from recorder_worker.core.events.anchors import (
+    AnchorReceipt,
+    AnchorRequested,
+    AnchorSeen,
+    AnchorState,
+)
 from recorder_worker.core.events.captured import (
+    BeatCaptured,
     Captured,
     CapturedEvent,
     EndCaptured,
+    EpochCaptured,
     GapCaptured,
     LeaseReleased,
     MarkCaptured,
@@ -13,18 +21,27 @@ from recorder_worker.core.events.captured import (
 )
 from recorder_worker.core.events.event import Event
 from recorder_worker.core.events.leaves import (
+    BeatLeaf,
     ChunkedEvent,
     ChunkPlanned,
     ChunkStored,
     CompressedEvent,
     EndLeaf,
+    EpochLeaf,
     GapLeaf,
     Leaf,
     MarkLeaf,
     OpenLeaf,
     SegmentRef,
 )
-from recorder_worker.core.events.ledger import Checkpoint, Head, SessionSealed, StreamEnd, Totals
+from recorder_worker.core.events.ledger import (
+    Checkpoint,
+    EpochKeys,
+    Head,
+    SessionSealed,
+    StreamEnd,
+    Totals,
+)
 from recorder_worker.core.events.life import (
     Control,
     SessionFailed,
@@ -34,8 +51,15 @@ from recorder_worker.core.events.life import (
     SessionResumed,
     SessionStarted,
 )
+from recorder_worker.core.events.register import SessionLogged, SessionNumbered
 
 __all__ = [
+    "AnchorReceipt",
+    "AnchorRequested",
+    "AnchorSeen",
+    "AnchorState",
+    "BeatCaptured",
+    "BeatLeaf",
     "Captured",
     "CapturedEvent",
     "Checkpoint",
@@ -46,6 +70,9 @@ __all__ = [
     "Control",
     "EndCaptured",
     "EndLeaf",
+    "EpochCaptured",
+    "EpochKeys",
+    "EpochLeaf",
     "Event",
     "GapCaptured",
     "GapLeaf",
@@ -61,6 +88,8 @@ __all__ = [
     "SegmentRef",
     "SessionFailed",
     "SessionIncident",
+    "SessionLogged",
+    "SessionNumbered",
     "SessionPaused",
     "SessionRejected",
     "SessionResumed",

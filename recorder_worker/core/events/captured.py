@@ -7,7 +7,9 @@ from typing import Annotated
 from msgspec import Meta
 
 from recorder_worker.core.events.event import Event
+from recorder_worker.core.events.register import SessionNumbered
 from recorder_worker.core.model import (
+    ClockState,
     Count,
     Cursor,
     EndReason,
@@ -26,9 +28,9 @@ class Captured(Event, frozen=True, kw_only=True):
     """What every captured event carries.
 
     `ordinal` is its place in the log, `lease` names the holder that wrote it, `controls` is how
-    many control events had been applied by then, and `cursor` is how far the stream is covered:
-    the last captured event is all that another worker needs to go on. `boot` is the boot id of
-    the machine that wrote it.
+    many control events had been applied by then, `cursor` is how far the stream is covered, and
+    `epoch` the number of the key epoch: the last captured event is all that another worker needs
+    to go on. `boot` is the boot id of the machine that wrote it, `clock` the state of its clock.
     """
 
     session_id: SessionId
@@ -38,6 +40,8 @@ class Captured(Event, frozen=True, kw_only=True):
     cursor: Cursor
     paused: bool = False
     boot: str = ""
+    epoch: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+    clock: ClockState = ClockState.UNKNOWN
     wall_ns: Nanoseconds
 
 
@@ -53,6 +57,8 @@ class Opened(Captured, frozen=True, kw_only=True, tag="opened", tag_field="type"
     node: str
     boot_id: str
     software: str
+    software_blake3: Hex32
+    numbered: SessionNumbered
 
 
 class SegmentCaptured(Captured, frozen=True, kw_only=True, tag="segment", tag_field="type"):
@@ -98,6 +104,14 @@ class LeaseReleased(Captured, frozen=True, kw_only=True, tag="released", tag_fie
     t_ns: Nanoseconds
 
 
+class EpochCaptured(Captured, frozen=True, kw_only=True, tag="epoch", tag_field="type"):
+    """From here on other keys sign: those of epoch number `epoch`."""
+
+
+class BeatCaptured(Captured, frozen=True, kw_only=True, tag="beat", tag_field="type"):
+    """The lease holder is alive: the stream is captured and durable up to `cursor`."""
+
+
 class EndCaptured(Captured, frozen=True, kw_only=True, tag="ended", tag_field="type"):
     """The last captured event of a session."""
 
@@ -113,5 +127,7 @@ CapturedEvent = (
     | MarkCaptured
     | PauseCaptured
     | LeaseReleased
+    | EpochCaptured
+    | BeatCaptured
     | EndCaptured
 )

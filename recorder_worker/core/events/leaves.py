@@ -7,13 +7,16 @@ from typing import Annotated
 from msgspec import Meta
 
 from recorder_worker.core.events.event import Event
+from recorder_worker.core.events.register import SessionNumbered
 from recorder_worker.core.model import (
+    ClockState,
     Count,
     EndReason,
     GapReason,
     Hex32,
     Mask,
     Nanoseconds,
+    RecordingPolicy,
     SessionId,
     SourceFacts,
     Span,
@@ -26,14 +29,15 @@ class Leaf(Event, frozen=True, kw_only=True):
 
     `captured` is the ordinal of the last captured event that had been applied, `open_from` the
     ordinal of the first one that is not in a leaf yet (segments wait for their chunk), and
-    `keyframe_index` the leaf of the chunk that holds the newest keyframe. `read_after` is a hint
-    about this one stream, set by the stage: all events from `open_from` on stand behind that
-    sequence.
+    `keyframe_index` the leaf of the chunk that holds the newest keyframe. `clock` is the state of
+    the clock that told the leaf's times. `read_after` is a hint about this one stream, set by the
+    stage: all events from `open_from` on stand behind that sequence.
     """
 
     session_id: SessionId
     index: Count
     captured: Count
+    clock: ClockState = ClockState.UNKNOWN
     open_from: Count = 0
     keyframe_index: Count = 0
     read_after: Count = 0
@@ -50,6 +54,9 @@ class OpenLeaf(Leaf, frozen=True, kw_only=True, tag="open", tag_field="type"):
     node: str
     boot_id: str
     software: str
+    software_blake3: Hex32
+    policy: RecordingPolicy
+    numbered: SessionNumbered
     wall_ns: Nanoseconds
 
 
@@ -111,6 +118,22 @@ class MarkLeaf(Leaf, frozen=True, kw_only=True, tag="mark", tag_field="type"):
     wall_ns: Nanoseconds
 
 
+class EpochLeaf(Leaf, frozen=True, kw_only=True, tag="epoch", tag_field="type"):
+    """Other keys sign behind this leaf; what they are is for the signer to say."""
+
+    number: Annotated[int, Meta(ge=1, le=2**32 - 1)]
+    t_ns: Nanoseconds
+    wall_ns: Nanoseconds
+
+
+class BeatLeaf(Leaf, frozen=True, kw_only=True, tag="beat", tag_field="type"):
+    """The lease holder is alive; stream 0 is captured up to `unit` and `t_ns`."""
+
+    unit: Count
+    t_ns: Nanoseconds
+    wall_ns: Nanoseconds
+
+
 class EndLeaf(Leaf, frozen=True, kw_only=True, tag="end", tag_field="type"):
     """The last leaf: becomes SEAL, with the totals of the tree."""
 
@@ -120,5 +143,5 @@ class EndLeaf(Leaf, frozen=True, kw_only=True, tag="end", tag_field="type"):
     wall_ns: Nanoseconds
 
 
-ChunkedEvent = OpenLeaf | ChunkPlanned | GapLeaf | MarkLeaf | EndLeaf
-CompressedEvent = OpenLeaf | ChunkStored | GapLeaf | MarkLeaf | EndLeaf
+ChunkedEvent = OpenLeaf | ChunkPlanned | GapLeaf | MarkLeaf | EpochLeaf | BeatLeaf | EndLeaf
+CompressedEvent = OpenLeaf | ChunkStored | GapLeaf | MarkLeaf | EpochLeaf | BeatLeaf | EndLeaf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from recorder_worker.core.events.event import Event
 from recorder_worker.core.model import Count, EndReason, Hex32, Nanoseconds, SessionId, Wire
+from recorder_worker.core.signing_keys import PublicKey
 
 
 class Totals(Wire, frozen=True, kw_only=True):
@@ -27,18 +28,30 @@ class StreamEnd(Wire, frozen=True, kw_only=True):
     t_ns: Nanoseconds
 
 
+class EpochKeys(Wire, frozen=True, kw_only=True):
+    """The public keys of a key epoch: Ed25519 first."""
+
+    number: Count = 0
+    keys: tuple[PublicKey, ...] = ()
+
+
 class Head(Event, frozen=True, kw_only=True, tag="head", tag_field="type"):
     """`session.head.<id>`: the tree that is about to be signed, with all that going on needs.
 
     Stored with compare-and-set before the signature is made: never two roots for one size.
+    `signing` are the keys that sign this head; `epoch` those that sign the next one, which differ
+    where the last leaf begins an epoch.
     """
 
     session_id: SessionId
+    session_counter: Count
     tree_size: Count
     root_hash: Hex32
     frontier: str
     totals: Totals
     streams: tuple[StreamEnd, ...] = ()
+    signing: EpochKeys
+    epoch: EpochKeys
     signed_at_s: Count
     sealed: bool
     reason: str
@@ -48,6 +61,7 @@ class Checkpoint(Event, frozen=True, kw_only=True, tag="checkpoint", tag_field="
     """`session.checkpoint.<id>`: a signed checkpoint is durable in the recording."""
 
     session_id: SessionId
+    session_counter: Count = 0
     tree_size: Count
     root_hash: Hex32
     note: str

@@ -47,6 +47,8 @@ class CapturedJournal:
         """How many control events have taken effect."""
         self.cursor = found.cursor if found else Cursor()
         self.paused = found.paused if found else False
+        self.epoch = found.epoch if found else 0
+        """The number of the key epoch."""
 
     def place(self) -> dict[str, object]:
         """The fields that every captured event has, for the next one."""
@@ -58,6 +60,8 @@ class CapturedJournal:
             "cursor": self.cursor,
             "paused": self.paused,
             "boot": self._boot,
+            "epoch": self.epoch,
+            "clock": self._clock.state(),
             "wall_ns": self._clock.wall_ns(),
         }
 

@@ -1,8 +1,8 @@
 """One lease: from a start message to a running recording, and what is left when that fails.
 
 The order is that of the facts: the source is open, `session.started` is won at the fence, the
-manifest is written, the captured log begins. A crash after any step is taken up behind it by the
-next delivery of the message.
+manifest is written, the session has its number, the captured log begins. A crash after any step is
+taken up behind it by the next delivery of the message.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from recorder_worker.stages.capture.aftermath import tell_aftermath
 from recorder_worker.stages.capture.journal import CapturedJournal
 from recorder_worker.stages.capture.mailbox import Mailbox
 from recorder_worker.stages.capture.manifest import Manifest, read_manifest, write_manifest
+from recorder_worker.stages.capture.pulse import Pulse
 from recorder_worker.stages.capture.reader import Reader
 from recorder_worker.stages.capture.reader_policy import ReaderPolicy
 from recorder_worker.stages.capture.recording import Recording
@@ -105,6 +106,7 @@ class Lease:
         reader.start(gap=_gap_behind(last), paused=journal.paused)
         recording = Recording(
             journal=journal,
+            pulse=Pulse(journal, self._services.clock, manifest.policy, takeover=last is not None),
             reader=reader,
             mailbox=mailbox,
             wake=wake,
@@ -192,6 +194,7 @@ class Lease:
 
     async def _opened(self, journal: CapturedJournal, manifest: Manifest, data: bytes) -> None:
         identity, clock = self._services.identity, self._services.clock
+        numbered = await self._services.number(self.session_id)
         journal.cursor = Cursor(wall_ns=clock.wall_ns(), boot_ns=clock.monotonic_ns())
         await journal.append(
             Opened(
@@ -205,6 +208,8 @@ class Lease:
                 node=identity.node,
                 boot_id=identity.boot_id,
                 software=identity.software,
+                software_blake3=identity.software_blake3,
+                numbered=numbered,
             )
         )
 

@@ -32,6 +32,7 @@ from recorder_worker.stages.capture import items
 from recorder_worker.stages.capture.aftermath import refuse_control, tell_aftermath
 from recorder_worker.stages.capture.journal import CapturedJournal
 from recorder_worker.stages.capture.mailbox import Mailbox
+from recorder_worker.stages.capture.pulse import Pulse
 from recorder_worker.stages.capture.reader import Reader
 from recorder_worker.stages.capture.requests import Pause, Release, Request, Resume, Stop
 from recorder_worker.stages.capture.services import CaptureServices
@@ -57,6 +58,7 @@ class Recording:
         self,
         *,
         journal: CapturedJournal,
+        pulse: Pulse,
         reader: Reader,
         mailbox: Mailbox,
         wake: asyncio.Event,
@@ -64,6 +66,7 @@ class Recording:
         services: CaptureServices,
     ) -> None:
         self._journal = journal
+        self._pulse = pulse
         self._reader = reader
         self._mailbox = mailbox
         self._wake = wake
@@ -93,6 +96,8 @@ class Recording:
                         released = True
                         self._reader.request(Release())
                     await self._take_items()
+                    if not self._ended:
+                        await self._pulse.give()
                     if not self._ended and self._in_effect is None and not released:
                         await self._try_controls()
                     await self._sleep()
@@ -106,7 +111,7 @@ class Recording:
         if self._ended:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(CONTROL_LOOK_S):
+            async with asyncio.timeout(min(CONTROL_LOOK_S, self._pulse.wait_s())):
                 await self._wake.wait()
         self._wake.clear()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
 
+from recorder_worker.core.events import SessionNumbered
 from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import RecordingPolicy
 from recorder_worker.ports import (
@@ -26,6 +28,7 @@ class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     boot_id: str
     software: str
+    software_blake3: str
     worker: str
 
 
@@ -53,5 +56,6 @@ class CaptureServices:
     controls: ControlFeed
     rejections: Rejections
     open_source: SourceOpener
+    number: Callable[[str], Awaitable[SessionNumbered]]
     identity: NodeIdentity
     policy: CapturePolicy

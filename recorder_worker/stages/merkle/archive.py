@@ -7,14 +7,12 @@ removes the single ones; a crash in between leaves both, which say the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError, ImmutableConflictError, IncidentError
 from recorder_worker.core.events import ChunkStored, CompressedEvent, MarkLeaf
 from recorder_worker.core.note import parse_notes
+from recorder_worker.core.record_codec import frame_record
 from recorder_worker.core.record_file import unframed
-from recorder_worker.core.records import frame_record
 from recorder_worker.ports import BlobStore
 
 
@@ -39,6 +37,10 @@ class Archive:
     def put_note(self, size: int, note: bytes) -> None:
         """Make a signed checkpoint durable; another one for this size is refused."""
         self._put(keys.note(size), note)
+
+    def leaf(self, index: int) -> bytes:
+        """The stored record of a leaf of a session that is not sealed. Raises BlobMissingError."""
+        return self._store.get(self._key(keys.leaf(index)))
 
     def note(self, size: int) -> bytes | None:
         """The stored checkpoint for a size, also of a sealed recording; None where there is none.
@@ -105,21 +107,15 @@ class Archive:
 
     def clear_journal(self) -> None:
         """Remove what a sealed recording does not need: the single objects and the spool."""
-        self._delete(self._store.keys(self._key(keys.JOURNAL)))
-        self._delete(self._store.keys(self._key(keys.SEGMENTS)))
+        self._store.delete_below(self._key(keys.JOURNAL))
+        self._store.delete_below(self._key(keys.SEGMENTS))
 
     def clear_spool(self, chunk: ChunkStored) -> None:
         """Remove the segments that a chunk under a signed checkpoint was made of."""
         first, end = chunk.span.first_unit, chunk.span.first_unit + chunk.span.unit_count
-        self._delete(
-            key
-            for key in self._store.keys(self._key(keys.SEGMENTS))
-            if first <= keys.segment_unit(key) < end
-        )
-
-    def _delete(self, found: Iterable[str]) -> None:
-        for key in list(found):
-            self._store.delete(key)
+        for key in list(self._store.keys(self._key(keys.SEGMENTS))):
+            if first <= keys.segment_unit(key) < end:
+                self._store.delete(key)
 
     def _put(self, name: str, data: bytes) -> None:
         self._store.put(self._key(name), data)

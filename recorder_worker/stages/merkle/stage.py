@@ -5,7 +5,8 @@ The order of effects is the whole point (docs/architecture.md, "One writer"):
 1. the leaf record is durable in the blob store,
 2. the head, with the size and root *to be signed*, is appended behind the head before it,
 3. the checkpoint is signed and made durable,
-4. the checkpoint is published, and behind a SEAL the recording is closed.
+4. the checkpoint is published; behind the end of an epoch its private keys are erased, and
+   behind a SEAL the recording is closed.
 
 A crash after any step is taken up by whoever handles the next message: it finds the head and
 finishes what is missing. Of two workers the fence lets one append a head, so there is never a
@@ -21,6 +22,7 @@ import structlog
 
 from recorder_worker.core.errors import (
     BlobMissingError,
+    ImmutableConflictError,
     IncidentError,
     OutOfOrderError,
     PermanentError,
@@ -38,16 +40,18 @@ from recorder_worker.core.ids import event_key
 from recorder_worker.core.ledger import (
     LedgerContext,
     LedgerState,
+    advance,
     apply,
     replay_records,
     state_from_head,
 )
 from recorder_worker.core.model import EndReason
-from recorder_worker.core.salts import Salts
+from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, Clock, EventLog, Signer, StageMetrics
 from recorder_worker.stages.merkle.archive import Archive
 from recorder_worker.stages.merkle.notary import Notary
+from recorder_worker.stages.merkle.session_keys import SessionKeys, same_but_for_signatures
 from recorder_worker.stages.session_table import SessionTable
 
 log = structlog.get_logger(__name__)
@@ -176,22 +180,17 @@ class MerkleStage:
     async def _append(self, leaf: CompressedEvent, state: LedgerState, after: int) -> Head:
         """Steps 1 and 2: leaf durable, head stored."""
         session_id = leaf.session_id
-        secret = await asyncio.to_thread(self._signer.session_secret, session_id)
-        context = LedgerContext(
-            session_id=session_id,
-            recorder=self._recorder,
-            public_key=self._signer.public_key,
-            salts=Salts(secret),
-        )
-        record, new = apply(context, state, leaf)
-        await asyncio.to_thread(Archive(self._store, session_id).put_leaf, leaf, record)
+        new = await asyncio.to_thread(self._write, leaf, state)
         head = Head(
             session_id=session_id,
+            session_counter=new.session_counter,
             tree_size=new.size,
             root_hash=new.frontier.root().hex(),
             frontier=new.frontier.to_bytes().hex(),
             totals=new.totals,
             streams=new.streams,
+            signing=new.signing,
+            epoch=new.epoch,
             signed_at_s=self._clock.wall_ns() // SECOND_NS,
             sealed=new.sealed,
             reason=leaf.reason.value if isinstance(leaf, EndLeaf) else "",
@@ -202,8 +201,26 @@ class MerkleStage:
         await self._log.append(Fact.HEAD, session_id, head, key=key, after=after)
         return head
 
+    def _write(self, leaf: CompressedEvent, state: LedgerState) -> LedgerState:
+        """Step 1, blocking: the record is durable; the state behind it."""
+        context = LedgerContext(
+            session_id=leaf.session_id,
+            recorder=self._recorder,
+            keys=SessionKeys(self._signer, leaf.session_id),
+        )
+        archive = Archive(self._store, leaf.session_id)
+        record, new = apply(context, state, leaf)
+        try:
+            archive.put_leaf(leaf, record)
+        except ImmutableConflictError:
+            held = archive.leaf(leaf.index)
+            if not same_but_for_signatures(held, record):
+                raise
+            new = advance(state, decode_record(held), held)
+        return new
+
     async def _finish(self, head: Head) -> None:
-        """Steps 3 and 4, as far as they are not done."""
+        """Steps 3 and 4, as far as they are not done, and what may be erased behind them."""
         last = await self._log.last(Fact.CHECKPOINT, head.session_id)
         signed = last.event if last else None
         archive = Archive(self._store, head.session_id)
@@ -211,6 +228,7 @@ class MerkleStage:
             note = await asyncio.to_thread(self._notary.note, head, archive)
             signed = Checkpoint(
                 session_id=head.session_id,
+                session_counter=head.session_counter,
                 tree_size=head.tree_size,
                 root_hash=head.root_hash,
                 note=note.decode(),
@@ -221,8 +239,11 @@ class MerkleStage:
             after = last.sequence if last else 0
             await self._log.append(Fact.CHECKPOINT, head.session_id, signed, key=key, after=after)
             self._metrics.checkpoint_signed()
+        if head.epoch.number != head.signing.number:
+            await asyncio.to_thread(self._signer.close_epoch, head.session_id, head.signing.number)
         if head.sealed:
             await self._seal(head, signed.note.encode(), archive)
+            await asyncio.to_thread(self._signer.close_session, head.session_id)
 
     async def _seal(self, head: Head, note: bytes, archive: Archive) -> None:
         """Close the recording: the files, the tidying up, and then the fact.

@@ -1,0 +1,49 @@
+"""What is counted."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class StageMetrics(Protocol):
+    """What stages and the bus count. Never labelled by session."""
+
+    def handled(self, stage: str, outcome: str, seconds: float) -> None:
+        """A message left a stage."""
+        ...
+
+    def dead_lettered(self, stage: str) -> None:
+        """A message was moved to the dead letters."""
+        ...
+
+    def rejected(self, command: str) -> None:
+        """A command was refused."""
+        ...
+
+    def session_started(self) -> None:
+        """A lease was taken on a new session."""
+        ...
+
+    def sessions_active(self, count: int) -> None:
+        """How many leases this worker holds."""
+        ...
+
+    def segment_captured(self, frames: int, raw_bytes: int, plain_bytes: int) -> None:
+        """A segment became durable."""
+        ...
+
+    def gap_captured(self, reason: str, lost_units: int) -> None:
+        """Units were recorded as missing."""
+        ...
+
+    def chunk_stored(self, codec: str, stored_bytes: int) -> None:
+        """A chunk became durable."""
+        ...
+
+    def checkpoint_signed(self) -> None:
+        """A checkpoint was signed and stored."""
+        ...
+
+    def session_sealed(self, reason: str) -> None:
+        """A session was sealed."""
+        ...
