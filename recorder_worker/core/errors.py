@@ -73,6 +73,10 @@ class ImmutableConflictError(PermanentError):
     """A key that must never change already holds other bytes."""
 
 
+class KeyErasedError(PermanentError):
+    """A private key that was asked to sign is erased, as it should be."""
+
+
 class SourceError(PermanentError):
     """A source cannot be opened or read: what was expected, what was found, what to do."""
 

@@ -1,110 +1,159 @@
-"""Checkpoints as C2SP signed notes (c2sp.org/signed-note, tlog-checkpoint, tlog-cosignature).
+"""Who signs checkpoints, and how (c2sp.org/signed-note, tlog-cosignature).
 
-The text is exactly three lines: origin, decimal tree size, base64 root hash. Extension lines are
-refused: a note that is signed with ML-DSA alone still verifies after one was added. The signature
-is Ed25519 with the timestamped cosignature (type 0x04), so that the time at which the recorder
-says it signed is signed as well.
+Three kinds of signature are known. A session's notes carry timestamped cosignatures, by Ed25519
+and perhaps by ML-DSA-44 beside it, so that the time at which the recorder says it signed is signed
+as well. The log of sessions carries the plain Ed25519 signature that public witnesses ask for.
 
-Parsing is strict: a note has one encoding, and any other is an error.
+An Ed25519 cosignature does not name its signer, so no key may stand under two names. No message of
+one kind is a message of another: a cosignature begins with a line `cosignature/v1` or with
+`subtree/v1`, a newline and a NUL, and the text of a note with an origin and a line of digits.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from enum import IntEnum
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from recorder_worker.core.errors import FormatError
+from recorder_worker.core.note_text import (
+    MAX_NOTE_SIZE,
+    MAX_SIGNATURES,
+    NoteSignature,
+    SignedNote,
+    TreeHead,
+    parse_note,
+    parse_notes,
+)
 from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.signing_keys import KeyKind, PublicKey, verify_signature
 from recorder_worker.core.tree import HASH_SIZE, MAX_SIZE
 
-COSIGNATURE_ED25519 = 0x04
-MAX_SIGNATURES = 16
-MAX_NOTE_SIZE = 128 * 1024
+__all__ = [
+    "MAX_NOTE_SIZE",
+    "MAX_SIGNATURES",
+    "NoteKey",
+    "NoteSignature",
+    "NoteSigner",
+    "SignatureType",
+    "SignedNote",
+    "TreeHead",
+    "cosigned_message",
+    "note_keys",
+    "parse_note",
+    "parse_notes",
+    "sign_checkpoint",
+    "signed_message",
+    "subtree_message",
+    "verify_note",
+]
 
-_DASH = "— ".encode()
-_ORIGIN = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._/-]{0,254}")
-_DECIMAL = re.compile(rb"0|[1-9][0-9]{0,18}")
-_SIGNATURE_SIZE = 8 + 64
-
-
-class TreeHead(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checkpoint says: of which log, how many leaves, which root (32 bytes)."""
-
-    origin: str
-    tree_size: int
-    root_hash: bytes
-
-    def text(self) -> bytes:
-        """The three lines that are signed."""
-        root = base64.b64encode(self.root_hash).decode()
-        return f"{self.origin}\n{self.tree_size}\n{root}\n".encode()
-
-
-class NoteSignature(msgspec.Struct, frozen=True, kw_only=True):
-    """One signature line: the key's name, its short id (4 bytes) and the signature's bytes."""
-
-    name: str
-    key_id: bytes
-    value: bytes
-
-    def line(self) -> bytes:
-        """The line as it stands in a note."""
-        encoded = base64.b64encode(self.key_id + self.value)
-        return _DASH + self.name.encode() + b" " + encoded + b"\n"
+_SUBTREE_LABEL = b"subtree/v1\n\0"
+_TIME_SIZE = 8
+_NAME_MAX = 255
 
 
-class SignedNote(msgspec.Struct, frozen=True, kw_only=True):
-    """A parsed note. `raw` is every byte of it; its signatures are not verified yet."""
+class SignatureType(IntEnum):
+    """The byte that tells what a key signs, and how (C2SP signed-note, "Signature types")."""
 
-    head: TreeHead
-    signatures: tuple[NoteSignature, ...]
-    raw: bytes
+    ED25519 = 0x01
+    COSIGNATURE_ED25519 = 0x04
+    COSIGNATURE_ML_DSA_44 = 0x06
+
+
+_KIND = {
+    SignatureType.ED25519: KeyKind.ED25519,
+    SignatureType.COSIGNATURE_ED25519: KeyKind.ED25519,
+    SignatureType.COSIGNATURE_ML_DSA_44: KeyKind.ML_DSA_44,
+}
+_COSIGNATURE = {
+    KeyKind.ED25519: SignatureType.COSIGNATURE_ED25519,
+    KeyKind.ML_DSA_44: SignatureType.COSIGNATURE_ML_DSA_44,
+}
+_VALUE_SIZE = {
+    SignatureType.ED25519: 64,
+    SignatureType.COSIGNATURE_ED25519: _TIME_SIZE + 64,
+    SignatureType.COSIGNATURE_ML_DSA_44: _TIME_SIZE + 2420,
+}
 
 
 class NoteKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key that signs notes: its name and its raw Ed25519 public key (32 bytes)."""
+    """A key that signs notes: its name, its raw public key, and the kind of signature.
+
+    `public_key` has 32 bytes for Ed25519 and 1312 for ML-DSA-44.
+    """
 
     name: str
     public_key: bytes
+    type: SignatureType = SignatureType.COSIGNATURE_ED25519
 
     @property
     def key_id(self) -> bytes:
-        """The first 4 bytes of SHA-256(name ‖ 0x0A ‖ 0x04 ‖ public key)."""
-        material = self.name.encode() + b"\n" + bytes([COSIGNATURE_ED25519]) + self.public_key
+        """The first 4 bytes of SHA-256(name ‖ 0x0A ‖ type ‖ public key)."""
+        material = self.name.encode() + b"\n" + bytes([self.type]) + self.public_key
         return hashlib.sha256(material).digest()[:4]
 
     @property
     def vkey(self) -> str:
         """The key as C2SP tools take it: name+hex(id)+base64(type ‖ public key)."""
-        encoded = base64.b64encode(bytes([COSIGNATURE_ED25519]) + self.public_key).decode()
+        encoded = base64.b64encode(bytes([self.type]) + self.public_key).decode()
         return f"{self.name}+{self.key_id.hex()}+{encoded}"
 
 
-def sign_checkpoint(
-    head: TreeHead, *, key: NoteKey, signed_at_s: int, sign: Callable[[bytes], bytes]
-) -> bytes:
-    """A signed note. `signed_at_s` is in seconds since the Unix epoch.
+class NoteSigner(msgspec.Struct, frozen=True, kw_only=True):
+    """A key, and what gives its bare signature of a message."""
 
-    `sign` gives the Ed25519 signature (64 bytes) of a message under `key`. Ed25519 being
-    deterministic, the same arguments give the same bytes.
+    key: NoteKey
+    sign: Callable[[bytes], bytes]
+
+
+def note_keys(recorder: str, keys: Sequence[PublicKey]) -> tuple[NoteKey, ...]:
+    """The keys of a key set as cosigners in the recorder's name, in their order."""
+    return tuple(
+        NoteKey(name=recorder, public_key=key.data, type=_COSIGNATURE[key.kind]) for key in keys
+    )
+
+
+def sign_checkpoint(head: TreeHead, *, signers: Sequence[NoteSigner], signed_at_s: int) -> bytes:
+    """A note that all signers have signed, a line each, in their order.
+
+    `signed_at_s` is in seconds since the Unix epoch; plain signatures do not hold it. Where all
+    keys are Ed25519 the same arguments give the same bytes; ML-DSA-44 signs with fresh randomness.
 
     Raises:
-        FormatError: an argument cannot stand in a note, or `sign` gave something else.
+        FormatError: an argument cannot stand in a note.
+        ProofError: a signer gave something else than its signature.
     """
-    signature = sign(cosigned_message(head, signed_at_s))
-    line = NoteSignature(
-        name=key.name, key_id=key.key_id, value=signed_at_s.to_bytes(8, "big") + signature
-    )
-    note = head.text() + b"\n" + line.line()
-    verify_note(parse_note(note), key)
-    return note
+    lines = b"".join(_line(head, signer, signed_at_s) for signer in signers)
+    note = parse_note(head.text() + b"\n" + lines)
+    for signer in signers:
+        verify_note(note, signer.key)
+    return note.raw
+
+
+def _line(head: TreeHead, signer: NoteSigner, signed_at_s: int) -> bytes:
+    key = signer.key
+    signature = signer.sign(signed_message(head, key, signed_at_s))
+    time = b"" if key.type is SignatureType.ED25519 else signed_at_s.to_bytes(_TIME_SIZE, "big")
+    return NoteSignature(name=key.name, key_id=key.key_id, value=time + signature).line()
+
+
+def signed_message(head: TreeHead, key: NoteKey, signed_at_s: int) -> bytes:
+    """What a key signs of a checkpoint.
+
+    Raises:
+        FormatError: the time is not in [0, 2^63), or a name is too long.
+    """
+    match key.type:
+        case SignatureType.ED25519:
+            return head.text()
+        case SignatureType.COSIGNATURE_ED25519:
+            return cosigned_message(head, signed_at_s)
+        case SignatureType.COSIGNATURE_ML_DSA_44:
+            return subtree_message(head, key.name, signed_at_s)
 
 
 def cosigned_message(head: TreeHead, signed_at_s: int) -> bytes:
@@ -113,138 +162,80 @@ def cosigned_message(head: TreeHead, signed_at_s: int) -> bytes:
     Raises:
         FormatError: the time is not in [0, 2^63).
     """
-    if not 0 <= signed_at_s <= MAX_SIZE:
-        raise FormatError(f"time of signing: expected seconds in [0, 2^63), got {signed_at_s}")
-    return f"cosignature/v1\ntime {signed_at_s}\n".encode() + head.text()
+    return f"cosignature/v1\ntime {_checked(signed_at_s)}\n".encode() + head.text()
+
+
+def subtree_message(head: TreeHead, cosigner: str, signed_at_s: int) -> bytes:
+    """What an ML-DSA-44 cosignature signs of a whole tree (tlog-cosignature, `cosigned_message`).
+
+    label ‖ cosigner (u8 length, text) ‖ time u64 ‖ origin (u8 length, text) ‖ start u64 = 0 ‖
+    size u64 ‖ root hash. It covers the three lines of a note and no others.
+
+    Raises:
+        FormatError: the time is not in [0, 2^63), a text has not 1 to 255 bytes, or the root hash
+            not 32.
+    """
+    if len(head.root_hash) != HASH_SIZE:
+        raise FormatError(f"root hash: expected {HASH_SIZE} bytes, got {len(head.root_hash)}")
+    return b"".join(
+        (
+            _SUBTREE_LABEL,
+            _prefixed(cosigner),
+            _checked(signed_at_s).to_bytes(8, "big"),
+            _prefixed(head.origin),
+            bytes(8),
+            head.tree_size.to_bytes(8, "big"),
+            head.root_hash,
+        )
+    )
 
 
 def verify_note(note: SignedNote, key: NoteKey) -> int:
-    """Verify the signature of one key over a note; gives the signed time in seconds.
+    """Verify the signature of one key over a note.
 
     Lines of other keys (witnesses) are ignored, as C2SP asks.
+
+    Returns:
+        The signed time in seconds since the Unix epoch; 0 for a plain signature, which has none.
 
     Raises:
         ProofError: the key has not signed exactly once, or its signature does not verify.
     """
+    where = f"checkpoint of size {note.head.tree_size}"
     ours = [s for s in note.signatures if s.name == key.name and s.key_id == key.key_id]
     if len(ours) != 1:
         raise ProofError(
-            f"checkpoint of size {note.head.tree_size}: expected one signature of key {key.name} "
-            f"({key.key_id.hex()}), found {len(ours)}"
+            f"{where}: expected one signature of key {key.name} ({key.key_id.hex()}), "
+            f"found {len(ours)}"
         )
     value = ours[0].value
-    if len(value) != _SIGNATURE_SIZE or value[0] & 0x80:
+    timed = key.type is not SignatureType.ED25519
+    if len(value) != _VALUE_SIZE[key.type] or (timed and value[0] & 0x80):
         raise ProofError(
-            f"checkpoint of size {note.head.tree_size}: expected a signature of "
-            f"{_SIGNATURE_SIZE} bytes with a time below 2^63, got {len(value)} bytes"
+            f"{where}: expected a signature of {_VALUE_SIZE[key.type]} bytes"
+            f"{' with a time below 2^63' if timed else ''}, got {len(value)} bytes"
         )
-    signed_at_s = int.from_bytes(value[:8], "big")
+    time_size = _TIME_SIZE if timed else 0
+    signed_at_s = int.from_bytes(value[:time_size], "big")
     try:
-        public_key = Ed25519PublicKey.from_public_bytes(key.public_key)
-        public_key.verify(value[8:], cosigned_message(note.head, signed_at_s))
-    except (InvalidSignature, ValueError) as error:
-        raise ProofError(
-            f"checkpoint of size {note.head.tree_size}: the signature of key {key.name} "
-            f"({key.public_key.hex()}) does not verify"
-        ) from error
+        verify_signature(
+            PublicKey(_KIND[key.type], key.public_key),
+            signed_message(note.head, key, signed_at_s),
+            value[time_size:],
+        )
+    except (ProofError, FormatError) as error:
+        raise ProofError(f"{where}: key {key.name}: {error}") from error
     return signed_at_s
 
 
-def parse_note(data: bytes) -> SignedNote:
-    """Read one note, with nothing behind it. Raises FormatError."""
-    notes = parse_notes(data)
-    if len(notes) != 1:
-        raise FormatError(f"expected one note, found {len(notes)}")
-    return notes[0]
+def _checked(signed_at_s: int) -> int:
+    if not 0 <= signed_at_s <= MAX_SIZE:
+        raise FormatError(f"time of signing: expected seconds in [0, 2^63), got {signed_at_s}")
+    return signed_at_s
 
 
-def parse_notes(data: bytes) -> list[SignedNote]:
-    """Read notes that stand one behind the other.
-
-    A note ends before the first line behind its signatures that is not one: no origin begins with
-    a dash.
-
-    Raises:
-        FormatError: something is not written in the one way in which it may be.
-    """
-    if data and not data.endswith(b"\n"):
-        raise FormatError("note: expected a newline as the last byte")
-    lines = data.split(b"\n")[:-1]
-    notes: list[SignedNote] = []
-    at = 0
-    while at < len(lines):
-        end = at + 4
-        while end < len(lines) and lines[end].startswith(_DASH):
-            end += 1
-        notes.append(_parse(lines[at:end]))
-        at = end
-    return notes
-
-
-def _parse(lines: list[bytes]) -> SignedNote:
-    raw = b"".join(line + b"\n" for line in lines)
-    if len(lines) < 5 or lines[3] or len(lines) > 4 + MAX_SIGNATURES or len(raw) > MAX_NOTE_SIZE:
-        raise FormatError(
-            f"note: expected origin, size, root, an empty line and 1 to {MAX_SIGNATURES} "
-            f"signature lines, found {_shown(raw)}"
-        )
-    note = SignedNote(
-        head=TreeHead(
-            origin=_origin(lines[0]), tree_size=_size(lines[1]), root_hash=_root(lines[2])
-        ),
-        signatures=tuple(_signature(line) for line in lines[4:]),
-        raw=raw,
-    )
-    # The one encoding: whatever the rules above let through, only these bytes are a note.
-    if note.head.text() + b"\n" + b"".join(s.line() for s in note.signatures) != raw:
-        raise FormatError(f"note: not in its one encoding: {_shown(raw)}")
-    return note
-
-
-def _origin(line: bytes) -> str:
-    if not _ORIGIN.fullmatch(line):
-        raise FormatError(f"note: expected an origin of A-Z a-z 0-9 . _ / -, found {_shown(line)}")
-    return line.decode("ascii")
-
-
-def _size(line: bytes) -> int:
-    if not _DECIMAL.fullmatch(line) or int(line) > MAX_SIZE:
-        raise FormatError(
-            f"note: expected a decimal tree size without sign or leading zeros, "
-            f"found {_shown(line)}"
-        )
-    return int(line)
-
-
-def _root(line: bytes) -> bytes:
-    root = _base64(line)
-    if len(root) != HASH_SIZE:
-        raise FormatError(f"note: expected a root hash of {HASH_SIZE} bytes, found {len(root)}")
-    return root
-
-
-def _signature(line: bytes) -> NoteSignature:
-    try:
-        name, _, encoded = line.removeprefix(_DASH).decode("utf-8").partition(" ")
-    except UnicodeDecodeError as error:
-        raise FormatError(f"note: expected UTF-8, found {_shown(line)}") from error
-    if not name or "+" in name or any(c.isspace() or not c.isprintable() for c in name):
-        raise FormatError(f"note: expected a key name, found {_shown(line)}")
-    value = _base64(encoded.encode())
-    if len(value) < 5:
-        raise FormatError(f"note: expected a key id and a signature, found {_shown(line)}")
-    return NoteSignature(name=name, key_id=value[:4], value=value[4:])
-
-
-def _base64(line: bytes) -> bytes:
-    try:
-        value = base64.b64decode(line, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise FormatError(f"note: expected base64, found {_shown(line)}") from error
-    if base64.b64encode(value) != line:
-        raise FormatError(f"note: expected canonical base64, found {_shown(line)}")
-    return value
-
-
-def _shown(line: bytes) -> str:
-    return repr(line[:160])
+def _prefixed(text: str) -> bytes:
+    data = text.encode()
+    if not 1 <= len(data) <= _NAME_MAX:
+        raise FormatError(f"expected a name of 1 to {_NAME_MAX} bytes, got {text!r}")
+    return bytes([len(data)]) + data

@@ -33,3 +33,8 @@ def check_recorder(recorder: str) -> str:
 def session_origin(recorder: str, session_id: str) -> str:
     """The origin line of a session's checkpoints. Raises FormatError."""
     return f"{check_recorder(recorder)}/s/{session_id}/blake3"
+
+
+def log_origin(recorder: str) -> str:
+    """The origin line, and name of the key, of a recorder's log of sessions. Raises FormatError."""
+    return f"{check_recorder(recorder)}/log"

@@ -27,10 +27,10 @@ class Signer(Protocol):
         ...
 
     def open_epoch(self, session_id: str, epoch: int) -> tuple[PublicKey, ...]:
-        """The public keys of an epoch; made if there are none yet.
+        """The public keys of an epoch; made if there are none yet, told if it is closed.
 
         Raises:
-            KeyErasedError: there are none, and the session's later epochs have begun.
+            KeyErasedError: it was closed before it had any.
         """
         ...
 

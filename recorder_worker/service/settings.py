@@ -218,6 +218,11 @@ def _check_together(settings: Settings, provenance: dict[str, str]) -> None:
             bool(nats.credentials) and settings.embedded_nats,
             "none with the embedded server; set nats.url to use credentials",
         ),
+        (
+            "keys.device_key",
+            bool(settings.keys.device_key) and bool(settings.keys.device_key_pem),
+            "a path, or keys.device_key_pem instead, not both",
+        ),
     ]
     values = {row.key: row.value for row in effective(settings, provenance)}
     for key, is_wrong, expected in wrong:

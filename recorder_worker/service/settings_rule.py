@@ -59,6 +59,8 @@ def allowed(kind: inspect.Type) -> str:
             words = allowed(kind.type)
         case inspect.LiteralType():
             words = "one of " + ", ".join(str(value) for value in kind.values)
+        case inspect.BoolType():
+            words = "true or false"
         case inspect.IntType():
             words = "a whole number" + _limits(kind)
         case inspect.FloatType():

@@ -7,21 +7,27 @@ import hashlib
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder_worker.core.errors import FormatError
 from recorder_worker.core.note import (
     NoteKey,
+    NoteSigner,
+    SignatureType,
     TreeHead,
     cosigned_message,
+    note_keys,
     parse_note,
     parse_notes,
     sign_checkpoint,
+    subtree_message,
     verify_note,
 )
 from recorder_worker.core.origins import check_recorder, default_recorder, session_origin
 from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.signing_keys import KeyKind, PublicKey, verify_signature
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
 KEY = NoteKey(name="recorder-1", public_key=PRIVATE.public_key().public_bytes_raw())
@@ -30,8 +36,40 @@ HEAD = TreeHead(origin=ORIGIN, tree_size=15, root_hash=bytes(range(32)))
 TIME_S = 1_679_315_147
 
 
+ML_DSA = MLDSA44PrivateKey.from_seed_bytes(b"\x07" * 32)
+ED_PUBLIC = PublicKey(KeyKind.ED25519, KEY.public_key)
+ML_PUBLIC = PublicKey(KeyKind.ML_DSA_44, ML_DSA.public_key().public_bytes_raw())
+BOTH = note_keys("recorder-1", (ED_PUBLIC, ML_PUBLIC))
+LOG_HEAD = TreeHead(origin="recorder-1/log", tree_size=15, root_hash=bytes(range(32)))
+LOG_KEY = NoteKey(name="recorder-1/log", public_key=KEY.public_key, type=SignatureType.ED25519)
+
+
 def signed(head: TreeHead = HEAD, time_s: int = TIME_S) -> bytes:
-    return sign_checkpoint(head, key=KEY, signed_at_s=time_s, sign=PRIVATE.sign)
+    signer = NoteSigner(key=KEY, sign=PRIVATE.sign)
+    return sign_checkpoint(head, signers=[signer], signed_at_s=time_s)
+
+
+def signed_by_both(head: TreeHead = HEAD, time_s: int = TIME_S) -> bytes:
+    signers = [
+        NoteSigner(key=BOTH[0], sign=PRIVATE.sign),
+        NoteSigner(key=BOTH[1], sign=ML_DSA.sign),
+    ]
+    return sign_checkpoint(head, signers=signers, signed_at_s=time_s)
+
+
+def signed_by_log(head: TreeHead = LOG_HEAD) -> bytes:
+    signer = NoteSigner(key=LOG_KEY, sign=PRIVATE.sign)
+    return sign_checkpoint(head, signers=[signer], signed_at_s=TIME_S)
+
+
+def verify_both(note: bytes) -> list[int]:
+    return [verify_note(parse_note(note), key) for key in BOTH]
+
+
+def with_line(note: bytes, key: NoteKey, value: bytes) -> bytes:
+    """A note with one more signature line."""
+    encoded = base64.b64encode(key.key_id + value).decode()
+    return note + f"— {key.name} {encoded}\n".encode()
 
 
 NOTE = signed()
@@ -233,10 +271,124 @@ def test_a_signature_of_another_length_or_an_impossible_time_is_refused() -> Non
 
 
 def test_a_signer_that_signs_something_else_is_caught_before_it_is_stored() -> None:
-    with pytest.raises(ProofError):
-        sign_checkpoint(HEAD, key=KEY, signed_at_s=1, sign=lambda _: bytes(64))
+    for key, size in ((KEY, 64), (BOTH[1], 2420), (LOG_KEY, 64)):
+        for wrong in (bytes(size), b""):
+            signer = NoteSigner(key=key, sign=lambda _, given=wrong: given)  # type: ignore[misc]
+            with pytest.raises((ProofError, FormatError)):
+                sign_checkpoint(HEAD, signers=[signer], signed_at_s=1)
+    with pytest.raises(FormatError, match="signature lines"):
+        sign_checkpoint(HEAD, signers=[], signed_at_s=1)
     with pytest.raises(FormatError, match="time of signing"):
         signed(time_s=-1)
+
+
+# --- the plain signature, and ML-DSA-44 -----------------------------------------------------------
+
+
+def test_the_signed_message_of_the_c2sp_specification_verifies() -> None:
+    """The example of signed-note: its key, and its signature over its text."""
+    key = NoteKey(
+        name="example.com/foo",
+        public_key=base64.b64decode("AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k")[1:],
+        type=SignatureType.ED25519,
+    )
+    assert key.vkey == "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
+    line = base64.b64decode(
+        "Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM="
+    )
+    assert line[:4] == key.key_id
+    text = b"This is an example message.\n"
+    verify_signature(PublicKey(KeyKind.ED25519, key.public_key), text, line[4:])
+
+
+def test_a_plain_signature_is_over_the_three_lines_and_has_no_time() -> None:
+    note = parse_note(signed_by_log())
+    assert verify_note(note, LOG_KEY) == 0
+    assert note.signatures[0].value == PRIVATE.sign(note.head.text())
+
+
+def test_the_message_of_an_ml_dsa_cosignature_is_that_of_c2sp_tlog_cosignature() -> None:
+    """Written out byte by byte from `cosigned_message`; the specification has no example."""
+    head = TreeHead(origin="a/log", tree_size=20852163, root_hash=bytes(range(32)))
+    assert subtree_message(head, "w.example", TIME_S) == bytes.fromhex(
+        "737562747265652f76310a00"  # label
+        "09772e6578616d706c65"  # cosigner_name
+        "00000000641850cb"  # timestamp
+        "05612f6c6f67"  # log_origin
+        "0000000000000000"  # start
+        "00000000013e2dc3"  # end
+        "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+    )
+
+
+def test_the_ids_of_ml_dsa_keys_are_those_of_tlog_cosignature() -> None:
+    key = BOTH[1]
+    assert len(key.public_key) == 1312
+    digest = hashlib.sha256(b"recorder-1\n\x06" + key.public_key).digest()
+    assert key.key_id == digest[:4]
+    assert base64.b64decode(key.vkey.split("+", 2)[2]) == b"\x06" + key.public_key
+
+
+def test_both_keys_of_a_set_sign_a_line_each_and_the_time() -> None:
+    note = parse_note(signed_by_both())
+    assert [verify_note(note, key) for key in BOTH] == [TIME_S, TIME_S]
+    assert [len(s.value) for s in note.signatures] == [72, 2428]
+    assert [s.key_id for s in note.signatures] == [key.key_id for key in BOTH]
+
+
+def test_every_flipped_byte_of_an_ml_dsa_line_is_seen() -> None:
+    note = signed_by_both()
+    begin = note.rindex("—".encode())
+    for at in [*range(begin), *range(begin, len(note), 37)]:
+        changed = bytearray(note)
+        changed[at] ^= 1
+        with pytest.raises((FormatError, ProofError)):
+            verify_both(bytes(changed))
+
+
+def test_an_ml_dsa_signature_binds_cosigner_origin_size_root_and_time() -> None:
+    value = parse_note(signed_by_both()).signatures[1].value
+    for head, key, signature in (
+        (TreeHead(origin="r/log", tree_size=15, root_hash=HEAD.root_hash), BOTH[1], value),
+        (TreeHead(origin=ORIGIN, tree_size=16, root_hash=HEAD.root_hash), BOTH[1], value),
+        (TreeHead(origin=ORIGIN, tree_size=15, root_hash=bytes(32)), BOTH[1], value),
+        (HEAD, note_keys("recorder-2", (ML_PUBLIC,))[0], value),
+        (HEAD, BOTH[1], (TIME_S + 1).to_bytes(8, "big") + value[8:]),
+    ):
+        note = with_line(head.text() + b"\n", key, signature)
+        with pytest.raises(ProofError, match="does not verify"):
+            verify_note(parse_note(note), key)
+    verify_note(parse_note(with_line(HEAD.text() + b"\n", BOTH[1], value)), BOTH[1])
+
+
+def test_no_signature_serves_as_one_of_another_type() -> None:
+    """One Ed25519 key, two types: neither value verifies as the other, whatever time is put in."""
+    plain = NoteKey(name="recorder-1", public_key=KEY.public_key, type=SignatureType.ED25519)
+    cosigned = parse_note(signed()).signatures[0].value
+    with pytest.raises(ProofError, match="does not verify"):
+        verify_note(parse_note(with_line(HEAD.text() + b"\n", plain, cosigned[8:])), plain)
+    timed = bytes(8) + PRIVATE.sign(HEAD.text())
+    with pytest.raises(ProofError, match="does not verify"):
+        verify_note(parse_note(with_line(HEAD.text() + b"\n", KEY, timed)), KEY)
+
+
+def test_ml_dsa_values_of_another_length_or_an_impossible_time_are_refused() -> None:
+    for value in (bytes(2420), bytes(2427), bytes(2429), b"\x80" + bytes(2427)):
+        with pytest.raises(ProofError, match="2428 bytes"):
+            verify_note(parse_note(with_line(HEAD.text() + b"\n", BOTH[1], value)), BOTH[1])
+    for value in (bytes(63), bytes(65), bytes(72)):
+        with pytest.raises(ProofError, match="64 bytes, got"):
+            verify_note(parse_note(with_line(HEAD.text() + b"\n", LOG_KEY, value)), LOG_KEY)
+
+
+def test_names_that_do_not_fit_an_ml_dsa_message_are_refused() -> None:
+    for name in ("", "n" * 256):
+        with pytest.raises(FormatError, match="1 to 255"):
+            subtree_message(HEAD, name, 1)
+    with pytest.raises(FormatError, match="root hash"):
+        subtree_message(TreeHead(origin="o", tree_size=1, root_hash=b""), "n", 1)
+    with pytest.raises(FormatError, match="time of signing"):
+        subtree_message(HEAD, "n", 2**63)
 
 
 @pytest.mark.parametrize("recorder", ["", "a b", "a+b", "ä", "a\n", "/a", "a" * 129, "-a"])
