@@ -1,0 +1,1 @@
+"""Receipts over checkpoints of the log of sessions: pure checks, no network."""
