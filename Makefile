@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 QUIET ?= -q
 
 .DEFAULT_GOAL := check
-.PHONY: check test demo venv system fmt lint types docs schemas bench lock clean
+.PHONY: check test demo venv system fmt lint types docs schemas bench fuzz lock clean
 
 check: venv
 	$(BIN)/ruff format --check .
@@ -59,6 +59,11 @@ docs: venv
 
 schemas: venv
 	$(BIN)/recorder schemas schemas
+
+# Every parser under fresh bytes for FUZZ_SECONDS each; CI runs a fixed number of documents.
+FUZZ_SECONDS ?= 60
+fuzz: venv
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest -q tests/fuzz
 
 bench: venv
 	$(BIN)/python -m benchmarks

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Installs what recording a desktop needs, on Debian and its kin, and only what is missing:
-# Xvfb (a display without a screen), xrandr and xsetroot, and the X libraries.
+# Installs what recording a desktop and the tests need, on Debian and its kin, and only what is
+# missing: Xvfb (a display without a screen), xrandr and xsetroot, and the X libraries; b3sum, zstd
+# and openssl, with which a recording is verified by hand and time-stamped in the tests.
 # Says what it does. Where it cannot install, it says what will not work, and succeeds: everything
 # else does work.
 set -euo pipefail
 
-packages=(xvfb libxcb1 libxcb-shm0 libxcb-randr0 x11-xserver-utils)
+packages=(xvfb libxcb1 libxcb-shm0 libxcb-randr0 x11-xserver-utils b3sum zstd openssl)
 
 if [ "$(uname -s)" != Linux ]; then
   echo "system: not Linux: recording an X display is not available; its tests are skipped"
@@ -26,7 +27,7 @@ if [ ${#missing[@]} -eq 0 ]; then
   exit 0
 fi
 
-without="without ${missing[*]} the live desktop of the demo is left out and the tests of the X source are skipped"
+without="without ${missing[*]} the tests that need them are skipped, and without xvfb the live desktop of the demo is left out"
 if ! command -v apt-get >/dev/null; then
   echo "system: no apt-get here; install their like by hand: $without"
   exit 0

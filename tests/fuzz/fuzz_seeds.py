@@ -1,0 +1,134 @@
+"""True documents of every kind, for the fuzzer to wound."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+from recording_files import FilesReader
+from recordings import device_key, whole
+
+from recorder_worker.core import keys
+from recorder_worker.core.clip_file import ClipFile, encode_clip
+from recorder_worker.core.commands import StartSession
+from recorder_worker.core.model import PatternSource, RecordingPolicy, SourceClock, SourceFacts
+from recorder_worker.core.note import (
+    NoteKey,
+    NoteSigner,
+    SignatureType,
+    TreeHead,
+    parse_note,
+    sign_checkpoint,
+)
+from recorder_worker.core.partial_tree import hidden_subtrees, ranges_of
+from recorder_worker.core.proof_file import encode_proof
+from recorder_worker.core.proof_making import prove_consistency, prove_leaf
+from recorder_worker.core.proofs import inclusion_proof
+from recorder_worker.core.session_log.entries import EntryKind, LogEntry, encode_entry
+from recorder_worker.core.session_log.log_proof import LogProof
+from recorder_worker.core.tree import BLAKE3, SHA256, Tree
+from recorder_worker.stages.capture.manifest import Manifest
+
+RECORDING = whole()
+FILES = RECORDING.sealed()
+READER = FilesReader(FILES, piece_size=1 << 20)
+SIZES = sorted(RECORDING.notes)
+
+
+def _clip() -> bytes:
+    size = len(RECORDING.records)
+    ranges = ranges_of([0, 3, 4, 5, size - 1])
+    hashes = hidden_subtrees(size, ranges, map(BLAKE3.leaf, RECORDING.records))
+    return encode_clip(ClipFile(size=size, ranges=ranges, hashes=tuple(hashes)))
+
+
+def _entries() -> list[bytes]:
+    return [
+        encode_entry(
+            LogEntry(
+                kind=kind,
+                session_id=RECORDING.session_id,
+                counter=1,
+                note_sha256=hashlib.sha256(RECORDING.notes[SIZES[at]]).digest(),
+            )
+        )
+        for kind, at in ((EntryKind.OPEN, 0), (EntryKind.SEAL, -1))
+    ]
+
+
+def _log_proof() -> bytes:
+    tree = Tree([SHA256.leaf(entry) for entry in _entries() * 3], SHA256)
+    private = device_key()
+    origin = f"{RECORDING.recorder}/log"
+    key = NoteKey(
+        name=origin,
+        public_key=private.public_key().public_bytes_raw(),
+        type=SignatureType.ED25519,
+    )
+    note = sign_checkpoint(
+        TreeHead(origin=origin, tree_size=tree.size, root_hash=tree.root()),
+        signers=[NoteSigner(key=key, sign=private.sign)],
+        signed_at_s=0,
+    )
+    hashes = tuple(inclusion_proof(tree, 3, tree.size))
+    return LogProof(index=3, hashes=hashes, checkpoint=parse_note(note)).text()
+
+
+def _manifest() -> bytes:
+    source = PatternSource(width=64, height=48, frames=3)
+    return msgspec.json.encode(
+        Manifest(
+            session_id=RECORDING.session_id,
+            command_id="one",
+            command=StartSession(session_id=RECORDING.session_id, source=source),
+            source=SourceFacts(
+                kind="pattern",
+                uri="pattern:desktop",
+                description="",
+                width=64,
+                height=48,
+                clock=SourceClock.MEDIA,
+                frame_rate=10.0,
+            ),
+            policy=RecordingPolicy(
+                chunk_duration_ns=1,
+                chunk_max_stored_size=1,
+                chunk_max_plain_size=1,
+                zstd_level=1,
+                zstd_window_log=10,
+            ),
+            node="node",
+            software="software",
+            accepted_wall_ns=1,
+        )
+    )
+
+
+POLICY = f"""
+keys:
+  - name: the lab
+    public_key: {"ab" * 32}
+rules:
+  require_log_proof: true
+  max_gap_s: 3.5
+""".encode()
+
+SEEDS: dict[str, tuple[bytes, ...]] = {
+    "record": tuple(RECORDING.records),
+    "records": (FILES[keys.RECORDS],),
+    "note": tuple(RECORDING.notes.values()),
+    "notes": (FILES[keys.CHECKPOINTS],),
+    "clip": (_clip(),),
+    "proof": (
+        encode_proof(prove_leaf(READER, 1)),
+        encode_proof(prove_consistency(READER, SIZES[1], SIZES[-1])),
+    ),
+    "log entry": tuple(_entries()),
+    "log proof": (_log_proof(),),
+    "frames": tuple(
+        data for name, data in FILES.items() if name.startswith(keys.CHUNKS) and "raw" in name
+    ),
+    "manifest": (_manifest(),),
+    "policy": (POLICY,),
+    "start": (b'{"source":{"kind":"pattern","width":64},"fps":10,"owner":"me"}',),
+}
