@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 import reference
 from blake3 import blake3
-from recording_files import write
+from recording_files import FilesReader, write
 from recordings import Recording, whole, with_gap
 
 from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.core.clip import clip_files, plan_of
+from recorder_worker.core.clip_plan import Window
 from recorder_worker.core.model import GapReason
 from recorder_worker.core.verify import Report, verify
 
@@ -31,6 +33,13 @@ def resized() -> Recording:
 
 def nothing_recorded() -> Recording:
     return Recording().open().seal()
+
+
+def to_clip() -> Recording:
+    """Two epochs, deltas, a mark and a beat; it has all checkpoints, and ends with deltas."""
+    recording = Recording(checkpoint_every=1).open().chunk().chunk(keyframe=False).mark().epoch()
+    recording.chunk(2).chunk(1, codec="stored").beat().epoch()
+    return recording.chunk(2).chunk(keyframe=False)
 
 
 SESSIONS = [whole, with_gap, dead_lettered, resized, nothing_recorded]
@@ -88,4 +97,26 @@ def test_the_reference_is_a_program_that_prints_json(tmp_path: Path) -> None:
 
 
 def test_the_reference_imports_no_product_code() -> None:
-    assert "recorder_worker" not in Path(reference.__file__).read_text()
+    modules = sorted(Path(reference.__file__).parent.glob("reference*.py"))
+    assert len(modules) > 1
+    assert [path.name for path in modules if "recorder_worker" in path.read_text()] == []
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize("begin", range(0, 1400, 175))
+def test_the_reference_reads_every_clip_that_the_product_makes(
+    begin: int, tmp_path: Path, *, sealed: bool
+) -> None:
+    recording = to_clip()
+    reader = FilesReader(recording.seal().sealed() if sealed else recording.journal())
+    plan = plan_of(reader, Window(begin_ns=begin * 10**6, end_ns=(begin + 150) * 10**6))
+    files = {name: b"".join(data) for name, data in clip_files(reader, plan)}
+    ours, theirs = checked(write(tmp_path, files))
+    assert (str(ours.verdict), ours.root_hash) == ("CLIP", theirs["root_hash"])
+    assert theirs["verdict"] == "CLIP", theirs["problem"]
+    frames = theirs["frames"]
+    assert isinstance(frames, list)
+    assert {frame["pixels"] for frame in frames} <= {
+        blake3(picture.tobytes()).hexdigest() for picture in recording.pictures
+    }
+    assert frames
