@@ -1,9 +1,19 @@
-"""All benchmarks: `make bench` or `python -m benchmarks`."""
+"""Benchmarks by name, or all of them: `make bench`, `python -m benchmarks integrity`."""
 
 from __future__ import annotations
 
-from benchmarks import frames, pipeline
+import sys
+
+from benchmarks import frames, integrity, pipeline
+from recorder_worker.service import logs
+from recorder_worker.service.settings_tree import LogSettings
+
+BENCHMARKS = {"frames": frames.main, "pipeline": pipeline.main, "integrity": integrity.main}
 
 if __name__ == "__main__":
-    frames.main()
-    pipeline.main()
+    logs.configure(LogSettings(level="error"))
+    names = sys.argv[1:] or list(BENCHMARKS)
+    if unknown := set(names) - set(BENCHMARKS):
+        sys.exit(f"expected some of {', '.join(BENCHMARKS)}; got {', '.join(unknown)}")
+    for name in names:
+        BENCHMARKS[name]()
