@@ -106,7 +106,10 @@ def stream_table() -> str:
     """The streams, as the default settings declare them."""
 
     def row(stream: StreamConfig) -> tuple[str, ...]:
-        kept = f"{stream.max_age:.0f} s, {stream.max_bytes} bytes, {stream.num_replicas} copy"
+        copies = f"{stream.num_replicas} copy"
+        kept = f"{stream.max_age:.0f} s, {stream.max_bytes} bytes, {copies}"
+        if not stream.max_age:
+            kept = f"for ever, the newest {stream.max_msgs} messages, {copies}"
         denied = [n for n in ("deny_delete", "deny_purge") if getattr(stream, n)]
         subjects = ", ".join(map(code, stream.subjects or ()))
         return (code(stream.name), subjects, kept, ", ".join(map(code, denied)))
@@ -224,8 +227,16 @@ SHARED = ("--nats", "--config", "--json")
 
 def cli_reference() -> str:
     """Every command of `recorder` with its arguments and options."""
-    commands: dict[str, Any] = vars(get_command(app))["commands"]
-    return "\n\n".join(_command(name, command) for name, command in commands.items())
+    return "\n\n".join(_command(name, command) for name, command in _commands(get_command(app)))
+
+
+def _commands(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401  (as below)
+    """Every command by its words: `start`, `keys show`."""
+    for name, command in vars(group)["commands"].items():
+        if "commands" in vars(command):
+            yield from _commands(command, f"{above}{name} ")
+        else:
+            yield f"{above}{name}", command
 
 
 def _command(name: str, command: Any) -> str:  # noqa: ANN401  (Typer's classes are private)

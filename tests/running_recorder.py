@@ -20,9 +20,14 @@ from numpy.typing import NDArray
 
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.adapters.sources.pattern import PatternDesktop
-from recorder_worker.bus import codec
+from recorder_worker.bus import codec, topology
 from recorder_worker.bus.client import RecorderClient
-from recorder_worker.bus.topology import COMMANDS_STREAM, DEAD_STREAM, SESSIONS_STREAM
+from recorder_worker.bus.topology import (
+    COMMANDS_STREAM,
+    DEAD_STREAM,
+    INTEGRATION_STREAM,
+    SESSIONS_STREAM,
+)
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.events import (
     Captured,
@@ -55,6 +60,8 @@ STREAM_OF = {
     "chunk": SESSIONS_STREAM,
     "compress": SESSIONS_STREAM,
     "merkle": SESSIONS_STREAM,
+    "log": SESSIONS_STREAM,
+    "receipts": INTEGRATION_STREAM,
 }
 
 
@@ -127,7 +134,7 @@ class RunningRecorder:
 
     async def facts(self, fact: Fact, session_id: str) -> list[Event]:
         """Every fact of a kind about a session, oldest first."""
-        stored = await self._stored(SESSIONS_STREAM, fact.of(session_id))
+        stored = await self._stored(topology.STREAM_OF[fact], fact.of(session_id))
         return [codec.decode(fact, message.data or b"") for message in stored]
 
     async def captured(self, session_id: str, beyond_ns: int = 0) -> SegmentCaptured:

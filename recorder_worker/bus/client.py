@@ -18,7 +18,7 @@ from recorder_worker.bus.broker import Login
 from recorder_worker.bus.client_connection import connect_client
 from recorder_worker.bus.event_log import MESSAGE_ID
 from recorder_worker.bus.fact_stream import FactSeen, facts_of, first_of, seen_in
-from recorder_worker.bus.topology import COMMANDS_STREAM, SESSIONS_STREAM
+from recorder_worker.bus.topology import COMMANDS_STREAM, SESSIONS_STREAM, STREAM_OF
 from recorder_worker.core.command_parsing import check_session_id
 from recorder_worker.core.commands import StartSession, start_digest
 from recorder_worker.core.errors import BusUnavailableError, RefusedError
@@ -155,7 +155,7 @@ class RecorderClient:
         """The newest fact of a kind about a session; None where there is none."""
         try:
             message = await self._jetstream.get_last_msg(
-                SESSIONS_STREAM, fact.of(session_id), direct=True
+                STREAM_OF[fact], fact.of(session_id), direct=True
             )
         except NotFoundError:
             return None

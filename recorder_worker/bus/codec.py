@@ -24,6 +24,11 @@ FACT_TYPES: dict[Fact, Any] = {
     Fact.CHECKPOINT: events.Checkpoint,
     Fact.SEALED: events.SessionSealed,
     Fact.INCIDENT: events.SessionIncident,
+    Fact.NUMBERED: events.SessionNumbered,
+    Fact.LOGGED: events.SessionLogged,
+    Fact.ANCHOR_REQUESTED: events.AnchorRequested,
+    Fact.ANCHOR_RECEIPT: events.AnchorReceipt,
+    Fact.ANCHOR_STATE: events.AnchorState,
 }
 
 _DECODERS: dict[Fact, msgspec.json.Decoder[Any]] = {

@@ -191,7 +191,7 @@ class _Dispose(BaseMiddleware):
 def _named(message: Msg) -> dict[str, str]:
     """The session that a message is about, for log lines: from its subject, else its body."""
     subject = message.subject
-    if subject in set(Command):
+    if subject in set(Command) or not subject.startswith("session."):
         return {"session_id": session_id_in(message.data)}
     return {"session_id": session_of(subject)}
 

@@ -1,4 +1,8 @@
-"""The per-session event logs on JetStream: read the last, read on, append behind a fence."""
+"""The event logs on JetStream: read the last, read on, append behind a fence.
+
+A log is the messages on one subject: of one session, or, for `last_of_all` and `append_to_all`, of
+all sessions together. Which stream it is in is a matter of the fact (topology.STREAM_OF).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from nats.js.errors import (
 )
 
 from recorder_worker.bus import codec
-from recorder_worker.bus.topology import SESSIONS_STREAM
+from recorder_worker.bus.topology import STREAM_OF
 from recorder_worker.core.errors import BusUnavailableError, FencedError, StreamFullError
 from recorder_worker.core.events import Event
 from recorder_worker.core.subjects import Fact
@@ -37,6 +41,7 @@ STREAM_FULL = 10077
 """Maximum bytes, or messages, exceeded: nats-server 2.15 says so with status 503."""
 SAY_FULL_EVERY_S = 60.0
 FENCE = "Nats-Expected-Last-Subject-Sequence"
+FENCED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 MESSAGE_ID = "Nats-Msg-Id"
 
 TRANSIENT = (
@@ -57,7 +62,7 @@ Headers = Callable[[Fact, str, Event], dict[str, str]]
 
 
 class JetStreamEventLog:
-    """`EventLog` on the SESSIONS stream."""
+    """`EventLog` on the streams of the facts."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], headers: Headers) -> None:
         self._jetstream = jetstream
@@ -66,27 +71,52 @@ class JetStreamEventLog:
 
     async def last(self, fact: Fact, session_id: str) -> Logged | None:
         """The last event of a session's log. Raises BusUnavailableError."""
-        subject = fact.of(session_id)
+        message = await self._last(fact, fact.of(session_id))
+        return None if message is None else _logged(fact, message)
+
+    async def last_of_all(self, fact: Fact) -> Logged | None:
+        """The last event of a fact, of whichever session. Raises BusUnavailableError.
+
+        What does not decode is nobody's event, as in `read`; the fence stands behind it all the
+        same. Where it is the last, the stream is searched: a foreign message must not hold up
+        all sessions. Where nothing decodes, the event is a bare `Event`.
+        """
+        message = await self._last(fact, fact.wildcard)
+        if message is None:
+            return None
         try:
-            message = await _patiently(
-                lambda: self._jetstream().get_last_msg(SESSIONS_STREAM, subject, direct=True)
+            return _logged(fact, message)
+        except msgspec.MsgspecError:
+            newest: Logged | None = None
+            async for newest in self._read(fact, fact.wildcard, 0):  # noqa: B007  (the last one)
+                pass
+        if newest is None:
+            return Logged(Event(), message.seq or 0, "")
+        return Logged(newest.event, message.seq or 0, newest.key)
+
+    async def _last(self, fact: Fact, subject: str) -> RawStreamMsg | None:
+        try:
+            return await _patiently(
+                lambda: self._jetstream().get_last_msg(STREAM_OF[fact], subject, direct=True)
             )
         except NotFoundError:
             return None
-        return _logged(fact, message)
 
     async def read(self, fact: Fact, session_id: str, after: int = 0) -> AsyncIterator[Logged]:
         """All events of a session's log behind sequence `after`, oldest first.
 
         What does not decode is skipped: it is nobody's event, and its consumer dead-letters it.
         """
-        subject = fact.of(session_id)
+        async for logged in self._read(fact, fact.of(session_id), after):
+            yield logged
+
+    async def _read(self, fact: Fact, subject: str, after: int) -> AsyncIterator[Logged]:
         while True:
             behind = after + 1
             try:
                 message = await _patiently(
                     lambda behind=behind: self._jetstream().get_msg(  # type: ignore[misc]
-                        SESSIONS_STREAM, seq=behind, subject=subject, direct=True, next=True
+                        STREAM_OF[fact], seq=behind, subject=subject, direct=True, next=True
                     )
                 )
             except NotFoundError:
@@ -101,9 +131,21 @@ class JetStreamEventLog:
         self, fact: Fact, session_id: str, event: Event, *, key: str, after: int
     ) -> int:
         """Append behind sequence `after`, exactly once for one `key` (see `ports.EventLog`)."""
-        headers = {MESSAGE_ID: key, FENCE: str(after)}
+        headers = {FENCE: str(after)}
+        return await self._append(fact, session_id, event, headers, key=key)
+
+    async def append_to_all(
+        self, fact: Fact, session_id: str, event: Event, *, key: str, after: int
+    ) -> int:
+        """Append behind sequence `after` of all sessions' events (see `ports.EventLog`)."""
+        headers = {FENCE: str(after), FENCED_SUBJECT: fact.wildcard}
+        return await self._append(fact, session_id, event, headers, key=key)
+
+    async def _append(
+        self, fact: Fact, session_id: str, event: Event, fence: dict[str, str], *, key: str
+    ) -> int:
         try:
-            return await self._publish(fact, session_id, event, headers)
+            return await self._publish(fact, session_id, event, {MESSAGE_ID: key} | fence)
         except BadRequestError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:
                 raise
@@ -113,7 +155,8 @@ class JetStreamEventLog:
             if last is not None and last.key == key:
                 return last.sequence
             raise FencedError(
-                f"{fact.of(session_id)}: something else was written behind sequence {after}"
+                f"{fence.get(FENCED_SUBJECT, fact.of(session_id))}: something else was written "
+                f"behind sequence {fence[FENCE]}"
             ) from error
 
     async def emit(self, fact: Fact, session_id: str, event: Event, *, key: str) -> None:
@@ -135,22 +178,22 @@ class JetStreamEventLog:
                 lambda: self._jetstream().publish(
                     subject,
                     data,
-                    stream=SESSIONS_STREAM,
+                    stream=STREAM_OF[fact],
                     headers=merged,
                     timeout=PUBLISH_TIMEOUT_S,
                 )
             )
         except StreamFullError as error:
-            self._say_full(error)
+            self._say_full(STREAM_OF[fact], error)
             raise
         return ack.seq
 
-    def _say_full(self, error: StreamFullError) -> None:
+    def _say_full(self, stream: str, error: StreamFullError) -> None:
         """As an error, now and then: everybody tries again, and that alone never helps."""
         now_s = asyncio.get_running_loop().time()
         if now_s >= self._say_full_at_s:
             self._say_full_at_s = now_s + SAY_FULL_EVERY_S
-            log.error("StreamFull", stream=SESSIONS_STREAM, error=str(error))
+            log.error("StreamFull", stream=stream, error=str(error))
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
@@ -184,7 +227,7 @@ async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
 
 def _full(error: APIError) -> StreamFullError:
     return StreamFullError(
-        f"expected room in the stream {SESSIONS_STREAM}, found: {error.description}; nothing is "
+        f"expected room in the stream of the event, found: {error.description}; nothing is "
         "recorded until there is some: raise nats.max_bytes, or lower nats.max_age_s, and restart"
     )
 

@@ -81,9 +81,10 @@ def _command_channel(command: Command) -> dict[str, Any]:
 
 
 def _fact_channel(fact: Fact) -> dict[str, Any]:
-    return {
-        "address": f"{fact.value}.{{session_id}}",
-        "parameters": {"session_id": {"description": "The session's id, or `unknown`."}},
+    channel: dict[str, Any] = {"address": fact.of("{session_id}")}
+    if fact.per_session:
+        channel["parameters"] = {"session_id": {"description": "The session's id, or `unknown`."}}
+    return channel | {
         "messages": {fact.value: {"$ref": f"#/components/messages/{fact.value}"}},
     }
 

@@ -1,9 +1,11 @@
 """Streams and consumers, declared as data; `apply.py` brings the server to this shape.
 
-Three streams. COMMANDS holds what clients ask for, SESSIONS every fact about sessions, and DEAD
-the messages that nobody could process. Nothing is deleted from SESSIONS but by age: it is the
-journal from which a session is rebuilt (`deny_delete`, `deny_purge`), and a full stream refuses
-what is new instead of forgetting what is old.
+Five streams. COMMANDS holds what clients ask for, SESSIONS every fact about sessions, REGISTER
+the numbers of sessions and the head of their log, INTEGRATION what passes between the recorder and
+other systems, and DEAD the messages that nobody could process. Nothing is deleted from SESSIONS
+but by age: it is the journal from which a session is rebuilt (`deny_delete`, `deny_purge`), and a
+full stream refuses what is new instead of forgetting what is old. REGISTER knows no age, for its
+newest messages must always be there; what is old in it stands in the log itself.
 """
 
 from __future__ import annotations
@@ -18,12 +20,31 @@ from nats.js.api import (
     StreamConfig,
 )
 
-from recorder_worker.core.pipeline import CAPTURE, CHUNK, COMPRESS, CONTROL, MERKLE
+from recorder_worker.core.pipeline import (
+    CAPTURE,
+    CHUNK,
+    COMPRESS,
+    CONTROL,
+    MERKLE,
+    RECEIPTS,
+    SESSION_LOG,
+    TSA,
+)
 from recorder_worker.core.subjects import DEAD, Command, Fact
 
 COMMANDS_STREAM = "COMMANDS"
 SESSIONS_STREAM = "SESSIONS"
+REGISTER_STREAM = "REGISTER"
+INTEGRATION_STREAM = "INTEGRATION"
 DEAD_STREAM = "DEAD"
+
+REGISTER_MESSAGES = 200_000
+"""Some three a session. The oldest go first: the log of sessions in the store has them all."""
+
+STREAM_OF: dict[Fact, str] = {
+    fact: SESSIONS_STREAM if fact.per_session else INTEGRATION_STREAM for fact in Fact
+} | {Fact.NUMBERED: REGISTER_STREAM, Fact.LOGGED: REGISTER_STREAM}
+"""Which stream holds the facts of a kind."""
 
 
 class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +76,10 @@ def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
     """All streams, as they shall be."""
     return (
         _stream(COMMANDS_STREAM, [str(command) for command in Command], limits),
-        _stream(SESSIONS_STREAM, [fact.wildcard for fact in Fact], limits, journal=True),
+        _stream(SESSIONS_STREAM, _facts_of(SESSIONS_STREAM), limits, journal=True),
+        _register(limits),
+        # What is old here can be asked for again: it must never hold up the log of sessions.
+        _stream(INTEGRATION_STREAM, ["integration.>"], limits, discard=DiscardPolicy.OLD),
         _stream(DEAD_STREAM, [f"{DEAD}.*"], limits),
     )
 
@@ -85,11 +109,39 @@ def consumers(limits: ConsumerLimits) -> dict[str, Consumer]:
             # Under a limit they would fill it, and no leaf of any other session would come.
             max_ack_pending=UNLIMITED,
         ),
+        SESSION_LOG.name: _consumer(
+            SESSIONS_STREAM,
+            SESSION_LOG.name,
+            SESSION_LOG.consumes,
+            limits.merkle_ack_wait_s,
+            # A session that waits must not hold up the entries of others.
+            max_ack_pending=UNLIMITED,
+        ),
+        RECEIPTS.name: _consumer(
+            INTEGRATION_STREAM, RECEIPTS.name, RECEIPTS.consumes, ANCHOR_ACK_WAIT_S
+        ),
+        TSA.name: _consumer(
+            INTEGRATION_STREAM,
+            TSA.name,
+            TSA.consumes,
+            ANCHOR_ACK_WAIT_S,
+            # Checkpoints are anchored in the order in which the log grew.
+            max_ack_pending=1,
+        ),
     }
 
 
+def _facts_of(stream: str) -> list[str]:
+    return [fact.wildcard for fact in Fact if STREAM_OF[fact] == stream]
+
+
 def _stream(
-    name: str, subjects: list[str], limits: StreamLimits, *, journal: bool = False
+    name: str,
+    subjects: list[str],
+    limits: StreamLimits,
+    *,
+    journal: bool = False,
+    discard: DiscardPolicy = DiscardPolicy.NEW,
 ) -> StreamConfig:
     return StreamConfig(
         name=name,
@@ -98,11 +150,29 @@ def _stream(
         num_replicas=limits.replicas,
         max_age=limits.max_age_s,
         max_bytes=limits.max_bytes,
-        discard=DiscardPolicy.NEW,
+        discard=discard,
         duplicate_window=limits.duplicate_window_s,
         allow_direct=True,
         deny_delete=journal,
         deny_purge=journal,
+    )
+
+
+def _register(limits: StreamLimits) -> StreamConfig:
+    """Neither age nor bytes may take its newest messages away, or refuse the next one."""
+    return StreamConfig(
+        name=REGISTER_STREAM,
+        subjects=_facts_of(REGISTER_STREAM),
+        storage=StorageType.FILE,
+        num_replicas=limits.replicas,
+        max_age=0,
+        max_bytes=-1,
+        max_msgs=REGISTER_MESSAGES,
+        discard=DiscardPolicy.OLD,
+        duplicate_window=limits.duplicate_window_s,
+        allow_direct=True,
+        deny_delete=True,
+        deny_purge=True,
     )
 
 
@@ -111,6 +181,7 @@ MAX_ACK_PENDING = 1000
 
 UNLIMITED = -1
 
+ANCHOR_ACK_WAIT_S = 30.0
 CONTROL_ACK_WAIT_S = 5.0
 """A worker that dies with a command in hand holds up all commands for so long."""
 

@@ -45,10 +45,14 @@ def _options(
 
 def _register() -> None:
     from recorder_worker.cli import (  # noqa: PLC0415  (after `app`: each adds itself to it)
+        clip,
         config,
         control,
         demo,
         frames,
+        keys,
+        log,
+        proof,
         replay,
         run,
         schemas,
@@ -65,9 +69,13 @@ def _register() -> None:
         sessions,
         watch,
         verify,
+        clip,
+        proof,
+        log,
         frames,
         replay,
         demo,
+        keys,
         config,
         schemas,
     ):

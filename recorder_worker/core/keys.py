@@ -17,6 +17,17 @@ NOTES = "journal/checkpoints"
 RECORDS = "records"
 CHECKPOINTS = "checkpoints"
 SEAL = "seal"
+PROOFS = "proofs"
+RECEIPTS = "receipts"
+CLIP = "clip"
+TRUST = "trust.yaml"
+PROOF_OPEN = "proofs/open"
+PROOF_SEAL = "proofs/seal"
+LOG = "log"
+LOG_CHECKPOINT = "checkpoint"
+LOG_TILES = "tile"
+LOG_BEACON = "beacon"
+LOG_RECEIPTS = "receipts"
 
 
 def session_prefix(session_id: str) -> str:
@@ -27,6 +38,11 @@ def session_prefix(session_id: str) -> str:
 def blob_key(session_id: str, name: str) -> str:
     """The key in a blob store of a name in a recording's folder."""
     return f"{SESSIONS}/{session_id}/{name}"
+
+
+def log_key(name: str) -> str:
+    """The key in a blob store of a name in the log of sessions."""
+    return f"{LOG}/{name}"
 
 
 def segment(first_unit: int, digest: str) -> str:
@@ -52,6 +68,14 @@ def leaf(index: int) -> str:
 def note(size: int) -> str:
     """The signed checkpoint for one tree size: the store being immutable, there is only one."""
     return f"{NOTES}/{size:010d}"
+
+
+def receipt(tree_size: int, suffix: str) -> str:
+    """A receipt over the log of sessions at a size, or what it is over, beside others of its kind.
+
+    `suffix` is `tsr` (RFC 3161), `ots` (OpenTimestamps) or `note` (the checkpoint itself).
+    """
+    return f"{RECEIPTS}/{tree_size:020d}.{suffix}"
 
 
 def segment_unit(key: str) -> int:

@@ -1,4 +1,4 @@
-"""The four stages and the door for commands, as rows of one table.
+"""The four stages, the door for commands and the log of sessions, as rows of one table.
 
 Everything that depends on which stages there are (streams, consumers, wiring, health, metrics,
 docs) is drawn from here.
@@ -37,6 +37,7 @@ CAPTURE = Stage(
         Fact.PAUSED,
         Fact.RESUMED,
         Fact.FAILED,
+        Fact.NUMBERED,
         Fact.CAPTURED,
     ),
     order="one owner per session: the un-acked start message is the lease",
@@ -63,8 +64,31 @@ MERKLE = Stage(
     order="in order per session: leaf n only after n-1, head stored with compare-and-set",
     does="writes leaf records, grows the tree, signs checkpoints, seals",
 )
+SESSION_LOG = Stage(
+    name="log",
+    consumes=(Fact.CHECKPOINT.wildcard,),
+    emits=(Fact.LOGGED, Fact.ANCHOR_REQUESTED, Fact.INCIDENT),
+    order="one entry at a time over all sessions: head stored with compare-and-set",
+    does="enters every session, when it opens and when it is sealed, in the recorder's log",
+)
+
+RECEIPTS = Stage(
+    name="receipts",
+    consumes=(Fact.ANCHOR_RECEIPT.wildcard,),
+    emits=(),
+    order="any order: of two receipts of a kind for one checkpoint the first stays",
+    does="checks receipts over the log of sessions, and keeps them with log and session",
+)
+TSA = Stage(
+    name="tsa",
+    consumes=(Fact.ANCHOR_REQUESTED.wildcard,),
+    emits=(Fact.ANCHOR_RECEIPT, Fact.ANCHOR_STATE),
+    order="one request at a time over all workers, as stored; what was seen is fenced",
+    does="where `anchors.tsa_url` is set: has checkpoints of the log time-stamped (RFC 3161)",
+)
 
 STAGES: tuple[Stage, ...] = (CAPTURE, CHUNK, COMPRESS, MERKLE)
-"""The pipeline, in order. `control` runs wherever `capture` runs."""
+"""The pipeline, in order. `control` runs wherever `capture` runs; `log`, `receipts` and `tsa`
+wherever `merkle` runs."""
 
-CONSUMERS: tuple[Stage, ...] = (CONTROL, *STAGES)
+CONSUMERS: tuple[Stage, ...] = (CONTROL, *STAGES, SESSION_LOG, RECEIPTS, TSA)

@@ -16,7 +16,11 @@ class Command(StrEnum):
 
 
 class Fact(StrEnum):
-    """Per-session subjects that the recorder publishes to: `<fact>.<session_id>`."""
+    """Subjects that the recorder publishes to.
+
+    Those that begin with `session.` are per session: `<fact>.<session_id>`. Those that begin with
+    `integration.` are one subject each, for other systems.
+    """
 
     STARTED = "session.started"
     REJECTED = "session.rejected"
@@ -31,15 +35,25 @@ class Fact(StrEnum):
     CHECKPOINT = "session.checkpoint"
     SEALED = "session.sealed"
     INCIDENT = "session.incident"
+    NUMBERED = "session.numbered"
+    LOGGED = "session.logged"
+    ANCHOR_REQUESTED = "integration.anchor.requested"
+    ANCHOR_RECEIPT = "integration.anchor.receipt"
+    ANCHOR_STATE = "integration.anchor.state"
+
+    @property
+    def per_session(self) -> bool:
+        """Whether every session has a subject of its own."""
+        return self.value.startswith("session.")
 
     def of(self, session_id: str) -> str:
         """The subject of this fact for one session."""
-        return f"{self.value}.{session_id}"
+        return f"{self.value}.{session_id}" if self.per_session else self.value
 
     @property
     def wildcard(self) -> str:
         """The subject that matches this fact for every session."""
-        return f"{self.value}.*"
+        return f"{self.value}.*" if self.per_session else self.value
 
 
 DEAD = "session.dead"

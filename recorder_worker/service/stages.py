@@ -5,22 +5,31 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from recorder_worker import __version__
-from recorder_worker.adapters.device_key import FileSigner
 from recorder_worker.adapters.sources.opener import open_source
 from recorder_worker.bus.bus import Bus
 from recorder_worker.bus.codec import decode
 from recorder_worker.bus.subscriptions import decode_command, decoder_of
-from recorder_worker.core.events import ChunkPlanned, CompressedEvent
-from recorder_worker.core.pipeline import CAPTURE, CHUNK, COMPRESS, CONTROL, MERKLE
+from recorder_worker.core.events import Checkpoint, ChunkPlanned, CompressedEvent
+from recorder_worker.core.pipeline import (
+    CAPTURE,
+    CHUNK,
+    COMPRESS,
+    CONTROL,
+    MERKLE,
+    SESSION_LOG,
+)
 from recorder_worker.core.subjects import Fact
-from recorder_worker.ports import BlobStore, Clock, StageMetrics
+from recorder_worker.ports import BlobStore, Clock, Signer, StageMetrics
 from recorder_worker.service import policies
+from recorder_worker.service.anchors import register_anchors
 from recorder_worker.service.settings_tree import Settings
+from recorder_worker.service.signing import file_signer
+from recorder_worker.service.software import SOFTWARE, software_blake3
 from recorder_worker.stages.capture.services import CaptureServices, NodeIdentity
 from recorder_worker.stages.capture.stage import CaptureStage
 from recorder_worker.stages.chunk import ChunkStage
@@ -28,9 +37,10 @@ from recorder_worker.stages.compress import CompressStage
 from recorder_worker.stages.control import ControlStage
 from recorder_worker.stages.merkle.stage import MerkleStage
 from recorder_worker.stages.rejection import Rejections
+from recorder_worker.stages.session_log.numbering import number
+from recorder_worker.stages.session_log.stage import SessionLogStage
 
 BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
-SOFTWARE = f"session-recorder/{__version__}"
 
 Progressed = Callable[[str], Callable[[], None]]
 """For a stage's name: what to call whenever it has handled a message."""
@@ -79,6 +89,7 @@ class StageSet:
                 controls=bus.controls,
                 rejections=rejections,
                 open_source=open_source,
+                number=partial(number, bus.log, self._store),
                 identity=_identity(self._node),
                 policy=policies.capture_policy(self._settings),
             )
@@ -133,14 +144,15 @@ class StageSet:
         self.registered.append(COMPRESS.name)
 
     def _merkle(self, bus: Bus, progressed: Progressed) -> None:
-        signer = FileSigner(self._settings.device_key_path)
+        signer = file_signer(self._settings)
+        recorder = self._settings.merkle.recorder or signer.recorder
         stage = MerkleStage(
             log=bus.log,
             store=self._store,
             signer=signer,
             clock=self._clock,
             metrics=self._metrics,
-            recorder=self._settings.merkle.recorder or signer.recorder,
+            recorder=recorder,
         )
 
         async def say_incident(_subject: str, data: bytes, reason: str) -> None:
@@ -161,6 +173,32 @@ class StageSet:
             last_resort=say_incident,
         )
         self.registered.append(MERKLE.name)
+        self._session_log(bus, progressed, signer, recorder)
+        self.registered += register_anchors(bus, self._settings.anchors, self._store, progressed)
+
+    def _session_log(self, bus: Bus, progressed: Progressed, signer: Signer, recorder: str) -> None:
+        stage = SessionLogStage(
+            log=bus.log, store=self._store, signer=signer, clock=self._clock, recorder=recorder
+        )
+
+        async def say_incident(_subject: str, data: bytes, reason: str) -> None:
+            """The last resort: a session that is not in the log is said aloud."""
+            try:
+                signed = decode(Fact.CHECKPOINT, data)
+            except msgspec.MsgspecError:
+                return  # not an event of ours: there is no session that would be missing
+            if isinstance(signed, Checkpoint):
+                await stage.give_up(signed, reason)
+
+        bus.register(
+            SESSION_LOG.name,
+            stage.handle,
+            decode=decoder_of(Fact.CHECKPOINT),
+            workers=policies.LOG_WORKERS,
+            progressed=progressed(SESSION_LOG.name),
+            last_resort=say_incident,
+        )
+        self.registered.append(SESSION_LOG.name)
 
 
 def _identity(node: str) -> NodeIdentity:
@@ -170,5 +208,6 @@ def _identity(node: str) -> NodeIdentity:
         node=node,
         boot_id=boot_id,
         software=SOFTWARE,
+        software_blake3=software_blake3(),
         worker=f"{node}:{os.getpid()}:{secrets.token_hex(4)}",
     )

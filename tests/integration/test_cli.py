@@ -291,10 +291,10 @@ def test_verify_judges_a_key_by_the_policy_that_is_given(
 ) -> None:
     folder = str(cli.folder(recorded))
     key = cli.json("verify", folder)["trust"]["public_key"]
-    trusted, other, broken = (tmp_path / f"{name}.toml" for name in ("trusted", "other", "broken"))
-    trusted.write_text(f'[[keys]]\nname = "lab 7"\npublic_key = "{key}"\n')
-    other.write_text(f'[[keys]]\nname = "lab 8"\npublic_key = "{"ab" * 32}"\n')
-    broken.write_text('[[keys]]\nname = "lab 9"\n')
+    trusted, other, broken = (tmp_path / f"{name}.yaml" for name in ("trusted", "other", "broken"))
+    trusted.write_text(f'keys: [{{name: lab 7, public_key: "{key}"}}]\n')
+    other.write_text(f'keys: [{{name: lab 8, public_key: "{"ab" * 32}"}}]\n')
+    broken.write_text("keys: [{name: lab 9}]\n")
 
     report = cli.json("verify", folder, "--trust", str(trusted))
     assert (report["trust"]["status"], report["trust"]["name"]) == ("trusted", "lab 7")
@@ -307,7 +307,7 @@ def test_verify_judges_a_key_by_the_policy_that_is_given(
     assert "NOT TRUSTED by the policy given" in ended.stdout
 
     ended = cli.run("verify", folder, "--trust", str(broken), code=78)
-    assert "trust policy: expected TOML" in ended.stderr
+    assert "expected in keys: name, public_key" in ended.stderr
 
 
 def test_a_folder_that_is_no_recording_is_wrong_usage(tmp_path: Path) -> None:

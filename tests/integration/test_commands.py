@@ -32,8 +32,9 @@ from recorder_worker.core.events import (
     SessionStarted,
 )
 from recorder_worker.core.model import PatternSource
+from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.record_file import unframed
-from recorder_worker.core.records import MarkRecord, decode_record
+from recorder_worker.core.records import MarkRecord
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify

@@ -19,7 +19,7 @@ from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.bus.topology import StreamLimits, streams
 from recorder_worker.core.errors import BusUnavailableError, FencedError, StreamFullError
-from recorder_worker.core.events import CapturedEvent
+from recorder_worker.core.events import AnchorRequested, CapturedEvent, Event, SessionNumbered
 from recorder_worker.core.subjects import Fact
 
 LIMITS = StreamLimits(replicas=1, max_age_s=3600, max_bytes=100_000_000, duplicate_window_s=120)
@@ -119,6 +119,90 @@ async def test_the_fence_of_one_session_does_not_hold_back_another(
     other = SESSION[:-1] + "b"
     await log.append(Fact.CAPTURED, SESSION, event, key="a", after=0)
     await log.append(Fact.CAPTURED, other, event, key="b", after=0)
+
+
+OTHER = SESSION[:-1] + "b"
+
+
+def numbered(session_id: str, counter: int) -> SessionNumbered:
+    return SessionNumbered(session_id=session_id, counter=counter)
+
+
+async def test_what_is_ordered_over_all_sessions_has_one_fence(log: JetStreamEventLog) -> None:
+    assert await log.last_of_all(Fact.NUMBERED) is None
+    one, two = numbered(SESSION, 1), numbered(OTHER, 2)
+    first = await log.append_to_all(Fact.NUMBERED, SESSION, one, key="one", after=0)
+    with pytest.raises(FencedError, match=r"session\.numbered\.\*"):
+        await log.append_to_all(Fact.NUMBERED, OTHER, two, key="two", after=0)
+    second = await log.append_to_all(Fact.NUMBERED, OTHER, two, key="two", after=first)
+    newest = await log.last_of_all(Fact.NUMBERED)
+    assert newest is not None
+    assert (newest.event, newest.sequence, newest.key) == (two, second, "two")
+    held = await log.last(Fact.NUMBERED, SESSION)
+    assert held is not None
+    assert held.event == one
+    # Another fact in the same stream is another log.
+    assert await log.last_of_all(Fact.LOGGED) is None
+
+
+async def test_a_repeated_append_to_all_is_one_event_also_behind_others(
+    log: JetStreamEventLog,
+) -> None:
+    one, two = numbered(SESSION, 1), numbered(OTHER, 2)
+    first = await log.append_to_all(Fact.NUMBERED, SESSION, one, key="one", after=0)
+    assert await log.append_to_all(Fact.NUMBERED, SESSION, one, key="one", after=0) == first
+    await log.append_to_all(Fact.NUMBERED, OTHER, two, key="two", after=first)
+    assert await log.append_to_all(Fact.NUMBERED, SESSION, one, key="one", after=0) == first
+
+
+async def test_of_many_sessions_that_append_to_all_at_once_one_wins(
+    log: JetStreamEventLog,
+) -> None:
+    ids = [f"{SESSION[:-2]}{n:02d}" for n in range(20)]
+    results = await asyncio.gather(
+        *(
+            log.append_to_all(Fact.NUMBERED, each, numbered(each, 1), key=each, after=0)
+            for each in ids
+        ),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(result, int) for result in results) == 1
+    assert sum(isinstance(result, FencedError) for result in results) == 19
+
+
+async def test_a_foreign_message_does_not_hide_the_newest_event_of_all(
+    broker: RecorderBroker, log: JetStreamEventLog
+) -> None:
+    garbage = await broker.jetstream.publish(Fact.NUMBERED.of("anybody"), b"not an event")
+    foreign = await log.last_of_all(Fact.NUMBERED)
+    assert foreign is not None
+    assert (type(foreign.event), foreign.sequence) == (Event, garbage.seq)
+    one = numbered(SESSION, 1)
+    await log.append_to_all(Fact.NUMBERED, SESSION, one, key="one", after=garbage.seq)
+    garbage = await broker.jetstream.publish(Fact.NUMBERED.of("anybody"), b"nor this")
+    newest = await log.last_of_all(Fact.NUMBERED)
+    assert newest is not None
+    assert (newest.event, newest.sequence, newest.key) == (one, garbage.seq, "one")
+
+
+async def test_a_fact_for_other_systems_has_one_subject(
+    broker: RecorderBroker, log: JetStreamEventLog
+) -> None:
+    request = AnchorRequested(
+        origin="r/log",
+        tree_size=1,
+        root_hash="00" * 32,
+        note="a note",
+        previous_size=0,
+        previous_root_hash="00" * 32,
+        session_id=SESSION,
+    )
+    await log.append(Fact.ANCHOR_REQUESTED, SESSION, request, key="a", after=0)
+    stored = await broker.jetstream.get_last_msg("INTEGRATION", "integration.anchor.requested")
+    assert stored.seq == 1
+    held = await log.last(Fact.ANCHOR_REQUESTED, OTHER)
+    assert held is not None
+    assert held.event == request
 
 
 async def test_an_append_waits_for_a_server_that_was_killed_and_comes_back(

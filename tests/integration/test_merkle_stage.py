@@ -139,6 +139,14 @@ class FrozenLog:
     ) -> int:
         raise NotImplementedError
 
+    async def last_of_all(self, fact: Fact) -> Logged | None:
+        return await self.last(fact, "")
+
+    async def append_to_all(
+        self, fact: Fact, session_id: str, event: Event, *, key: str, after: int
+    ) -> int:
+        raise NotImplementedError
+
     async def emit(self, fact: Fact, session_id: str, event: Event, *, key: str) -> None:
         del session_id, key
         self.held[fact.name] = event

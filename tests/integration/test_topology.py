@@ -15,7 +15,10 @@ from recorder_worker.bus.apply import apply_topology
 from recorder_worker.bus.broker import Login, RecorderBroker, connect, make_broker
 from recorder_worker.bus.topology import (
     COMMANDS_STREAM,
+    INTEGRATION_STREAM,
+    REGISTER_STREAM,
     SESSIONS_STREAM,
+    STREAM_OF,
     ConsumerLimits,
     StreamLimits,
     consumers,
@@ -23,6 +26,7 @@ from recorder_worker.bus.topology import (
 )
 from recorder_worker.core.errors import TopologyError
 from recorder_worker.core.pipeline import CONSUMERS
+from recorder_worker.core.subjects import Fact
 
 LIMITS = StreamLimits(replicas=1, max_age_s=3600, max_bytes=100_000_000, duplicate_window_s=120)
 WAITS = ConsumerLimits(
@@ -99,3 +103,23 @@ async def test_the_journal_stream_can_be_neither_purged_nor_trimmed(
     info = await broker.jetstream.stream_info(SESSIONS_STREAM)
     assert info.config.deny_delete
     assert info.config.deny_purge
+
+
+async def test_the_register_knows_no_age_and_keeps_its_newest_messages(
+    broker: RecorderBroker,
+) -> None:
+    await apply_topology(broker.jetstream, streams(LIMITS), {})
+    config = (await broker.jetstream.stream_info(REGISTER_STREAM)).config
+    assert (config.max_age, config.max_bytes, config.discard) == (0, -1, "old")
+    assert config.deny_delete
+    assert config.deny_purge
+    await apply_topology(broker.jetstream, streams(LIMITS), {})
+
+
+def test_every_fact_is_in_one_stream() -> None:
+    declared = {stream.name: stream.subjects or [] for stream in streams(LIMITS)}
+    for fact in Fact:
+        assert (fact.wildcard in declared[STREAM_OF[fact]]) or not fact.per_session
+    subjects = [subject for listed in declared.values() for subject in listed]
+    assert len(subjects) == len(set(subjects))
+    assert declared[INTEGRATION_STREAM] == ["integration.>"]

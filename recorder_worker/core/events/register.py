@@ -12,7 +12,6 @@ from msgspec import Meta
 from recorder_worker.core.events.event import Event
 from recorder_worker.core.model import Count, Hex32, SessionId
 
-
 Counter = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 

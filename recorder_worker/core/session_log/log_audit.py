@@ -1,0 +1,279 @@
+"""The log of sessions against the folders of the sessions: what is missing, hidden or changed.
+
+Every session that the log opened must have its folder, with the very checkpoints that the log
+holds; every folder in which something is signed must be in the log. Checkpoints of the log that
+sessions carry (in OPEN, in proofs) and that others kept must fit it: a log that was cut back, and
+signed anew, does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from recorder_worker.core.errors import RecorderError
+from recorder_worker.core.note import SignedNote
+from recorder_worker.core.origins import log_origin
+from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.session_log.entries import EntryKind, LogEntry
+from recorder_worker.core.session_log.log_report import Finding, LogReport, Problem
+from recorder_worker.core.session_log.log_rules import broken_rules
+from recorder_worker.core.session_log.log_signers import LogSigners
+from recorder_worker.core.session_log.session_folder import SessionFolder, look_into
+from recorder_worker.core.session_log.stored_log import (
+    StoredLog,
+    check_log,
+    read_checkpoint,
+)
+from recorder_worker.core.session_log.tile_bytes import Read
+from recorder_worker.core.verify.policy import TrustPolicy
+from recorder_worker.core.verify.reader import RecordingReader
+from recorder_worker.core.verify.report import Trust, TrustStatus
+
+NO_SEAL = bytes(32)
+NOT_WITHOUT_WITNESS = (
+    "that nobody was shown another log: compare with checkpoints that others keep (--seen)"
+)
+NO_VOUCHER = "who signed the log: no policy given, the key is the one that the sessions name"
+
+
+class Sessions(Protocol):
+    """The folders of a data directory."""
+
+    def ids(self) -> Iterable[str]:
+        """The names of all folders."""
+        ...
+
+    def recording(self, session_id: str) -> RecordingReader | None:
+        """One folder; None where there is none."""
+        ...
+
+
+def audit_log(
+    read: Read,
+    sessions: Sessions,
+    *,
+    policy: TrustPolicy | None = None,
+    seen: Sequence[tuple[str, SignedNote]] = (),
+) -> LogReport:
+    """Check a log and the sessions beside it.
+
+    Folders are read before the log, so that a session that opens meanwhile is in both, or in the
+    log alone, where it is looked for again. `seen` are checkpoints with a name for each.
+    """
+    return _Audit(read, sessions, policy).report(seen)
+
+
+class _Audit:
+    def __init__(self, read: Read, sessions: Sessions, policy: TrustPolicy | None) -> None:
+        self._read = read
+        self._sessions = sessions
+        self._policy = policy
+        self._findings: list[Finding] = []
+        self._warnings: list[str] = []
+        self._compared = 0
+        self._folders: dict[str, SessionFolder | None] = {}
+
+    def report(self, seen: Sequence[tuple[str, SignedNote]]) -> LogReport:
+        for session_id in self._sessions.ids():
+            self._look(session_id)
+        log = self._log()
+        if log is None:
+            return LogReport(
+                problems=tuple(self._findings),
+                warnings=tuple(self._warnings),
+                trust=Trust(status=TrustStatus.NO_POLICY),
+            )
+        head = log.checkpoint.head
+        opened = {e.session_id: e for e in log.entries if e.kind is EntryKind.OPEN}
+        sealed = {e.session_id: e for e in log.entries if e.kind is EntryKind.SEAL}
+        self._findings += broken_rules(log.entries)
+        self._compare(log, opened, sealed)
+        signers = self._signers(head.origin, opened)
+        signer = signers.of(log.checkpoint)
+        if signer is None:
+            self._find(Problem.LOG_SIGNATURE, f"the newest checkpoint: none of {signers} signed it")
+        self._compare_notes(log, [*seen, *self._carried()], signers)
+        return LogReport(
+            origin=head.origin,
+            tree_size=head.tree_size,
+            root_hash=head.root_hash.hex(),
+            opened=len(opened),
+            sealed=len(sealed),
+            not_sealed=tuple(session_id for session_id in opened if session_id not in sealed),
+            compared=self._compared,
+            problems=tuple(self._findings),
+            warnings=tuple(self._warnings),
+            not_proved=(
+                NOT_WITHOUT_WITNESS,
+                *(() if self._policy else (NO_VOUCHER,)),
+            ),
+            trust=signers.trust(signer),
+        )
+
+    def _find(self, problem: Problem, detail: str, session_id: str = "") -> None:
+        self._findings.append(Finding(problem=problem, detail=detail, session_id=session_id))
+
+    def _look(self, session_id: str) -> bool:
+        """Read one folder; False where there is none."""
+        recording = self._sessions.recording(session_id)
+        if recording is None:
+            return False
+        try:
+            self._folders[session_id] = look_into(recording)
+        except RecorderError as error:
+            self._folders[session_id] = None
+            self._find(Problem.SESSION_CHANGED, str(error), session_id)
+        else:
+            if self._folders[session_id] is None:
+                self._warnings.append(f"session {session_id}: nothing is signed in its folder")
+        return True
+
+    # --- the log ----------------------------------------------------------------------------------
+
+    def _log(self) -> StoredLog | None:
+        try:
+            checkpoint = read_checkpoint(self._read)
+            if checkpoint is None:
+                self._find(
+                    Problem.LOG_MISSING, "expected a signed checkpoint of the log, found none"
+                )
+                return None
+            return check_log(self._read, checkpoint)
+        except (RecorderError, ProofError) as error:
+            self._find(Problem.LOG_CHANGED, str(error))
+            return None
+
+    def _signers(self, origin: str, opened: dict[str, LogEntry]) -> LogSigners:
+        """The keys of the logged sessions of this recorder, and those of the policy."""
+        return LogSigners(
+            (
+                folder.opened.device_keys
+                for session_id, folder in self._folders.items()
+                if folder is not None
+                and session_id in opened
+                and opened[session_id].note_sha256 == folder.first_sha256
+                and log_origin(folder.opened.recorder) == origin
+            ),
+            self._policy,
+        )
+
+    # --- sessions ---------------------------------------------------------------------------------
+
+    def _compare(
+        self, log: StoredLog, opened: dict[str, LogEntry], sealed: dict[str, LogEntry]
+    ) -> None:
+        for session_id, entry in opened.items():
+            if session_id not in self._folders and not self._look(session_id):
+                self._find(
+                    Problem.SESSION_MISSING,
+                    f"number {entry.counter} was opened"
+                    f"{' and sealed' if session_id in sealed else ''}, and has no folder",
+                    session_id,
+                )
+        places: dict[tuple[EntryKind, bytes], int] = {}
+        for index, entry in enumerate(log.entries):
+            places.setdefault((entry.kind, entry.note_sha256), index)
+        for session_id, folder in self._folders.items():
+            if session_id not in opened:
+                if folder is not None:
+                    self._find(
+                        Problem.SESSION_NOT_LOGGED,
+                        f"its folder is there, signed as number {folder.opened.session_counter}",
+                        session_id,
+                    )
+            elif folder is not None:
+                self._compare_one(folder, opened[session_id], sealed.get(session_id))
+                self._compare_previous(folder, places)
+            elif not self._has_finding(session_id):
+                self._find(
+                    Problem.SESSION_CHANGED,
+                    "the log opened it, its folder holds nothing",
+                    session_id,
+                )
+
+    def _has_finding(self, session_id: str) -> bool:
+        return any(finding.session_id == session_id for finding in self._findings)
+
+    def _compare_one(
+        self, folder: SessionFolder, opened: LogEntry, sealed: LogEntry | None
+    ) -> None:
+        session_id = opened.session_id
+        if folder.opened.session_id != session_id:
+            self._find(
+                Problem.SESSION_CHANGED,
+                f"its folder holds session {folder.opened.session_id}",
+                session_id,
+            )
+        if folder.first_sha256 != opened.note_sha256:
+            self._find(
+                Problem.SESSION_CHANGED,
+                "its first checkpoint is not the one in the log",
+                session_id,
+            )
+        if folder.opened.session_counter != opened.counter:
+            self._find(
+                Problem.SESSION_CHANGED,
+                f"it is number {folder.opened.session_counter}, in the log {opened.counter}",
+                session_id,
+            )
+        if sealed is None:
+            if folder.sealed:
+                self._find(
+                    Problem.SESSION_NOT_LOGGED, "it is sealed, and the log has no seal", session_id
+                )
+        elif folder.last_sha256 != sealed.note_sha256:
+            what = "its seal" if folder.sealed else "it is not sealed, and its last checkpoint"
+            self._find(Problem.SESSION_CHANGED, f"{what} is not the seal in the log", session_id)
+
+    def _compare_previous(
+        self, folder: SessionFolder, places: dict[tuple[EntryKind, bytes], int]
+    ) -> None:
+        """The seal that OPEN names stood in the log when the session was numbered."""
+        named = folder.opened.previous_seal
+        begin = places.get((EntryKind.OPEN, folder.first_sha256))
+        if begin is None or named == NO_SEAL:
+            return
+        if places.get((EntryKind.SEAL, named), begin) >= begin:
+            self._find(
+                Problem.LOG_CHANGED,
+                f"its OPEN names the seal {named.hex()}, which the log does not have before it",
+                folder.opened.session_id,
+            )
+
+    # --- checkpoints of the log that stand elsewhere ----------------------------------------------
+
+    def _carried(self) -> list[tuple[str, SignedNote]]:
+        return [
+            (f"session {session_id}: {name}", note)
+            for session_id, folder in self._folders.items()
+            if folder is not None
+            for name, note in folder.log_notes
+        ]
+
+    def _compare_notes(
+        self, log: StoredLog, notes: Sequence[tuple[str, SignedNote]], signers: LogSigners
+    ) -> None:
+        head = log.checkpoint.head
+        for name, note in notes:
+            size = note.head.tree_size
+            if note.head.origin != head.origin:
+                self._find(
+                    Problem.LOG_SIGNATURE,
+                    f"{name}: it is of the log {note.head.origin}, this one is {head.origin}",
+                )
+            elif signers.of(note) is None:
+                self._find(Problem.LOG_SIGNATURE, f"{name}: none of {signers} has signed it")
+            elif size > head.tree_size:
+                self._find(
+                    Problem.LOG_ROLLED_BACK,
+                    f"{name}: size {size} was signed, and the log has {head.tree_size} entries",
+                )
+            elif log.tree.root(size) != note.head.root_hash:
+                self._find(
+                    Problem.EQUIVOCATION,
+                    f"{name}: root {note.head.root_hash.hex()} was signed for size {size}, the log "
+                    f"has {log.tree.root(size).hex()}; keep both notes",
+                )
+            else:
+                self._compared += 1

@@ -1,0 +1,93 @@
+"""The head of the log of sessions: all that is needed to append the next entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from recorder_worker.core.events import SessionLogged
+from recorder_worker.core.session_log.entries import (
+    EntryKind,
+    LogEntry,
+    encode_entry,
+    entry_hash,
+)
+from recorder_worker.core.tree import HASH_SIZE, SHA256, Frontier
+
+NO_SEAL = bytes(HASH_SIZE)
+"""Stands for the newest seal where there is none yet."""
+
+_KINDS = {"open": EntryKind.OPEN, "seal": EntryKind.SEAL}
+
+
+class LogHead(msgspec.Struct, frozen=True, kw_only=True):
+    """A log's compact range, and what the next session's number is made of.
+
+    `last_seal` is the SHA-256 (32 bytes) of the newest signed seal, `max_counter` the largest
+    session number in the log.
+    """
+
+    frontier: Frontier = Frontier(hasher=SHA256)
+    last_seal: bytes = NO_SEAL
+    max_counter: int = 0
+
+    @property
+    def size(self) -> int:
+        """How many entries the log has."""
+        return self.frontier.size
+
+    @property
+    def root(self) -> bytes:
+        """The root over them, 32 bytes."""
+        return self.frontier.root()
+
+    def append(self, entry: LogEntry) -> LogHead:
+        """The head with one more entry. Raises FormatError."""
+        return LogHead(
+            frontier=self.frontier.append(entry_hash(encode_entry(entry))),
+            last_seal=entry.note_sha256 if entry.kind is EntryKind.SEAL else self.last_seal,
+            max_counter=max(self.max_counter, entry.counter),
+        )
+
+
+def head_over(entries: Iterable[LogEntry]) -> LogHead:
+    """The head of a log of these entries."""
+    head = LogHead()
+    for entry in entries:
+        head = head.append(entry)
+    return head
+
+
+def to_event(head: LogHead, entry: LogEntry) -> SessionLogged:
+    """The event that says that this entry, the last one, made this head."""
+    return SessionLogged(
+        session_id=entry.session_id,
+        kind="seal" if entry.kind is EntryKind.SEAL else "open",
+        counter=entry.counter,
+        note_sha256=entry.note_sha256.hex(),
+        size=head.size,
+        root_hash=head.root.hex(),
+        frontier=head.frontier.to_bytes().hex(),
+        last_seal=head.last_seal.hex(),
+        max_counter=head.max_counter,
+    )
+
+
+def head_in(event: SessionLogged) -> LogHead:
+    """The head that an event says. Raises FormatError."""
+    return LogHead(
+        frontier=Frontier.from_bytes(bytes.fromhex(event.frontier), SHA256),
+        last_seal=bytes.fromhex(event.last_seal),
+        max_counter=event.max_counter,
+    )
+
+
+def entry_in(event: SessionLogged) -> LogEntry:
+    """The entry that an event holds."""
+    return LogEntry(
+        kind=_KINDS[event.kind],
+        session_id=event.session_id,
+        counter=event.counter,
+        note_sha256=bytes.fromhex(event.note_sha256),
+    )

@@ -1,0 +1,141 @@
+"""The log of sessions: an entry when a session opens, and one when it is sealed.
+
+The order of effects, as in the merkle stage (docs/architecture.md, "One writer"):
+
+1. the head, with the entry in it and the root *to be signed*, is appended behind the head before
+   it, over all sessions,
+2. the tiles are durable, and rebuild that root,
+3. the checkpoint is signed, and takes the place of the one before,
+4. the proof is put into the session's folder,
+5. an anchor is requested.
+
+A crash after any step is taken up by whoever handles the next message: it finds the head and
+finishes what is missing, before anything is appended. Of two workers the fence lets one append a
+head, so there is never a second root for one size. A register that was lost is no new begin: the
+stored log, once it is verified, is gone on with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+import structlog
+
+from recorder_worker.core.errors import FencedError, IncidentError, PermanentError
+from recorder_worker.core.events import Checkpoint, SessionIncident
+from recorder_worker.core.ids import event_key
+from recorder_worker.core.session_log.entries import EntryKind, LogEntry
+from recorder_worker.core.session_log.log_head import LogHead, to_event
+from recorder_worker.core.subjects import Fact
+from recorder_worker.ports import BlobStore, Clock, EventLog, Signer
+from recorder_worker.stages.session_log.completion import Completion
+
+log = structlog.get_logger(__name__)
+
+
+class SessionLogStage:
+    """Handles `session.checkpoint.<id>`: the first checkpoint of a session, and the sealed one."""
+
+    def __init__(
+        self, *, log: EventLog, store: BlobStore, signer: Signer, clock: Clock, recorder: str
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._completion = Completion(log=log, store=store, signer=signer, recorder=recorder)
+        self._lock = asyncio.Lock()
+
+    async def handle(self, signed: Checkpoint) -> None:
+        """Enter a session in the log, unless it is entered; finish what an earlier try left.
+
+        Raises:
+            FencedError: another worker writes the log too.
+            IncidentError: the stored log contradicts what was signed; nothing is signed any more.
+        """
+        if _kind_of(signed) is None:
+            return
+        async with self._lock:
+            try:
+                await self._handle(signed)
+            except IncidentError as error:
+                await self._report(signed.session_id, str(error))
+                raise
+
+    async def give_up(self, signed: Checkpoint, reason: str) -> None:
+        """Say that a session is not in the log, before its message is dead-lettered."""
+        if _kind_of(signed) is not None:
+            await self._report(signed.session_id, f"not in the log of sessions: {reason}")
+
+    async def _handle(self, signed: Checkpoint) -> None:
+        head, after = await self._completion.settle()
+        if signed.sealed and self._held(signed.session_id, EntryKind.OPEN) is None:
+            # The message of the first checkpoint was lost or is late; its event is there.
+            head, after = await self._enter(await self._first(signed), head, after)
+        await self._enter(signed, head, after)
+
+    async def _first(self, signed: Checkpoint) -> Checkpoint:
+        async for logged in self._log.read(Fact.CHECKPOINT, signed.session_id):
+            first = logged.event
+            if isinstance(first, Checkpoint) and first.tree_size == 1:
+                return first
+            break
+        raise PermanentError(
+            f"session {signed.session_id}: expected its first checkpoint in the stream before its "
+            "seal can be entered in the log of sessions, found none"
+        )
+
+    async def _enter(self, signed: Checkpoint, head: LogHead, after: int) -> tuple[LogHead, int]:
+        entry = _entry_of(signed)
+        held = self._held(entry.session_id, entry.kind)
+        if held == entry:
+            return head, after
+        if held is not None:
+            raise IncidentError(
+                f"session {entry.session_id}: its {entry.kind.name} stands in the log with number "
+                f"{held.counter} and checkpoint {held.note_sha256.hex()}, but {entry.counter} and "
+                f"{entry.note_sha256.hex()} was signed"
+            )
+        new = head.append(entry)
+        event = to_event(new, entry)
+        key = event_key(Fact.LOGGED.value, event.session_id, event.kind, event.size)
+        await self._log.append_to_all(Fact.LOGGED, event.session_id, event, key=key, after=after)
+        new, after = await self._completion.settle()
+        if self._held(entry.session_id, entry.kind) != entry:
+            # Nothing is acknowledged that does not stand in the stored, signed log.
+            raise FencedError(
+                f"session {entry.session_id}: its {entry.kind.name} is not stored yet"
+            )
+        log.info(
+            "SessionLogged",
+            session_id=event.session_id,
+            kind=event.kind,
+            counter=event.counter,
+            size=event.size,
+        )
+        return new, after
+
+    def _held(self, session_id: str, kind: EntryKind) -> LogEntry | None:
+        return self._completion.known.find(session_id, kind)
+
+    async def _report(self, session_id: str, detail: str) -> None:
+        log.error("SessionLogStopped", session_id=session_id, reason=detail)
+        incident = SessionIncident(
+            session_id=session_id, stage="log", detail=detail, wall_ns=self._clock.wall_ns()
+        )
+        key = event_key(Fact.INCIDENT.value, "log", session_id, detail)
+        await self._log.emit(Fact.INCIDENT, session_id, incident, key=key)
+
+
+def _kind_of(signed: Checkpoint) -> EntryKind | None:
+    if signed.sealed:
+        return EntryKind.SEAL
+    return EntryKind.OPEN if signed.tree_size == 1 else None
+
+
+def _entry_of(signed: Checkpoint) -> LogEntry:
+    return LogEntry(
+        kind=EntryKind.SEAL if signed.sealed else EntryKind.OPEN,
+        session_id=signed.session_id,
+        counter=signed.session_counter,
+        note_sha256=hashlib.sha256(signed.note.encode()).digest(),
+    )
