@@ -29,29 +29,31 @@ class FolderRecording:
                 "session.json"
             )
 
-    def names(self) -> list[str]:
-        """Every file, relative to the folder, sorted.
+    def names(self) -> Iterator[str]:
+        """Every file, relative to the folder, as the file system lists them; links as themselves.
 
-        Folders are listed in the order of their names, so `journal/checkpoints` is read before
-        `journal/leaves`, and a recording that is being written shows a leaf for every signature.
+        Nothing is kept but the names of the folders inside, so a folder may be of any size.
+
+        Raises:
+            StoreError: a folder cannot be listed.
         """
-        found: list[str] = []
-        self._list("", found)
-        return sorted(found)
+        yield from self._list("")
 
-    def _list(self, prefix: str, found: list[str]) -> None:
+    def _list(self, prefix: str) -> Iterator[str]:
+        folders: list[str] = []
         try:
             with os.scandir(self.folder / prefix) as entries:
-                here = sorted((e.name, e.is_dir(follow_symlinks=False)) for e in entries)
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.name)
+                    else:
+                        yield prefix + entry.name
         except FileNotFoundError:
             return  # the recorder removed it after its parent was listed
         except OSError as error:
             raise StoreError(f"{self.folder / prefix}: cannot be listed: {error}") from error
-        for name, is_folder in here:
-            if is_folder:
-                self._list(f"{prefix}{name}/", found)
-            else:
-                found.append(prefix + name)
+        for name in sorted(folders):
+            yield from self._list(f"{prefix}{name}/")
 
     def read(self, name: str) -> bytes:
         """All bytes of a file. Raises as `stream`."""
@@ -83,15 +85,40 @@ class FolderRecording:
             os.close(descriptor)
 
     def _open(self, name: str) -> int:
-        """Open without waiting: a pipe in the place of a file must not stop a verification."""
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            descriptor = os.open(self.folder / name, flags)
-        except OSError as error:
-            if error.errno in {errno.ENOENT, errno.ENOTDIR}:
-                raise BlobMissingError(f"{name}: expected a file, found none") from error
-            raise StoreError(f"{name}: cannot be opened: {error}") from error
+        """Open a regular file inside the folder, without waiting and without following a link.
+
+        A pipe in the place of a file must not stop a verification; a link could show a file that
+        is not carried along with the recording, another one to each who looks.
+        """
+        *folders, last = name.split("/")
+        steps = [*((part, os.O_DIRECTORY) for part in folders), (last, os.O_NONBLOCK)]
+        descriptor = self._step(name, self.folder, os.O_DIRECTORY, None)
+        for part, flags in steps:
+            above = descriptor
+            try:
+                descriptor = self._step(name, part, flags | os.O_NOFOLLOW, above)
+            finally:
+                os.close(above)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise BlobDamagedError(f"{name}: expected a regular file, found something else")
         return descriptor
+
+    def _step(self, name: str, part: str | Path, flags: int, above: int | None) -> int:
+        try:
+            return os.open(part, os.O_RDONLY | os.O_CLOEXEC | flags, dir_fd=above)
+        except OSError as error:
+            if error.errno in {errno.ELOOP, errno.ENOTDIR} and _is_link(part, above):
+                raise BlobDamagedError(
+                    f"{name}: expected a regular file inside the folder, found a symbolic link"
+                ) from error
+            if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+                raise BlobMissingError(f"{name}: expected a file, found none") from error
+            raise StoreError(f"{name}: cannot be opened: {error}") from error
+
+
+def _is_link(part: str | Path, above: int | None) -> bool:
+    try:
+        return stat.S_ISLNK(os.stat(part, dir_fd=above, follow_symlinks=False).st_mode)
+    except OSError:
+        return False

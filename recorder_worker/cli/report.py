@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 from recorder_worker.cli.output import fields, out, seconds, size
-from recorder_worker.core.verify.report import Report, TrustStatus
+from recorder_worker.core.verify.report import ClipShown, Report, TrustStatus
 from recorder_worker.core.verify.steps import Status
 
 MARKS = {
@@ -19,6 +20,7 @@ TRUST = {
     TrustStatus.UNTRUSTED: "NOT TRUSTED by the policy given",
     TrustStatus.NO_POLICY: "no policy given: nobody vouches for this key",
 }
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def print_report(report: Report) -> None:
@@ -27,49 +29,101 @@ def print_report(report: Report) -> None:
         word, style = MARKS[step.status]
         out.print(f"{step.number:>2}  ", end="")
         out.print(f"{word:<7}", style=style, end="")
-        out.print(step.title + (f": {step.detail}" if step.detail else ""), markup=False)
+        if step.status is Status.NOT_REACHED:
+            word = f" (not reached: {step.detail})"
+        else:
+            word = f": {step.detail}" if step.detail else ""
+        out.print(step.title + word, markup=False)
+    _print_chunks(report)
+    for text in _gaps(report):
+        out.print(text, markup=False)
+    out.print()
+    out.print(_summary(report), markup=False)
+    for rule in report.rules:
+        word, style = ("held", "green") if rule.held else ("BROKEN", "bold red")
+        out.print(f"rule {rule.rule}: ", end="", markup=False)
+        out.print(word, style=style, end="")
+        out.print(f": {rule.detail}", markup=False)
+    for text in report.warnings:
+        out.print(f"note: {text}", markup=False)
+    for text in report.not_proved:
+        out.print(f"not proved: {text}", style="yellow", markup=False)
+    style = "bold green" if report.exit_code == 0 else "bold red"
+    out.print(f"\n{report.verdict.value}{_apart(report)}", style=style)
+
+
+def _print_chunks(report: Report) -> None:
     if report.chunk_map:
         out.print("\nchunks, in order (. good, X damaged, ? missing)")
         for at in range(0, len(report.chunk_map), CHUNKS_A_LINE):
             out.print(f"  {report.chunk_map[at : at + CHUNKS_A_LINE]}", markup=False)
     for name in report.damaged:
         out.print(f"  damaged: {name}", style="bold red", markup=False)
+    if report.damaged_count > len(report.damaged):
+        more = report.damaged_count - len(report.damaged)
+        out.print(f"  damaged: {more} more", style="bold red", markup=False)
+
+
+def _gaps(report: Report) -> Iterator[str]:
     for gap in report.gaps:
-        out.print(
+        yield (
             f"  gap {gap.reason}: {seconds(gap.t0_ns)} to {seconds(gap.t1_ns)}, "
-            f"{gap.lost_units} frames, {_utc(gap.wall0_ns)} to {_utc(gap.wall1_ns)} {gap.detail}",
-            markup=False,
+            f"{gap.lost_units} frames, {_utc(gap.wall0_ns)} to {_utc(gap.wall1_ns)} {gap.detail}"
         )
-    out.print()
-    out.print(_summary(report), markup=False)
-    for text in report.warnings:
-        out.print(f"note: {text}", markup=False)
-    for text in report.not_proved:
-        out.print(f"not proved: {text}", style="yellow", markup=False)
-    style = "bold green" if report.exit_code == 0 else "bold red"
-    out.print(f"\n{report.verdict.value}", style=style)
+    if report.totals.gap_count > len(report.gaps):
+        yield f"  gaps: {report.totals.gap_count - len(report.gaps)} more"
 
 
 def _summary(report: Report) -> str:
-    totals = report.totals
+    totals, cadence = report.totals, report.cadence
     trust = f"{TRUST[report.trust.status]} {report.trust.name}".rstrip()
+    clip = {"shows": _clip(report.clip)} if report.clip else {}
+    window = report.window
     return fields(
-        session=report.session_id,
+        session=f"{report.session_id} (number {report.session_counter})",
         recorder=report.recorder,
         root_hash=report.root_hash,
         tree_size=f"{report.tree_size} ({report.signed_size} signed)",
+        epochs=report.epochs,
         opened=_utc(report.opened_wall_ns),
+        **clip,
         covers=f"{seconds(report.t_end_ns)}, ended: {report.end_reason or 'not sealed'}",
         frames=totals.frame_count,
         stored=f"{size(totals.raw_bytes)} of pixels in {size(totals.stored_bytes)}",
+        signed=f"at most {cadence.longest_ns / 1e9:.1f} s and {cadence.most_records} records "
+        "without a checkpoint"
+        if report.clip is None
+        else "a clip does not show how often",
+        time=f"not before {_proved(window.not_before_ns)}, "
+        f"not after {_proved(window.not_after_ns)}",
         key=f"{report.trust.public_key} ({trust})",
     )
+
+
+def _clip(clip: ClipShown) -> str:
+    return (
+        f"records {clip.first_index} to {clip.last_index} of {clip.tree_size}, session time "
+        f"{seconds(clip.t0_ns)} to {seconds(clip.t1_ns)}, {_utc(clip.wall0_ns)} to "
+        f"{_utc(clip.wall1_ns)}"
+    )
+
+
+def _apart(report: Report) -> str:
+    """What is judged apart from integrity, where it went wrong."""
+    broken = [rule.rule for rule in report.rules if not rule.held]
+    said = ["the key is not trusted"] * (report.trust.status is TrustStatus.UNTRUSTED)
+    said += [f"rules broken: {', '.join(broken)}"] * bool(broken)
+    return f", but {'; '.join(said)}" if said else ""
+
+
+def _proved(time_ns: int | None) -> str:
+    return "(unproved)" if time_ns is None else _utc(time_ns)
 
 
 def _utc(wall_ns: int) -> str:
     """A wall clock time; what no clock can have shown is given as it stands in the record."""
     try:
-        moment = datetime.fromtimestamp(wall_ns / 1e9, tz=UTC)
-    except (OverflowError, ValueError, OSError):
+        moment = _UNIX_EPOCH + timedelta(microseconds=wall_ns // 1000)
+    except OverflowError:
         return f"{wall_ns} ns"
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

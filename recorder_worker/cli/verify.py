@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.cli.output import JsonOption, err, print_json
 from recorder_worker.cli.report import print_report
 from recorder_worker.core import keys
-from recorder_worker.core.errors import SettingsError
+from recorder_worker.core.errors import FormatError, SettingsError
+from recorder_worker.core.note import SignedNote, parse_notes
 from recorder_worker.core.verify.policy import TrustPolicy, parse_policy
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verifier import verify as verify_recording
@@ -28,12 +38,37 @@ def add_to(app: typer.Typer) -> None:
 def verify(
     folder: Annotated[
         Path,
-        typer.Argument(help="The recording's folder.", metavar="DIR", exists=True, file_okay=False),
+        typer.Argument(
+            help="The folder of a recording, or of a clip.",
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+        ),
     ],
     trust: Annotated[
         Path | None,
         typer.Option(
-            "--trust", help="TOML file with the keys that you trust.", exists=True, dir_okay=False
+            "--trust",
+            help="YAML file (`trust.yaml`) with the keys you trust and the rules you set.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    seen: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--seen",
+            help="File with checkpoints of this session that you have from elsewhere: they must "
+            "be of the same tree. May be given several times.",
+            metavar="NOTE",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", help="How many threads hash and inflate; by default one a processor.", min=1
         ),
     ] = None,
     json: JsonOption = False,
@@ -41,14 +76,15 @@ def verify(
     """Verify a recording, step by step, and say what is proved and what is not.
 
     Exit codes: 0 COMPLETE or COMPLETE_WITH_GAPS; 10 TRUNCATED; 11 CLIP; 12 REDACTED; 13 TAMPERED;
-    14 EQUIVOCATION; 15 UNSUPPORTED; 20 whole, but signed by a key that `--trust` does not name;
-    2 wrong usage.
+    14 EQUIVOCATION; 15 UNSUPPORTED; 20 whole, but signed by a key that `--trust` does not name, or
+    against a rule of it; 2 wrong usage.
 
-    Without `--trust` integrity is judged by the key in the recording itself, and the report says
-    that nobody vouches for that key.
+    Without `--trust` integrity is judged by the keys in the recording itself, and the report says
+    that nobody vouches for them.
     """
     check_is_recording(folder)
-    report = checked(folder, _policy(trust))
+    notes = [note for path in seen or () for note in _notes(path)]
+    report = checked(folder, _policy(trust), seen=notes, jobs=jobs)
     if json:
         print_json(as_json(report))
     else:
@@ -58,7 +94,15 @@ def verify(
 
 def check_is_recording(folder: Path) -> None:
     """A folder with nothing of a recording in it is a slip of the hand, not a verdict."""
-    known = (keys.MANIFEST, keys.RECORDS, keys.CHECKPOINTS, keys.SEAL, keys.CHUNKS, keys.JOURNAL)
+    known = (
+        keys.MANIFEST,
+        keys.RECORDS,
+        keys.CHECKPOINTS,
+        keys.SEAL,
+        keys.CHUNKS,
+        keys.JOURNAL,
+        keys.CLIP,
+    )
     if not any((folder / name).exists() for name in known):
         raise typer.BadParameter(
             f"{folder} holds no recording: expected {keys.MANIFEST}, {keys.RECORDS} or "
@@ -67,23 +111,35 @@ def check_is_recording(folder: Path) -> None:
         )
 
 
-def checked(folder: Path, policy: TrustPolicy | None) -> Report:
+def checked(
+    folder: Path,
+    policy: TrustPolicy | None,
+    *,
+    seen: Sequence[SignedNote] = (),
+    jobs: int | None = None,
+) -> Report:
     """Verify a folder, with a progress bar where a person looks on."""
     with Progress(
         TextColumn("verifying"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("chunks"),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
         TimeRemainingColumn(),
         console=err,
         transient=True,
         disable=not err.is_terminal,
     ) as bar:
-        task = bar.add_task("chunks", total=None)
+        task = bar.add_task("bytes", total=None)
+
+        def tell(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
         return verify_recording(
             FolderRecording(folder),
             policy,
-            lambda done, total: bar.update(task, completed=done, total=total),
+            tell if err.is_terminal else None,
+            workers=jobs or os.cpu_count() or 1,
+            seen=seen,
         )
 
 
@@ -100,3 +156,18 @@ def _policy(trust: Path | None) -> TrustPolicy | None:
         return parse_policy(trust.read_bytes())
     except OSError as error:
         raise SettingsError(f"--trust {trust}: expected a readable file, got {error}") from error
+
+
+def _notes(path: Path) -> list[SignedNote]:
+    """The checkpoints in a file."""
+    try:
+        notes = parse_notes(path.read_bytes())
+    except (OSError, FormatError) as error:
+        raise typer.BadParameter(
+            f"{path}: expected signed checkpoints as a recording or its events have them, got "
+            f"{error}",
+            param_hint="--seen",
+        ) from error
+    if not notes:
+        raise typer.BadParameter(f"{path}: holds no checkpoint", param_hint="--seen")
+    return notes

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from recordings import whole
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobDamagedError, BlobMissingError
-from recorder_worker.core.verify import Report, Step, Verdict, verify
+from recorder_worker.core.verify import Report, Status, Step, Verdict, verify
 
 CHUNK = keys.chunk(1, compressed=True)
 
@@ -89,7 +91,7 @@ def test_an_empty_folder_is_a_recording_of_nothing(tmp_path: Path) -> None:
 def test_reading_is_as_the_port_says(folder: Path) -> None:
     reader = FolderRecording(folder)
     data = whole().sealed()
-    assert reader.names() == sorted(data)
+    assert sorted(reader.names()) == sorted(data)
     assert {name: reader.read(name) for name in data} == data
     assert reader.size(CHUNK) == len(data[CHUNK])
     with pytest.raises(BlobMissingError, match=r"nothing\.zst"):
@@ -100,15 +102,104 @@ def test_reading_is_as_the_port_says(folder: Path) -> None:
         reader.read("chunks")
 
 
-def test_checkpoints_of_a_journal_are_listed_before_its_leaves(tmp_path: Path) -> None:
-    """So that a recording that goes on meanwhile never seems to lack a signed record."""
+# --- links ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        (CHUNK, Step.STORED),
+        (keys.MANIFEST, Step.ATTACHED),
+        (keys.mark(3), Step.ATTACHED),
+        (keys.RECORDS, Step.PARSE),
+        (keys.CHECKPOINTS, Step.PARSE),
+        (keys.SEAL, Step.PARSE),
+    ],
+)
+def test_a_link_in_the_place_of_a_file_is_not_followed(
+    folder: Path, tmp_path: Path, name: str, step: Step
+) -> None:
+    """Even where it leads to the very bytes: what is linked is not carried along."""
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    found = report(folder)
+    assert (found.verdict, found.failed_step) == (Verdict.TAMPERED, step)
+    detail = next(s for s in found.steps if s.number == step).detail
+    assert "expected a regular file inside the folder, found a symbolic link" in detail
+    assert detail.count(f"{name}:") == 1
+
+
+def test_a_link_in_the_place_of_a_folder_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    (folder / keys.CHUNKS).rename(tmp_path / "elsewhere")
+    (folder / keys.CHUNKS).symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    found = report(folder)
+    assert (found.verdict, found.failed_step) == (Verdict.TAMPERED, Step.STORED)
+    assert "symbolic link" in next(s for s in found.steps if s.number == Step.STORED).detail
+    with pytest.raises(BlobDamagedError, match="symbolic link"):
+        FolderRecording(folder).size(CHUNK)
+
+
+def test_the_folder_itself_may_be_named_by_a_link(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder, target_is_directory=True)
+    assert report(tmp_path / "link").verdict is Verdict.COMPLETE
+
+
+def test_a_link_that_is_a_loop_or_leads_nowhere(folder: Path) -> None:
+    (folder / "loop").symlink_to("loop")
+    (folder / "nowhere").symlink_to("gone")
+    found = report(folder)
+    assert found.verdict is Verdict.COMPLETE
+    assert found.warnings == ("not part of the record: loop", "not part of the record: nowhere")
+
+
+def test_no_descriptor_is_left_open(folder: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    report(folder)
+    (folder / keys.MANIFEST).unlink()
+    report(folder)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+# --- sealed while it is verified -----------------------------------------------------------------
+
+
+def test_a_recording_that_is_sealed_meanwhile_is_read_again(tmp_path: Path) -> None:
+    recording = whole()
+    folder = write(tmp_path, recording.journal())
+
+    class Sealing(FolderRecording):
+        reads = 0
+
+        def stream(self, name: str) -> Iterator[bytes]:
+            self.reads += 1
+            if self.reads == 10:
+                shutil.rmtree(folder / keys.JOURNAL)
+                write(folder, recording.sealed())
+            return super().stream(name)
+
+    assert verify(Sealing(folder)).verdict is Verdict.COMPLETE
+
+
+def test_a_recording_that_loses_its_journal_is_not_excused(tmp_path: Path) -> None:
     folder = write(tmp_path, whole().journal())
-    seen: list[str] = []
 
-    class Watching(FolderRecording):
-        def _list(self, prefix: str, found: list[str]) -> None:
-            seen.append(prefix)
-            super()._list(prefix, found)
+    class Losing(FolderRecording):
+        reads = 0
 
-    Watching(folder).names()
-    assert seen.index("journal/checkpoints/") < seen.index("journal/leaves/")
+        def stream(self, name: str) -> Iterator[bytes]:
+            self.reads += 1
+            if self.reads == 10:
+                (folder / keys.leaf(8)).unlink()
+            return super().stream(name)
+
+    assert verify(Losing(folder)).verdict is Verdict.TAMPERED
+
+
+def test_steps_that_need_records_are_not_reached_without_any(folder: Path) -> None:
+    """One thing is wrong, and it is said once."""
+    (folder / keys.RECORDS).unlink()
+    found = report(folder)
+    assert (found.verdict, found.failed_step) == (Verdict.TAMPERED, Step.PARSE)
+    status = {s.number: s.status for s in found.steps}
+    assert {n for n, s in status.items() if s is Status.FAILED} == {Step.PARSE, Step.ROOT}
+    assert status[Step.WHOLE] is status[Step.CHECKPOINTS] is Status.NOT_REACHED

@@ -10,19 +10,16 @@ import pytest
 import zstandard
 from blake3 import blake3
 from recording_files import FilesReader
-from recordings import OTHER_SESSION, SIZE, Recording, whole, with_gap
+from recordings import OTHER_SESSION, SESSION, SIZE, Recording, whole, with_gap
 
 from recorder_worker.core import keys
-from recorder_worker.core.events import ChunkStored, StreamEnd
+from recorder_worker.core.events import ChunkStored, GapLeaf, StreamEnd
 from recorder_worker.core.model import GapReason, Span
-from recorder_worker.core.records import (
-    AnyRecord,
-    ChunkRecord,
-    SealRecord,
-    decode_record,
-    encode_record,
-)
+from recorder_worker.core.record_codec import decode_record, encode_record
+from recorder_worker.core.records import AnyRecord, ChunkRecord, SealRecord
 from recorder_worker.core.verify import Report, Step, Verdict, verify
+from recorder_worker.core.verify.coverage import MAX_STREAMS
+from recorder_worker.core.verify.report import MAX_GAPS
 
 SKIPPABLE = struct.pack("<II", 0x184D2A50, 4) + b"more"
 MEBIBYTE = bytes(1 << 20)
@@ -163,6 +160,36 @@ def test_a_gap_of_time_alone_and_one_of_nothing_are_gaps() -> None:
     assert [gap.lost_units for gap in found.gaps] == [0, 0]
 
 
+def test_streams_without_end_are_refused_in_time() -> None:
+    recording = Recording(checkpoint_every=10_000).open()
+    for number in range(1, MAX_STREAMS + 20):
+        recording.leaf(
+            GapLeaf(
+                session_id=recording.session_id,
+                index=recording.index,
+                captured=recording.index,
+                span=Span(
+                    stream=number,
+                    first_unit=0,
+                    unit_count=0,
+                    t0_ns=0,
+                    t1_ns=0,
+                    wall0_ns=0,
+                    wall1_ns=0,
+                ),
+                reason=GapReason.PAUSE,
+                detail="",
+                wall_ns=0,
+            )
+        )
+        recording.state = msgspec.structs.replace(recording.state, streams=())
+    recording.sign()
+    found = verify(FilesReader(recording.journal()))
+    assert (found.verdict, found.failed_step) == (Verdict.TAMPERED, Step.COVERAGE)
+    assert len(found.gaps) == MAX_GAPS
+    assert found.totals.gap_count == MAX_STREAMS + 19
+
+
 def test_a_chunk_without_frames_is_no_chunk() -> None:
     recording = Recording().open().chunk().chunk(0, keyframe=False)
     assert Step.COVERAGE in {s.number for s in report(recording.seal()).steps if s.verdict}
@@ -285,6 +312,16 @@ def test_two_roots_for_the_last_size() -> None:
     assert found.verdict is Verdict.EQUIVOCATION
 
 
+def test_what_the_key_signed_about_another_session_is_no_second_history() -> None:
+    """It does not belong here, and that is all that it shows."""
+    recording = whole()
+    recording.session_id = OTHER_SESSION
+    stray = recording.note(4, bytes(32))
+    recording.session_id = SESSION
+    recording.notes[4] = stray
+    expect(recording, Step.PLACE)
+
+
 def test_an_earlier_checkpoint_of_another_tree() -> None:
     recording = whole()
     recording.notes[4] = recording.note(4, bytes(32))
@@ -296,7 +333,7 @@ def test_an_earlier_checkpoint_of_another_tree() -> None:
 # --- unsupported ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("offset", "value"), [(4, 2), (5, 6), (5, 7), (98, 99)])
+@pytest.mark.parametrize(("offset", "value"), [(4, 2), (5, 8), (5, 255), (98, 99)])
 def test_a_signed_record_that_is_not_known_is_unsupported(offset: int, value: int) -> None:
     recording = with_gap()
     data = bytearray(recording.records[2])

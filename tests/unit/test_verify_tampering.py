@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from recording_files import FilesReader
 from recordings import OTHER_SESSION, Recording, device_key, whole, with_gap
 
 from recorder_worker.core import keys
 from recorder_worker.core.errors import StoreError
-from recorder_worker.core.records import frame_record
+from recorder_worker.core.note import parse_note
+from recorder_worker.core.record_codec import frame_record
 from recorder_worker.core.verify import Report, Status, Step, Verdict, verify
 
 Files = dict[str, bytes]
 Attack = Callable[[Files], object]
-CHUNK_1, CHUNK_2, CHUNK_5 = (keys.chunk(n, compressed=True) for n in (1, 2, 4))
-STORED = keys.chunk(5, compressed=False)
+CHUNK_1, CHUNK_2, CHUNK_5 = (keys.chunk(n, compressed=True) for n in (1, 2, 10))
+STORED = keys.chunk(7, compressed=False)
 MARK = keys.mark(3)
 
 
@@ -33,6 +34,13 @@ def flip(name: str, at: int = 0) -> Attack:
         data = bytearray(files[name])
         data[at] ^= 0x10
         files[name] = bytes(data)
+
+    return attack
+
+
+def flip_in_last_record(at: int) -> Attack:
+    def attack(files: Files) -> None:
+        flip(keys.RECORDS, at - len(whole().records[-1]))(files)
 
     return attack
 
@@ -51,6 +59,10 @@ def swap(one: str, other: str) -> Attack:
 
 def transplant(name: str) -> Attack:
     return lambda files: files.update({name: whole(OTHER_SESSION).sealed()[name]})
+
+
+def public(key: Ed25519PrivateKey) -> bytes:
+    return key.public_key().public_bytes_raw()
 
 
 def framed(records: list[bytes]) -> bytes:
@@ -87,11 +99,10 @@ def as_journal(size: int) -> Callable[[Files], None]:
 def by_another_key(files: Files) -> None:
     """The checkpoints signed again by somebody else; the records still name the old key."""
     recording = whole()
-    recording.private_key = device_key(2)
-    recording.key = msgspec.structs.replace(
-        recording.key, public_key=device_key(2).public_key().public_bytes_raw()
-    )
-    recording.rebuild()
+    recording.notes = {
+        size: recording.note(size, parse_note(note).head.root_hash, key=device_key(2))
+        for size, note in recording.notes.items()
+    }
     files.update(recording.sealed())
 
 
@@ -103,7 +114,7 @@ ATTACKS: dict[str, tuple[Attack, Step, Verdict]] = {
     "flip a byte of a mark": (flip(MARK, 5), Step.ATTACHED, Verdict.TAMPERED),
     "flip a byte of the seal": (flip(keys.SEAL, -10), Step.PARSE, Verdict.TAMPERED),
     "flip a byte of the checkpoints": (flip(keys.CHECKPOINTS, 200), Step.PARSE, Verdict.TAMPERED),
-    "flip a salt": (flip(keys.RECORDS, 4 + 35), Step.ROOT, Verdict.TAMPERED),
+    "flip the salt of OPEN": (flip(keys.RECORDS, 4 + 35), Step.SIGNATURES, Verdict.TAMPERED),
     "flip the version of a record": (flip(keys.RECORDS, 4 + 4), Step.ROOT, Verdict.TAMPERED),
     "flip the type of a record": (flip(keys.RECORDS, 4 + 5), Step.ROOT, Verdict.TAMPERED),
     "flip a length in the records": (flip(keys.RECORDS, 3), Step.PARSE, Verdict.TAMPERED),
@@ -117,7 +128,8 @@ ATTACKS: dict[str, tuple[Attack, Step, Verdict]] = {
         Step.STORED,
         Verdict.TAMPERED,
     ),
-    "transplant the records": (transplant(keys.RECORDS), Step.ROOT, Verdict.TAMPERED),
+    "flip the salt of SEAL": (flip_in_last_record(35), Step.ROOT, Verdict.TAMPERED),
+    "transplant the records": (transplant(keys.RECORDS), Step.SIGNATURES, Verdict.TAMPERED),
     "transplant the seal": (transplant(keys.SEAL), Step.PARSE, Verdict.TAMPERED),
     "transplant the manifest": (transplant(keys.MANIFEST), Step.ATTACHED, Verdict.TAMPERED),
     "delete the manifest": (remove(keys.MANIFEST), Step.ATTACHED, Verdict.TAMPERED),
@@ -127,7 +139,7 @@ ATTACKS: dict[str, tuple[Attack, Step, Verdict]] = {
     "delete the seal": (remove(keys.SEAL), Step.PARSE, Verdict.TAMPERED),
     "duplicate a record": (
         with_records(lambda r: [*r[:3], r[2], *r[3:]]),
-        Step.ROOT,
+        Step.EPOCHS,
         Verdict.TAMPERED,
     ),
     "swap two records": (
@@ -135,7 +147,7 @@ ATTACKS: dict[str, tuple[Attack, Step, Verdict]] = {
         Step.ROOT,
         Verdict.TAMPERED,
     ),
-    "drop a record": (with_records(lambda r: r[:2] + r[3:]), Step.ROOT, Verdict.TAMPERED),
+    "drop a record": (with_records(lambda r: r[:2] + r[3:]), Step.EPOCHS, Verdict.TAMPERED),
     "drop the SEAL record": (with_records(lambda r: r[:-1]), Step.ROOT, Verdict.TAMPERED),
     "append a record": (with_records(lambda r: [*r, r[-1]]), Step.PLACE, Verdict.TAMPERED),
     "truncate the records within one": (
@@ -159,9 +171,16 @@ ATTACKS: dict[str, tuple[Attack, Step, Verdict]] = {
     "sign again with another key": (by_another_key, Step.SIGNATURES, Verdict.TAMPERED),
     "replace the key's bytes": (
         lambda f: f.update(
+            {keys.RECORDS: f[keys.RECORDS].replace(public(device_key()), public(device_key(2)))}
+        ),
+        Step.SIGNATURES,
+        Verdict.TAMPERED,
+    ),
+    "replace the bytes of an epoch's key": (
+        lambda f: f.update(
             {
                 keys.RECORDS: f[keys.RECORDS].replace(
-                    whole().key.public_key, device_key(2).public_key().public_bytes_raw()
+                    public(whole().keys.epoch_key(1)), public(device_key(2))
                 )
             }
         ),
@@ -187,7 +206,7 @@ def test_every_damaged_chunk_is_listed() -> None:
     flip(CHUNK_1, 9)(files)
     files.pop(CHUNK_5)
     found = report(files)
-    assert found.chunk_map == "X.?..."
+    assert found.chunk_map == "X...?."
     assert found.damaged == (CHUNK_1, CHUNK_5)
     plain = next(s for s in found.steps if s.number == Step.PLAIN)
     assert plain.status is Status.NOT_REACHED

@@ -3,11 +3,15 @@
 from recorder_worker.core.verify.policy import TrustedKey, TrustPolicy, parse_policy
 from recorder_worker.core.verify.reader import RecordingReader
 from recorder_worker.core.verify.report import (
+    Cadence,
+    ClipShown,
     GapFound,
     Report,
+    RuleResult,
     StepResult,
     Trust,
     TrustStatus,
+    WindowProved,
 )
 from recorder_worker.core.verify.steps import Status, Step
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED, Verdict
@@ -16,9 +20,12 @@ from recorder_worker.core.verify.verifier import verify
 __all__ = [
     "EXIT_CODES",
     "EXIT_UNTRUSTED",
+    "Cadence",
+    "ClipShown",
     "GapFound",
     "RecordingReader",
     "Report",
+    "RuleResult",
     "Status",
     "Step",
     "StepResult",
@@ -27,6 +34,7 @@ __all__ = [
     "TrustStatus",
     "TrustedKey",
     "Verdict",
+    "WindowProved",
     "parse_policy",
     "verify",
 ]

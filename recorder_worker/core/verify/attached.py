@@ -2,70 +2,128 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from blake3 import blake3
 
 from recorder_worker.core import keys
-from recorder_worker.core.errors import RecorderError
-from recorder_worker.core.records import ChunkRecord, MarkRecord, OpenRecord
-from recorder_worker.core.verify.chunks import chunk_name
-from recorder_worker.core.verify.material import Material
+from recorder_worker.core.partial_tree import LeafRange
+from recorder_worker.core.records import AnyRecord, ChunkRecord, MarkRecord, OpenRecord
+from recorder_worker.core.verify.findings import Findings, Texts
+from recorder_worker.core.verify.listing import COMPACT, Listing, is_receipt, journal_place
+from recorder_worker.core.verify.reader import RecordingReader
 from recorder_worker.core.verify.report import printable
-from recorder_worker.core.verify.steps import NotReachedError, tampered
+from recorder_worker.core.verify.steps import tampered
 
 MAX_NAMED = 20
+PROOFS = frozenset({f"{keys.PROOFS}/open", f"{keys.PROOFS}/seal"})
 
 
-def check_attached(material: Material) -> str:
-    """The manifest and the bodies of marks have the digests that their records bind.
+class Attached:
+    """Takes the records in order: the manifest and the bodies of marks have their digests."""
 
-    Raises:
-        StepFailedError: one has not, or is missing.
-        NotReachedError: there is no OPEN record that binds a manifest.
-    """
-    if not material.records or not isinstance(material.records[0], OpenRecord):
-        raise NotReachedError("there is no OPEN record that names the manifest's digest")
-    _check_file(material, keys.MANIFEST, material.records[0].manifest_blake3, None)
-    marks = 0
-    for record in material.records:
-        if isinstance(record, MarkRecord):
-            _check_file(material, keys.mark(record.index), record.body_blake3, record.body_size)
-            marks += 1
-    return f"{keys.MANIFEST}, {marks} marks"
+    def __init__(self, reader: RecordingReader, findings: Findings) -> None:
+        self._reader = reader
+        self._findings = findings
+        self._marks = 0
+        self._manifest = False
+
+    def feed(self, record: AnyRecord) -> None:
+        """One more record."""
+        if isinstance(record, OpenRecord) and not self._manifest:
+            self._manifest = True
+            self._check(keys.MANIFEST, record.manifest_blake3, None)
+        elif isinstance(record, MarkRecord):
+            self._marks += 1
+            self._check(keys.mark(record.index), record.body_blake3, record.body_size)
+
+    def _check(self, name: str, digest: bytes, size: int | None) -> None:
+        with self._findings.catching(name):
+            found = self._reader.size(name)
+            if size is not None and found != size:
+                raise tampered(f"{name}: expected {size} bytes, found {found}")
+            hasher = blake3()
+            for piece in self._reader.stream(name):
+                hasher.update(piece)
+            if hasher.digest() != digest:
+                raise tampered(
+                    f"{name}: expected BLAKE3 {digest.hex()}, found {hasher.hexdigest()}"
+                )
+
+    def finish(self) -> str:
+        """All records have passed; what to say where all is well."""
+        if not self._manifest:
+            self._findings.leave_out("there is no OPEN record that names the manifest's digest")
+        return f"{keys.MANIFEST}, {self._marks} marks"
 
 
-def _check_file(material: Material, name: str, digest: bytes, size: int | None) -> None:
-    try:
-        found = material.reader.size(name)
-        if size is not None and found != size:
-            raise tampered(f"{name}: expected {size} bytes, found {found}")
-        hasher = blake3()
-        for piece in material.reader.stream(name):
-            hasher.update(piece)
-    except RecorderError as error:
-        raise tampered(f"{name}: {error}") from error
-    if hasher.digest() != digest:
-        raise tampered(f"{name}: expected BLAKE3 {digest.hex()}, found {hasher.hexdigest()}")
+class Speakers:
+    """Which files the records speak of: a byte for each record that is here."""
+
+    def __init__(self) -> None:
+        self._kinds = bytearray()
+
+    def feed(self, record: AnyRecord | None) -> None:
+        """One more record; None: it could not be read."""
+        kind = 0
+        if isinstance(record, ChunkRecord):
+            kind = 1 if record.codec == "zstd" else 2
+        elif isinstance(record, MarkRecord):
+            kind = 3
+        self._kinds.append(kind)
+
+    def speak_of(self, name: str, ranges: tuple[LeafRange, ...]) -> bool:
+        """Whether a record speaks of a file. `ranges` are the records that are here."""
+        digits = name.partition("/")[2].partition(".")[0]
+        if not digits.isascii() or not digits.isdecimal() or len(digits) > 19:
+            return False
+        index = int(digits)
+        nth = bisect_right(ranges, index, key=lambda found: found.begin) - 1
+        if nth < 0 or index not in ranges[nth]:
+            return False
+        place = index - ranges[nth].begin
+        place += sum(found.end - found.begin for found in ranges[:nth])
+        if place >= len(self._kinds):
+            return False
+        return (
+            name
+            == {
+                0: "",
+                1: keys.chunk(index, compressed=True),
+                2: keys.chunk(index, compressed=False),
+                3: keys.mark(index),
+            }[self._kinds[place]]
+        )
 
 
-def strangers(material: Material) -> list[str]:
+def strangers(
+    reader: RecordingReader,
+    listing: Listing,
+    speakers: Speakers,
+    ranges: tuple[LeafRange, ...],
+) -> list[str]:
     """Warnings about files that no record speaks of.
 
     While a session is being recorded its spool, and chunks and bodies whose records are still to
-    come, are no strangers.
+    come, are no strangers. Links are: what lies outside of the folder is not read.
+
+    Raises:
+        RecorderError: the recording cannot be listed.
     """
-    expected = {keys.MANIFEST, keys.RECORDS, keys.CHECKPOINTS, keys.SEAL, *material.journal}
-    for record in material.records:
-        if isinstance(record, ChunkRecord):
-            expected.add(chunk_name(record))
-        elif isinstance(record, MarkRecord):
-            expected.add(keys.mark(record.index))
-    known = () if material.compact else (keys.SEGMENTS, keys.CHUNKS, keys.MARKS)
-    found = sorted(
-        name
-        for name in material.names
-        if name not in expected and name.partition("/")[0] not in known
-    )
-    warnings = [f"not part of the record: {printable(name)}" for name in found[:MAX_NAMED]]
-    if len(found) > MAX_NAMED:
-        warnings.append(f"not part of the record: {len(found) - MAX_NAMED} more files")
+    found = Texts(MAX_NAMED)
+    coming = () if listing.compact or listing.clip else (keys.SEGMENTS, keys.CHUNKS, keys.MARKS)
+    own = {keys.MANIFEST, *COMPACT, *PROOFS} | ({keys.CLIP, keys.TRUST} if listing.clip else set())
+    for name in reader.names():
+        known = (
+            name in own
+            or name.partition("/")[0] in coming
+            or journal_place(name)[1] >= 0
+            or is_receipt(name)
+            or speakers.speak_of(name, ranges)
+        )
+        if not known:
+            found.add(name)
+    warnings = [f"not part of the record: {printable(name)}" for name in sorted(found.first)]
+    if found.more:
+        warnings.append(f"not part of the record: {found.more} more files")
     return warnings

@@ -2,15 +2,15 @@
 
 Stored bytes are digested before zstd is given any of them: what no record vouches for is not
 parsed. A chunk is then read a second time and inflated in pieces, so memory does not grow with
-its size. Hashing and zstd let go of the interpreter lock, so a few threads share the work; the
-results come in the order of the records whatever the threads do.
+its size. Hashing and zstd let go of the interpreter lock, so threads share the work; the results
+come in the order of the records whatever the threads do.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
@@ -29,9 +29,6 @@ from recorder_worker.core.records import ChunkRecord
 from recorder_worker.core.verify.plain import ChunkFaultError, PlainBytes
 from recorder_worker.core.verify.reader import RecordingReader
 from recorder_worker.core.verify.steps import Step
-
-Progress = Callable[[int, int], None]
-"""Called with how many chunks are checked, and how many there are."""
 
 
 class ChunkCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,31 +50,32 @@ def chunk_name(record: ChunkRecord) -> str:
     return keys.chunk(record.index, compressed=record.codec == "zstd")
 
 
-def check_chunks(
-    reader: RecordingReader,
-    records: Sequence[ChunkRecord],
-    *,
-    workers: int,
-    progress: Progress | None = None,
-) -> list[ChunkCheck]:
-    """Check every chunk, damaged or not, and give the findings in the order of the records."""
-    checks: list[ChunkCheck] = []
-    with ThreadPoolExecutor(workers, thread_name_prefix="verify") as pool:
-        waiting: deque[Future[ChunkCheck]] = deque()
-        for record in records:
-            waiting.append(pool.submit(check_chunk, reader, record))
-            if len(waiting) > workers * 2:
-                checks.append(waiting.popleft().result())
-                _tell(progress, len(checks), len(records))
-        while waiting:
-            checks.append(waiting.popleft().result())
-            _tell(progress, len(checks), len(records))
-    return checks
+class ChunkPool:
+    """Checks chunks on some threads; gives the results in the order of the records.
 
+    No more than a few chunks wait, so that a long recording is not held.
+    """
 
-def _tell(progress: Progress | None, done: int, total: int) -> None:
-    if progress is not None:
-        progress(done, total)
+    def __init__(self, reader: RecordingReader, workers: int) -> None:
+        self._reader = reader
+        self._limit = workers * 2
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="verify")
+        self._waiting: deque[Future[ChunkCheck]] = deque()
+
+    def check(self, record: ChunkRecord) -> Iterator[ChunkCheck]:
+        """Begin with one more chunk; gives results while too many wait."""
+        self._waiting.append(self._pool.submit(check_chunk, self._reader, record))
+        while len(self._waiting) > self._limit:
+            yield self._waiting.popleft().result()
+
+    def rest(self) -> Iterator[ChunkCheck]:
+        """The results that are still to come."""
+        while self._waiting:
+            yield self._waiting.popleft().result()
+
+    def close(self) -> None:
+        """Begin with nothing more."""
+        self._pool.shutdown(cancel_futures=True)
 
 
 def check_chunk(reader: RecordingReader, record: ChunkRecord) -> ChunkCheck:
@@ -94,7 +92,8 @@ def check_chunk(reader: RecordingReader, record: ChunkRecord) -> ChunkCheck:
         missing = ChunkFaultError(step, "the file is missing", missing=True)
         return ChunkCheck(record=record, fault=missing)
     except RecorderError as error:
-        return ChunkCheck(record=record, fault=ChunkFaultError(step, f"cannot be read: {error}"))
+        text = str(error).removeprefix(f"{chunk_name(record)}: ")
+        return ChunkCheck(record=record, fault=ChunkFaultError(step, f"cannot be read: {text}"))
     except Exception as error:  # noqa: BLE001  (no bytes whatever may stop a verification)
         return ChunkCheck(record=record, fault=ChunkFaultError(step, f"cannot be read: {error!r}"))
     return ChunkCheck(record=record, first_picture=frames.first, last_picture=frames.last)

@@ -8,11 +8,12 @@ from recorder_worker.core.verify.verdicts import Verdict
 
 
 class Step(IntEnum):
-    """The steps. Numbers are stable; 4 is kept for the rule of key epochs."""
+    """The steps, in the order in which they are judged. Numbers are stable."""
 
     PARSE = 1
     KEYS = 2
     SIGNATURES = 3
+    EPOCHS = 4
     ROOT = 5
     PLACE = 6
     STORED = 7
@@ -22,22 +23,32 @@ class Step(IntEnum):
     WHOLE = 11
     CHECKPOINTS = 12
     ATTACHED = 13
+    LOG = 14
+    RECEIPTS = 15
+    WINDOW = 16
 
 
 TITLES: dict[Step, str] = {
     Step.PARSE: "notes and records are written in their one encoding",
-    Step.KEYS: "the key is one that the policy trusts",
-    Step.SIGNATURES: "every checkpoint is signed by the key of the record",
+    Step.KEYS: "the device's keys are ones that the policy trusts",
+    Step.SIGNATURES: "OPEN is signed by the device, every checkpoint by keys of the record",
+    Step.EPOCHS: "epochs follow one another, are closed, and sign their own checkpoints only",
     Step.ROOT: "the root is rebuilt from the records",
     Step.PLACE: "every record has its index, its session and its size",
     Step.STORED: "stored bytes of every chunk have their digests",
     Step.PLAIN: "plain bytes of every chunk have their digest",
     Step.FRAMES: "frames inside the chunks are what the records say",
-    Step.COVERAGE: "chunks and gaps tile every stream without hole or overlap",
+    Step.COVERAGE: "chunks and gaps tile every stream, and clocks do not step back",
     Step.WHOLE: "one OPEN, one final SEAL, and the totals agree",
     Step.CHECKPOINTS: "all checkpoints are of one growing tree",
     Step.ATTACHED: "the manifest and the bodies of marks have their digests",
+    Step.LOG: "the session is in the recorder's log of sessions",
+    Step.RECEIPTS: "receipts are over the log's checkpoints",
+    Step.WINDOW: "the times do not contradict each other",
 }
+
+OPTIONAL = frozenset({Step.KEYS, Step.LOG, Step.RECEIPTS, Step.WINDOW})
+"""Steps that need not be reached for a recording to be whole."""
 
 
 class Status(StrEnum):
@@ -57,16 +68,6 @@ class StepFailedError(Exception):
         self.detail = detail
 
 
-class NotReachedError(Exception):
-    """A step cannot be done because of what an earlier one found, or need not be."""
-
-
 def tampered(detail: str) -> StepFailedError:
     """The failure that most steps end in."""
     return StepFailedError(Verdict.TAMPERED, detail)
-
-
-def listed(found: list[str]) -> str:
-    """The first findings, and how many more there are."""
-    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-    return "; ".join(found[:3]) + more

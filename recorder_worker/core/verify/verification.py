@@ -1,249 +1,234 @@
-"""Verifies a recording: numbered steps, each done as far as those before it allow.
+"""One run over a recording: every record and checkpoint passes once, and every step sees it.
 
-Offline, without secrets, and without trust in any byte it reads. A step raises what it finds;
-the run goes on, so that a damaged chunk does not hide the next one, and the verdict is that of
-the first step that failed (`PRECEDENCE` where verdicts differ).
+Offline, without secrets, and without trust in any byte that is read. What a step finds is
+collected; the run goes on, so that a damaged chunk does not hide the next one. Nothing is kept of
+a record but a byte or two, so memory does not grow with the recording.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
-from recorder_worker.core.errors import RecorderError
-from recorder_worker.core.note import NoteKey
-from recorder_worker.core.origins import session_origin
-from recorder_worker.core.records import ChunkRecord, OpenRecord, SealRecord
-from recorder_worker.core.verify.attached import check_attached, strangers
-from recorder_worker.core.verify.checkpoints import check_one_tree, check_signatures
-from recorder_worker.core.verify.chunks import ChunkCheck, Progress, check_chunks
-from recorder_worker.core.verify.coverage import check_coverage, check_whole
-from recorder_worker.core.verify.material import Material, settled_material
+from recorder_worker.core import keys
+from recorder_worker.core.note import SignedNote
+from recorder_worker.core.partial_tree import LeafRange
+from recorder_worker.core.record_codec import decode_record
+from recorder_worker.core.records import AnyRecord, ChunkRecord, OpenRecord
+from recorder_worker.core.verify.attached import Attached, Speakers
+from recorder_worker.core.verify.cadence import CadenceCheck
+from recorder_worker.core.verify.chunk_steps import ChunkSteps
+from recorder_worker.core.verify.chunks import ChunkPool
+from recorder_worker.core.verify.clip_range import ClipRange
+from recorder_worker.core.verify.clocks import Clocks
+from recorder_worker.core.verify.coverage import Coverage
+from recorder_worker.core.verify.findings import Findings
+from recorder_worker.core.verify.listing import list_recording
+from recorder_worker.core.verify.note_source import NoteSource
+from recorder_worker.core.verify.one_tree import OneTree
 from recorder_worker.core.verify.policy import TrustPolicy
+from recorder_worker.core.verify.progress import Meter, Progress
 from recorder_worker.core.verify.reader import RecordingReader
-from recorder_worker.core.verify.report import StepResult, Trust, TrustStatus
-from recorder_worker.core.verify.steps import (
-    TITLES,
-    NotReachedError,
-    Status,
-    Step,
-    StepFailedError,
-    listed,
-    tampered,
+from recorder_worker.core.verify.record_source import check_form, records_of
+from recorder_worker.core.verify.rules import RulesCheck
+from recorder_worker.core.verify.seen import Seen
+from recorder_worker.core.verify.signers import Signers
+from recorder_worker.core.verify.steps import Step
+from recorder_worker.core.verify.walk import ClipWalk, Walk, WholeWalk, read_clip
+from recorder_worker.core.verify.whole import Place, Whole
+
+NOT_READ = "not every record could be read"
+OF_RECORDS = (
+    Step.PLACE,
+    Step.STORED,
+    Step.PLAIN,
+    Step.FRAMES,
+    Step.COVERAGE,
+    Step.WHOLE,
+    Step.ATTACHED,
 )
-from recorder_worker.core.verify.verdicts import PRECEDENCE, Verdict
+"""The steps that need every record."""
 
 
 class Verification:
-    """One run: the material, and what each step made of it."""
+    """One run. Afterwards each part holds what it found; `summary` and `judgement` ask them."""
 
     def __init__(
         self,
         recording: RecordingReader,
         policy: TrustPolicy | None,
+        seen: Sequence[SignedNote],
         progress: Progress | None,
         workers: int,
     ) -> None:
-        self.material = settled_material(recording)
+        self.reader = recording
         self.policy = policy
-        self.trust = Trust(status=TrustStatus.NO_POLICY)
-        self.checks: list[ChunkCheck] = []
-        self.signed_at: dict[bytes, int] = {}
-        self.steps: list[StepResult] = []
-        self._progress = progress
-        self._workers = workers
-
-    def run(self) -> Verification:
-        """Do every step in order."""
-        table: dict[Step, Callable[[], str]] = {
-            Step.PARSE: self._parse,
-            Step.KEYS: self._keys,
-            Step.SIGNATURES: self._signatures,
-            Step.ROOT: self._root,
-            Step.PLACE: self._place,
-            Step.STORED: self._stored,
-            Step.PLAIN: lambda: self._of_chunks(Step.PLAIN),
-            Step.FRAMES: self._frames,
-            Step.COVERAGE: lambda: check_coverage(self._decoded().records, self.material.warnings),
-            Step.WHOLE: lambda: check_whole(self._decoded().records, self.signed_size),
-            Step.CHECKPOINTS: lambda: check_one_tree(self.material, self.signed_at),
-            Step.ATTACHED: lambda: check_attached(self._decoded()),
-        }
-        for step, action in table.items():
-            self.steps.append(_run(step, action))
-        self.material.warnings += strangers(self.material)
-        return self
+        self.findings = {step: Findings(step) for step in Step}
+        self.listing = list_recording(recording, sized=progress is not None)
+        self.signers = Signers(self.findings[Step.SIGNATURES], self.findings[Step.EPOCHS])
+        self.one_tree = OneTree(self.findings[Step.ROOT], self.findings[Step.CHECKPOINTS])
+        self.place = Place(self.findings[Step.PLACE])
+        self.chunks = ChunkSteps(
+            *(self.findings[step] for step in (Step.STORED, Step.PLAIN, Step.FRAMES))
+        )
+        self.coverage = Coverage(self.findings[Step.COVERAGE])
+        self.clocks = Clocks(self.findings[Step.COVERAGE])
+        self.whole = Whole(self.findings[Step.WHOLE])
+        self.cadence_check = CadenceCheck(self.findings[Step.CHECKPOINTS])
+        self.attached = Attached(recording, self.findings[Step.ATTACHED])
+        self.seen = Seen(seen, self.findings[Step.CHECKPOINTS])
+        self.speakers = Speakers()
+        self.rules = RulesCheck(policy.rules) if policy is not None else None
+        self.clip: ClipRange | None = None
+        self.walk: Walk
+        self.note_count = 0
+        self._meter = Meter(progress, self.listing.size)
+        self._pool = ChunkPool(recording, workers)
+        self._decoded = True
 
     @property
     def opened(self) -> OpenRecord | None:
         """The first record, where it is an OPEN."""
-        records = self.material.records
-        return records[0] if records and isinstance(records[0], OpenRecord) else None
+        return self.signers.opened
 
     @property
-    def signed_size(self) -> int:
-        """The largest size under a verified signature that the records here rebuild."""
-        roots = self.material.roots
-        return max(
-            (
-                note.head.tree_size
-                for note in self.material.notes
-                if note.raw in self.signed_at
-                and roots.get(note.head.tree_size) == note.head.root_hash
-            ),
-            default=0,
+    def disturbed(self) -> bool:
+        """Whether the recording was sealed meanwhile, so that what is missing has only moved."""
+        failed = any(found.failed for found in self.findings.values())
+        return failed and list_recording(self.reader).form != self.listing.form
+
+    def run(self) -> Verification:
+        """Let everything pass, and close every step."""
+        parse = self.findings[Step.PARSE]
+        check_form(self.listing, parse)
+        notes = NoteSource(self.reader, self.listing, parse, self.findings[Step.CHECKPOINTS])
+        self.walk = self._tree(parse)
+        try:
+            self._pass(notes)
+            for check in self._pool.rest():
+                self.chunks.add(check)
+                self._meter.add(check.record.stored_size)
+        finally:
+            self._pool.close()
+        self._close(notes)
+        self._meter.finish()
+        return self
+
+    def _tree(self, parse: Findings) -> Walk:
+        if not self.listing.clip:
+            return WholeWalk(records_of(self.reader, self.listing, parse))
+        clip = read_clip(self.reader, parse)
+        if clip is None:
+            return WholeWalk(())
+        self.clip = ClipRange(clip, self.findings[Step.PLACE])
+        return ClipWalk(
+            clip,
+            lambda: records_of(self.reader, self.listing, Findings(Step.PARSE)),
+            lambda: records_of(self.reader, self.listing, parse),
+            self.findings[Step.ROOT],
         )
 
     @property
-    def verdict(self) -> Verdict:
-        """The verdict of the steps; whole recordings are told apart by their gaps."""
-        failed = {step.verdict for step in self.steps}
-        for verdict in PRECEDENCE:
-            if verdict in failed:
-                return verdict
-        unfinished = [s for s in self.steps if s.status is not Status.OK and s.number != Step.KEYS]
-        if unfinished:  # a step that is left out says why, and its reason has failed another
-            return Verdict.TAMPERED
-        gaps = any(isinstance(r, SealRecord) and r.totals.gap_count for r in self.material.records)
-        return Verdict.COMPLETE_WITH_GAPS if gaps else Verdict.COMPLETE
+    def shown(self) -> tuple[LeafRange, ...]:
+        """The places of the records that are here."""
+        return self.clip.ranges if self.clip else (LeafRange(0, self.walk.shown),)
 
-    # --- steps --------------------------------------------------------------------------------
+    @property
+    def sealed(self) -> bool:
+        """Whether a SEAL is here, the last record, and signed."""
+        return self.whole.seal is not None and self.one_tree.signed_size == self.walk.size
 
-    def _parse(self) -> str:
-        for verdict in PRECEDENCE:
-            found = [p.detail for p in self.material.problems if p.verdict is verdict]
-            if found:
-                raise StepFailedError(verdict, listed(found))
-        return f"{self.material.tree_size} records, {len(self.material.notes)} checkpoints"
+    # --- everything passes --------------------------------------------------------------------
 
-    def _keys(self) -> str:
-        opened = self.opened
-        if opened is None:
-            raise NotReachedError("there is no OPEN record that names a key")
-        key = opened.public_key
-        self.trust = Trust(status=TrustStatus.NO_POLICY, public_key=key.hex())
-        if self.policy is None:
-            raise NotReachedError("no policy was given: nobody vouches for the key")
-        name = self.policy.name_of(key)
-        status = TrustStatus.UNTRUSTED if name is None else TrustStatus.TRUSTED
-        self.trust = Trust(status=status, public_key=key.hex(), name=name or "")
-        if name is None:
-            raise StepFailedError(None, f"key {key.hex()} is not in the policy")
-        return f"key {key.hex()} is {name}"
+    def _pass(self, notes: NoteSource) -> None:
+        expected = 0
+        for index, data in self.walk.leaves():
+            record = self._read(index, data)
+            if index > expected:
+                self.coverage.reveal()
+            expected = index + 1
+            if record is None:
+                self.signers.skip()
+            else:
+                self._feed(index, record)
+            if index == 0:
+                self._notes(notes, 0)
+            self._notes(notes, index + 1)
+            self._meter.add(len(data))
+        for note in notes.rest(self.walk.size):
+            self._note(note)
 
-    def _signatures(self) -> str:
-        notes, opened = self.material.notes, self.opened
-        if not notes:
-            raise StepFailedError(Verdict.TRUNCATED, "there is no checkpoint: nothing is signed")
-        if opened is None:
-            raise NotReachedError("there is no OPEN record that names the key")
-        key = NoteKey(name=opened.recorder, public_key=opened.public_key)
-        return check_signatures(self.material, key, _origin(opened), self.signed_at)
+    def _read(self, index: int, data: bytes) -> AnyRecord | None:
+        record = None
+        with self.findings[Step.PARSE].catching(f"record {index}"):
+            record = decode_record(data)
+        self._decoded &= record is not None
+        self.speakers.feed(record)
+        return record
 
-    def _root(self) -> str:
-        newest, material = self.material.newest, self.material
-        if newest is None:
-            raise NotReachedError("there is no checkpoint to compare with")
-        size = newest.head.tree_size
-        if size > material.tree_size:
-            raise tampered(
-                f"the newest checkpoint is of {size} records, {material.tree_size} are here: "
-                f"{size - material.tree_size} signed records are missing"
+    def _feed(self, index: int, record: AnyRecord) -> None:
+        """What follows from keys goes on behind a record that cannot be read; nothing else does."""
+        if index == 0 or not isinstance(record, OpenRecord):
+            self.signers.feed(index, record)
+        if not self._decoded:
+            return
+        self.place.feed(index, record)
+        if self.clip is not None:
+            self.clip.feed(index, record)
+        if self.clip is None or not self.clip.is_beside(index, record):
+            self.coverage.feed(record)
+        self.clocks.feed(record)
+        self.whole.feed(index, record)
+        self.cadence_check.feed(record)
+        if self.rules is not None:
+            self.rules.feed(record)
+        if self.clip is not None and not self.clip.has_file(index):
+            return
+        self.attached.feed(record)
+        if isinstance(record, ChunkRecord):
+            for check in self._pool.check(record):
+                self.chunks.add(check)
+                self._meter.add(check.record.stored_size)
+
+    def _notes(self, notes: NoteSource, size: int) -> None:
+        for note in notes.up_to(size):
+            self._note(note)
+        if self.seen.wants(size):
+            self.seen.at(size, self.walk.root(size), self.signers)
+
+    def _note(self, note: SignedNote) -> None:
+        signed_at_s = self.signers.verify(note) if self.opened is not None else None
+        size = note.head.tree_size
+        root = self.walk.root(size)
+        if self.clip is not None and root is None and size < self.walk.size:
+            self.findings[Step.CHECKPOINTS].tampered(
+                f"the checkpoint of size {size}: expected its last record to be shown"
             )
-        if material.roots[size] != newest.head.root_hash:
-            raise tampered(
-                f"at size {size}: expected root {newest.head.root_hash.hex()}, the records give "
-                f"{material.roots[size].hex()}"
-            )
-        if size < material.tree_size:
-            material.warnings.append(
-                f"records {size} to {material.tree_size - 1} are behind the newest checkpoint: "
-                "nothing is signed about them"
-            )
-        return f"{newest.head.root_hash.hex()} at size {size}"
+        self.one_tree.feed(note, root, signed_at_s)
+        self.place.note(note, self.signers.origin)
+        if signed_at_s is not None:
+            self.cadence_check.note(size, signed_at_s)
 
-    def _place(self) -> str:
-        material = self._decoded()
-        opened = self.opened
-        if opened is None:
-            raise NotReachedError("there is no OPEN record that names the session")
-        for index, record in enumerate(material.records):
-            if record.index != index:
-                raise tampered(f"record {index}: says that it is record {record.index}")
-            if record.session_id != opened.session_id:
-                raise tampered(f"record {index}: is of session {record.session_id}")
-        origin = _origin(opened)
-        for note in material.notes:
-            if note.head.origin != origin:
-                raise tampered(f"expected checkpoints of {origin}, found {note.head.origin}")
-        if material.newest and material.compact and not material.in_journal:
-            size = material.newest.head.tree_size
-            if size != material.tree_size:
-                raise tampered(f"the seal is of {size} records, {material.tree_size} are here")
-        return f"session {opened.session_id}"
+    # --- every step is closed -----------------------------------------------------------------
 
-    def _stored(self) -> str:
-        material = self._decoded()
-        chunks = [record for record in material.records if isinstance(record, ChunkRecord)]
-        self.checks = check_chunks(
-            material.reader, chunks, workers=max(1, self._workers), progress=self._progress
-        )
-        return self._of_chunks(Step.STORED)
-
-    def _frames(self) -> str:
-        detail = self._of_chunks(Step.FRAMES)
-        before: dict[int, ChunkCheck] = {}
-        for check in self.checks:
-            record = check.record
-            last = before.get(record.span.stream)
-            joined = last is not None and not record.keyframe and _follows(last.record, record)
-            if last and joined and last.last_picture != check.first_picture:
-                raise tampered(f"{check.name}: the picture's size changed without a keyframe")
-            before[record.span.stream] = check
-        return detail
-
-    def _of_chunks(self, step: Step) -> str:
-        """What the chunks say about one of the steps 7 to 9."""
-        self._decoded()
-        faults = [(c.name, c.fault) for c in self.checks if c.fault and c.fault.step is step]
-        before = sum(1 for c in self.checks if c.fault and c.fault.step < step)
-        if faults:
-            unsupported = all(fault.unsupported for _, fault in faults)
-            raise StepFailedError(
-                Verdict.UNSUPPORTED if unsupported else Verdict.TAMPERED,
-                listed([f"{name}: {fault.detail}" for name, fault in faults]),
-            )
-        if before:
-            raise NotReachedError(f"in {before} of {len(self.checks)} chunks; the others are good")
-        return f"{len(self.checks)} chunks"
-
-    def _decoded(self) -> Material:
-        if not self.material.decoded:
-            raise NotReachedError("not every record could be read")
-        return self.material
-
-
-def _follows(before: ChunkRecord, record: ChunkRecord) -> bool:
-    """Whether no gap stands between two chunks."""
-    return before.span.first_unit + before.span.unit_count == record.span.first_unit
-
-
-def _origin(opened: OpenRecord) -> str:
-    try:
-        return session_origin(opened.recorder, opened.session_id)
-    except RecorderError as error:
-        raise tampered(str(error)) from error
-
-
-def _run(step: Step, action: Callable[[], str]) -> StepResult:
-    status, verdict = Status.OK, None
-    try:
-        detail = action()
-    except StepFailedError as failed:
-        status, verdict, detail = Status.FAILED, failed.verdict, failed.detail
-    except NotReachedError as reason:
-        status, detail = Status.NOT_REACHED, str(reason)
-    except Exception as error:  # noqa: BLE001  (no bytes whatever may stop a verification)
-        status, verdict, detail = Status.FAILED, Verdict.TAMPERED, f"cannot be read: {error!r}"
-    return StepResult(
-        number=step, title=TITLES[step], status=status, detail=detail, verdict=verdict
-    )
+    def _close(self, notes: NoteSource) -> None:
+        notes.finish()
+        self.note_count = notes.count
+        for step in OF_RECORDS:
+            if not self._decoded:
+                self.findings[step].leave_out(NOT_READ)
+            elif self.walk.shown == 0:
+                self.findings[step].leave_out("there is no record")
+        size = self.walk.size
+        sealed_folder = bool(self.listing.compact) and not self.listing.in_journal
+        self.signers.finish(notes.count)
+        self.seen.finish(size, self.signers, clip_goes_on=self.clip is not None and not self.sealed)
+        self.one_tree.finish(size)
+        self.place.finish(self.one_tree.newest, size, sealed=sealed_folder)
+        self.chunks.finish()
+        self.clocks.finish()
+        if self.clip is not None:
+            self.whole.finish_clip(size, self.one_tree.signed_size)
+            if self.whole.seal is not None and keys.SEAL not in self.listing.compact:
+                self.findings[Step.PARSE].tampered(f"{keys.SEAL}: expected in a clip with a SEAL")
+        else:
+            self.whole.finish(self.one_tree.signed_size)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from recorder_worker.core.verify.chunks import Progress
+from collections.abc import Sequence
+
+from recorder_worker.core.note import SignedNote
+from recorder_worker.core.verify.judgement import Judgement
 from recorder_worker.core.verify.policy import TrustPolicy
+from recorder_worker.core.verify.progress import Progress
 from recorder_worker.core.verify.reader import RecordingReader
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.summary import summarise
 from recorder_worker.core.verify.verification import Verification
 
 WORKERS = 2
+"""Where nobody says how many processors there are."""
+
+RUNS = 4
 
 
 def verify(
@@ -18,13 +25,23 @@ def verify(
     progress: Progress | None = None,
     *,
     workers: int = WORKERS,
+    seen: Sequence[SignedNote] = (),
 ) -> Report:
     """Verify a recording and report what is proved and what is not.
 
     Whatever the bytes are, this returns: all that is wrong is in the report. `progress` is called
-    with the number of checked chunks and of all chunks.
+    with the bytes that are done, and those that there are. `workers` threads check chunks. `seen`
+    are checkpoints of this session that were seen elsewhere.
+
+    A recording that is being sealed loses its journal while it is read. What is missing then has
+    only moved, so it is read again; what is wrong with a folder that stood still is wrong.
 
     Raises:
         RecorderError: the recording cannot be listed at all.
     """
-    return summarise(Verification(recording, policy, progress, workers).run())
+    for _ in range(RUNS):
+        run = Verification(recording, policy, seen, progress, max(1, workers)).run()
+        judged = Judgement(run)
+        if not run.disturbed:
+            break
+    return summarise(judged)
