@@ -44,7 +44,7 @@ _ADVICE = {
 
 
 def of_record(key: str) -> bool:
-    """Whether a key is of the record itself: all of a session's but its segments.
+    """Whether a key is of the record itself: all of a session's but its segments, and the log.
 
     Such keys may use the room below the floor, so that a full disk can still be recorded as a
     gap, signed and sealed. Segments may not: they are where a recording grows. Chunks may: their
@@ -52,7 +52,9 @@ def of_record(key: str) -> bool:
     waited for room would wait for itself.
     """
     parts = key.split("/")
-    return len(parts) > 2 and parts[0] == keys.SESSIONS and parts[2] != keys.SEGMENTS
+    if parts[0] != keys.SESSIONS:
+        return parts[0] == keys.LOG
+    return len(parts) > 2 and parts[2] != keys.SEGMENTS
 
 
 class DirectoryStore:

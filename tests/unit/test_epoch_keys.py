@@ -60,7 +60,24 @@ def test_every_epoch_has_keys_of_its_own_which_stay_the_same(signer: FileSigner)
     assert not set(signer.device_keys()) & {key for epoch in keys for key in epoch}
 
 
-def test_a_closed_epoch_signs_nothing_is_never_made_again_and_tells_its_public_keys(signer: FileSigner) -> None:
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_session_keeps_the_kinds_of_its_keys_when_the_setting_changes(
+    tmp_path: Path, closed: bool
+) -> None:
+    place = tmp_path / "keys" / "device.pem"
+    before = FileSigner(place).open_epoch(SESSION, 0)
+    if closed:
+        FileSigner(place).close_epoch(SESSION, 0)
+    changed = FileSigner(place, ml_dsa_44=True)
+    kinds = [key.kind for key in changed.open_epoch(SESSION, 1)]
+    assert kinds == [key.kind for key in before] == [KeyKind.ED25519]
+    fresh = [key.kind for key in changed.open_epoch("another-session", 0)]
+    assert fresh == [KeyKind.ED25519, KeyKind.ML_DSA_44]
+
+
+def test_a_closed_epoch_signs_nothing_is_never_made_again_and_tells_its_public_keys(
+    signer: FileSigner,
+) -> None:
     keys = signer.open_epoch(SESSION, 0)
     signer.open_epoch(SESSION, 1)
     private = (folder_of(signer) / "0.key").read_bytes()
@@ -161,7 +178,7 @@ def test_keys_made_before_ml_dsa_was_turned_on_stay_as_they_are(tmp_path: Path) 
     keys = FileSigner(path).open_epoch(SESSION, 0)
     later = FileSigner(path, ml_dsa_44=True)
     assert later.open_epoch(SESSION, 0) == keys
-    assert len(later.open_epoch(SESSION, 1)) == 2
+    assert len(later.open_epoch("another-session", 0)) == 2
 
 
 # --- crashes --------------------------------------------------------------------------------------

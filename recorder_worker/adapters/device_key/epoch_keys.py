@@ -60,7 +60,8 @@ class EpochKeyFiles:
             closed = self._closed(session_id, epoch)
             if closed is not None:
                 return closed
-            data = secret_file.put_if_absent(place, self._fresh)
+            fresh = partial(self._fresh, session_id, epoch)
+            data = secret_file.put_if_absent(place, fresh)
             closed = self._closed(session_id, epoch)
             if closed is not None:
                 secret_file.erase(place)
@@ -124,15 +125,28 @@ class EpochKeyFiles:
         secret_file.sync_folder(self._root)
         return True
 
-    def _fresh(self) -> bytes:
-        return PrivateKeys.generate(self._kinds).seeds()
+    def _fresh(self, session_id: str, epoch: int) -> bytes:
+        """Of the kinds of the epoch before: a setting that was changed holds for new sessions."""
+        kinds = self._kinds
+        if epoch:
+            before = self._public(session_id, epoch - 1)
+            kinds = tuple(key.kind for key in before) or kinds
+        return PrivateKeys.generate(kinds).seeds()
+
+    def _public(self, session_id: str, epoch: int) -> tuple[PublicKey, ...]:
+        """The public keys of an epoch, open or closed; none where it never was."""
+        mark = secret_file.read(self._place(session_id, epoch, _ERASED))
+        if mark is not None:
+            return msgspec.json.decode(mark, type=tuple[PublicKey, ...])
+        place = self._place(session_id, epoch, _KEY)
+        data = secret_file.read(place)
+        return () if data is None else self._keys(place, data).public()
 
     def _closed(self, session_id: str, epoch: int) -> tuple[PublicKey, ...] | None:
         """The public keys of a closed epoch; None where it is not. Raises KeyErasedError."""
-        mark = secret_file.read(self._place(session_id, epoch, _ERASED))
-        if mark is None:
+        if not self._place(session_id, epoch, _ERASED).exists():
             return None
-        public = msgspec.json.decode(mark, type=tuple[PublicKey, ...])
+        public = self._public(session_id, epoch)
         if not public:
             raise KeyErasedError(
                 f"session {session_id}: epoch {epoch} was closed before it had any keys"

@@ -11,7 +11,14 @@ from recorder_worker.core.errors import (
     KeyErasedError,
 )
 from recorder_worker.core.events import Head
-from recorder_worker.core.note import (NoteSigner, TreeHead, note_keys, parse_note, sign_checkpoint, verify_note)
+from recorder_worker.core.note import (
+    NoteSigner,
+    TreeHead,
+    note_keys,
+    parse_note,
+    sign_checkpoint,
+    verify_note,
+)
 from recorder_worker.core.origins import session_origin
 from recorder_worker.core.proofs import ProofError
 from recorder_worker.ports import Signer
