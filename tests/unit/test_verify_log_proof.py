@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from recording_files import FilesReader, write
 from recordings import RECORDER, SESSION, Recording, device_key
+from rotations import rotated
 from time_stamp_authority import Tsa
 
 from recorder_worker.adapters.folder import FolderRecording
@@ -24,6 +25,7 @@ from recorder_worker.core.note import (
     sign_checkpoint,
 )
 from recorder_worker.core.proofs import inclusion_proof
+from recorder_worker.core.rotation import parse_rotation
 from recorder_worker.core.session_log.entries import (
     EntryKind,
     LogEntry,
@@ -300,3 +302,13 @@ def test_a_rule_about_time_without_any_time() -> None:
         "max_window_s",
     }
     assert msgspec.json.encode(found)
+
+
+def test_the_log_of_a_later_device_key_counts_where_the_policy_has_the_statement() -> None:
+    log = Log(device_key(2))
+    files = logged(recorded(log), log)
+    failed(files)
+    tied = TrustPolicy(keys=(KEY,), rotations=(parse_rotation(rotated(1, 2)).rotation,))
+    assert report(files, tied).verdict is Verdict.COMPLETE
+    other = TrustPolicy(keys=(KEY,), rotations=(parse_rotation(rotated(1, 3)).rotation,))
+    assert report(files, other).verdict is Verdict.TAMPERED

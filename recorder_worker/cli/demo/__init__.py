@@ -39,7 +39,8 @@ def demo(
     Starts a worker of its own on free ports (your settings are not read): an embedded
     nats-server, all four stages and the sidecar. Records a screen recording that comes along and
     a live X session, verifies both, compares every pixel with an independent read of the clip,
-    and flips one byte in a copy.
+    and flips one byte in a copy. Checks the log of sessions, and that one deleted session is
+    missed; cuts a clip, and proves one chunk.
 
     Exit codes: 0 all of that held; 1 a check failed: it says which; 65 DIR is not a demo's.
     With `--json` the outcome is one document on stdout, and the rest goes to stderr.

@@ -173,4 +173,19 @@ class Recorder:
         )
         self._checklist.add(f"{tally.name}: sealed", found, ok=sealed.chunk_count > 0)
         folder = self._folder / keys.session_prefix(tally.session_id)
+        await self._logged(tally, folder / keys.PROOF_SEAL)
         return Recording(tally.name, folder, sealed)
+
+    async def _logged(self, tally: Tally, proof: Path) -> None:
+        """Wait for the seal to stand in the log of sessions: a moment behind the seal itself."""
+        try:
+            async with asyncio.timeout(READY_S):
+                while True:
+                    if await asyncio.to_thread(proof.is_file):
+                        return
+                    await asyncio.sleep(0.1)
+        except TimeoutError as error:
+            raise CheckFailedError(
+                f"{tally.name}: is in the log of sessions",
+                f"expected the proof {proof}, found none after {READY_S:g} s",
+            ) from error

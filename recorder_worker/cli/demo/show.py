@@ -14,6 +14,7 @@ from pathlib import Path
 from recorder_worker.cli.demo.board import Board
 from recorder_worker.cli.demo.checklist import Check, CheckFailedError, Checklist
 from recorder_worker.cli.demo.clip import find_clip
+from recorder_worker.cli.demo.evidence import CLIPPED, PROOF, Evidence
 from recorder_worker.cli.demo.folder import LOG, new_folder
 from recorder_worker.cli.demo.proof import FLIPPED, Proof
 from recorder_worker.cli.demo.recordings import Recorder, Recording
@@ -52,10 +53,13 @@ def show(into: Path, clip: Path | None, *, desktop: bool, json: bool) -> int:
         recordings = _record(Recorder(folder, board, checklist), found, folder, desktop=desktop)
         phase = "proof"
         proof = Proof(board, checklist, with_reports=not json)
-        for recording in recordings:
-            proof.verify(recording)
+        reports = [proof.verify(recording) for recording in recordings]
         proof.compare_pixels(recordings[0], found)
         proof.flip_one_byte(recordings[0], folder)
+        evidence = Evidence(board, checklist, folder)
+        evidence.check_log(recordings)
+        evidence.cut_clip(recordings[0], reports[0].t_end_ns)
+        evidence.prove_chunk(recordings[0])
     except EndedBySignalError as error:
         board.line(f"{error}; what was recorded is in {folder}")
         return SIGNALLED + error.number
@@ -131,6 +135,11 @@ def _summary(
         copy = folder / FLIPPED / recordings[0].folder.name
         if copy.is_dir():
             board.line(f"  {program} verify {_shown(copy)}   # exits with 13, TAMPERED")
+        if (folder / CLIPPED).is_dir():
+            board.line(f"  {program} verify {_shown(folder / CLIPPED)}   # exits with 11, CLIP")
+        if (folder / PROOF).is_file():
+            board.line(f"  {program} verify-proof {_shown(folder / PROOF)}")
+        board.line(f"  {program} log verify {_shown(folder)}")
     board.line(f"  less {_shown(folder / LOG)}")
     failed = checklist.failed
     if failed:

@@ -93,7 +93,9 @@ class Judgement:
         run = self.run
         findings = run.findings
         details: dict[Step, str] = {}
-        self.log = LogEntries(run.reader, opened, findings[Step.LOG])
+        self.log = LogEntries(
+            run.reader, opened, findings[Step.LOG], run.policy.rotations if run.policy else ()
+        )
         details[Step.LOG] = self.log.check(run.one_tree.first, self._last())
         with findings[Step.RECEIPTS].catching("receipts"):
             self.receipts, self.window = check_time(

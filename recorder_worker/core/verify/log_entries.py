@@ -8,12 +8,14 @@ there shows nothing; one that is there and wrong is tampering.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError, FormatError
 from recorder_worker.core.note import NoteKey, SignatureType, SignedNote, parse_note, verify_note
 from recorder_worker.core.proofs import ProofError
 from recorder_worker.core.records import OpenRecord
+from recorder_worker.core.rotation import Rotation
 from recorder_worker.core.session_log.entries import (
     EntryKind,
     LogEntry,
@@ -39,13 +41,20 @@ class LogEntries:
         missing: which entries are not proved because there is no proof.
     """
 
-    def __init__(self, reader: RecordingReader, opened: OpenRecord, findings: Findings) -> None:
+    def __init__(
+        self,
+        reader: RecordingReader,
+        opened: OpenRecord,
+        findings: Findings,
+        rotations: Sequence[Rotation] = (),
+    ) -> None:
         self.checkpoints: list[LogCheckpoint] = []
         self.missing: list[Covers] = []
         self._reader = reader
         self._opened = opened
         self._findings = findings
         self._origin = f"{opened.recorder}/log"
+        self._rotations = rotations
         self._proofs: dict[Covers, LogProof] = {}
 
     def check(self, first: SignedNote | None, last: SignedNote | None) -> str:
@@ -103,13 +112,26 @@ class LogEntries:
             raise tampered(
                 f"expected a checkpoint of {self._origin}, found one of {checkpoint.head.origin}"
             )
-        verify_note(checkpoint, self._log_key())
+        keys_ = {key.key_id: key for key in self._log_keys()}
+        ours = [key for line in checkpoint.signatures if (key := keys_.get(line.key_id))]
+        if not ours:
+            raise ProofError(
+                "expected a log checkpoint signed by the device's key in OPEN, or by one that "
+                "statements of rotation in the policy tie to it; found another key"
+            )
+        verify_note(checkpoint, ours[0])
 
-    def _log_key(self) -> NoteKey:
+    def _log_keys(self) -> Iterator[NoteKey]:
+        """The device's key in OPEN, and those that statements of rotation tie to it."""
         if not self._opened.device_keys:
             raise tampered("OPEN names no key of the device")
-        device = self._opened.device_keys[0]
-        return NoteKey(name=self._origin, public_key=device.data, type=SignatureType.ED25519)
+        reached = [self._opened.device_keys[0].data]
+        for data in reached:  # grows while it is walked
+            yield NoteKey(name=self._origin, public_key=data, type=SignatureType.ED25519)
+            for rotation in self._rotations:
+                pair = (rotation.old[0].data, rotation.new[0].data)
+                if data in pair:
+                    reached += [other for other in pair if other not in reached]
 
     def _after(self, place: str, held: SignedNote) -> None:
         """What OPEN holds of the log is older than its own entry."""
@@ -124,7 +146,7 @@ class LogEntries:
                     f"log's checkpoint of size {held.head.tree_size}"
                 )
         try:
-            verify_note(held, self._log_key())
+            self._signed(held)
         except ProofError:
             self._findings.warn(
                 f"{place}: it is not signed by the device's key in OPEN; a device whose key was "

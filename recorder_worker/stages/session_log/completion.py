@@ -169,7 +169,9 @@ class Completion:
             hashes=tuple(inclusion_proof(tree, size - 1, size)),
             checkpoint=checkpoint,
         )
-        self._files.put_proof(entry.session_id, PROOF_NAMES[entry.kind], proof.text())
+        self._files.put_proof(
+            entry.session_id, PROOF_NAMES[entry.kind], proof.text(), self._public_key()
+        )
 
     # --- on the bus -------------------------------------------------------------------------------
 

@@ -9,6 +9,9 @@ from recorder_worker.core.errors import (
     ImmutableConflictError,
     IncidentError,
 )
+from recorder_worker.core.record_codec import decode_record
+from recorder_worker.core.record_file import unframed
+from recorder_worker.core.records import OpenRecord
 from recorder_worker.core.session_log.entries import LogEntry, encode_entry
 from recorder_worker.core.session_log.growth import growth
 from recorder_worker.core.session_log.stored_log import read_checkpoint
@@ -90,9 +93,33 @@ class LogFiles:
         for key in list(self._store.keys(keys.log_key(f"{full}.p"))):
             self._store.delete(key)
 
-    def put_proof(self, session_id: str, name: str, proof: bytes) -> None:
-        """Put a proof into a session's folder, unless the folder is gone, or has one."""
+    def put_proof(self, session_id: str, name: str, proof: bytes, signer: bytes) -> None:
+        """Put a proof into a session's folder, unless the folder is gone, or has one.
+
+        Neither where the device's key was changed since the session began: the proof would not
+        verify by what the recording says. `recorder log prove` makes it, and the statement of
+        rotation ties the keys together.
+        """
         key = keys.blob_key(session_id, name)
         manifest = keys.blob_key(session_id, keys.MANIFEST)
-        if self._store.size(key) is None and self._store.size(manifest) is not None:
+        if self._store.size(key) is not None or self._store.size(manifest) is None:
+            return
+        if self._device_key(session_id) in {None, signer}:
             self._store.put(key, proof)
+
+    def _device_key(self, session_id: str) -> bytes | None:
+        """The Ed25519 key of the device in a session's OPEN; None where there is none to read."""
+        try:
+            first = next(unframed(self._store.stream(keys.blob_key(session_id, keys.RECORDS))))
+        except BlobMissingError:
+            try:
+                first = self._store.get(keys.blob_key(session_id, keys.leaf(0)))
+            except BlobMissingError:
+                return None
+        except StopIteration:
+            return None
+        try:
+            opened = decode_record(first)
+        except FormatError:
+            return None
+        return opened.device_keys[0].data if isinstance(opened, OpenRecord) else None
