@@ -11,15 +11,14 @@ import msgspec
 import typer
 
 from recorder_worker.cli.data_directory import DataDirectory
-from recorder_worker.cli.output import JsonOption, columns, err, fields, out, print_json
+from recorder_worker.cli.evidence_files import read_checkpoints, read_policy, write_new
+from recorder_worker.cli.output import JsonOption, columns, fields, out, print_json
 from recorder_worker.cli.report import TRUST
 from recorder_worker.core.command_parsing import check_session_id
 from recorder_worker.core.errors import (
     BlobMissingError,
     FormatError,
     RefusedError,
-    SettingsError,
-    StoreError,
 )
 from recorder_worker.core.note import SignedNote, parse_notes
 from recorder_worker.core.proofs import inclusion_proof
@@ -28,7 +27,6 @@ from recorder_worker.core.session_log.log_audit import audit_log
 from recorder_worker.core.session_log.log_proof import LogProof
 from recorder_worker.core.session_log.log_report import LogReport
 from recorder_worker.core.session_log.stored_log import StoredLog, check_log, read_checkpoint
-from recorder_worker.core.verify.policy import TrustPolicy, parse_policy
 from recorder_worker.core.verify.report import printable
 
 LOOKS_AGAIN = 2
@@ -122,10 +120,10 @@ def verify(
     log were signed; 20 good, but signed by a key that `--trust` does not name; 2 wrong usage.
     """
     data = DataDirectory(folder)
-    notes = [("--seen", note) for note in _notes(seen)] if seen else []
+    notes = [("--seen", note) for note in read_checkpoints(seen)] if seen else []
     for name in data.receipted():
         notes += [(f"log/{name}", note) for note in _receipted(data, name)]
-    policy = _policy(trust)
+    policy = read_policy(trust)
     report = audit_log(data.read, data, policy=policy, seen=notes)
     for _ in range(LOOKS_AGAIN):
         if not report.problems:
@@ -156,16 +154,8 @@ def prove(
     The text is a C2SP tlog-proof (c2sp.org/tlog-proof) under the newest checkpoint of the log.
     """
     check_session_id(session)
-    text = _proof(_stored(DataDirectory(folder)), session, opened=opened).text()
-    if out_file is None:
-        sys.stdout.write(text.decode())
-        return
-    try:
-        with out_file.open("xb") as file:
-            file.write(text)
-    except OSError as error:
-        raise StoreError(f"--out {out_file}: expected a new file, got {error}") from error
-    err.print(f"{out_file}: {len(text)} bytes")
+    proof = _proof(_stored(DataDirectory(folder)), session, opened=opened)
+    write_new(proof.text(), out_file)
 
 
 def _proof(log: StoredLog, session_id: str, *, opened: bool) -> LogProof:
@@ -231,27 +221,6 @@ def _print(report: LogReport) -> None:
     good = not report.problems
     word = "COMPLETE" if good else ", ".join(sorted({f.problem.name for f in report.problems}))
     out.print(f"\n{word}", style="bold green" if report.exit_code == 0 else "bold red")
-
-
-def _policy(trust: Path | None) -> TrustPolicy | None:
-    if trust is None:
-        return None
-    try:
-        return parse_policy(trust.read_bytes())
-    except OSError as error:
-        raise SettingsError(f"--trust {trust}: expected a readable file, got {error}") from error
-
-
-def _notes(path: Path) -> list[SignedNote]:
-    try:
-        notes = parse_notes(path.read_bytes())
-    except (OSError, FormatError) as error:
-        raise typer.BadParameter(
-            f"{path}: expected signed checkpoints of the log, got {error}", param_hint="--seen"
-        ) from error
-    if not notes:
-        raise typer.BadParameter(f"{path}: holds no checkpoint", param_hint="--seen")
-    return notes
 
 
 def _receipted(data: DataDirectory, name: str) -> list[SignedNote]:

@@ -10,13 +10,13 @@ import msgspec
 import typer
 
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.cli.output import JsonOption, err, fields, out, print_json
+from recorder_worker.cli.evidence_files import read_policy, write_new
+from recorder_worker.cli.output import JsonOption, fields, out, print_json
 from recorder_worker.cli.report import TRUST
 from recorder_worker.cli.verify import check_is_recording
 from recorder_worker.core.errors import (
     RecorderError,
     SettingsError,
-    StoreError,
     UnsupportedError,
 )
 from recorder_worker.core.proof_check import (
@@ -27,7 +27,7 @@ from recorder_worker.core.proof_check import (
 )
 from recorder_worker.core.proof_file import ProofFile, decode_proof, encode_proof
 from recorder_worker.core.proof_making import prove_consistency, prove_leaf
-from recorder_worker.core.verify.policy import TrustPolicy, parse_policy
+from recorder_worker.core.verify.policy import TrustPolicy
 from recorder_worker.core.verify.report import TrustStatus, printable
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED, Verdict
 
@@ -74,16 +74,8 @@ def proof(
     check_is_recording(folder)
     made = _made(FolderRecording(folder), chunk, leaf, between)
     check_proof(made)  # a recording that is not whole gives no proof that is
-    data = encode_proof(made)
-    if out_file is None:
-        sys.stdout.write(data.decode())
-        return
-    try:
-        with out_file.open("xb") as file:
-            file.write(data)
-    except OSError as error:
-        raise StoreError(f"--out {out_file}: expected a new file, got {error}") from error
-    err.print(f"{out_file}: {len(data)} bytes; check it: recorder verify-proof {out_file}")
+    then = f"; check it: recorder verify-proof {out_file}"
+    write_new(encode_proof(made), out_file, then)
 
 
 def _made(
@@ -131,7 +123,7 @@ def verify_proof(
     histories; 15 it is of a version that this program does not know; 20 it holds, but `--trust`
     does not name the device's key; 2 wrong usage.
     """
-    policy = None if trust is None else parse_policy(_read(trust, "--trust"))
+    policy = read_policy(trust)
     data = _read(file, "FILE")
     try:
         found = check_proof(decode_proof(data))

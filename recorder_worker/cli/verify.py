@@ -20,12 +20,12 @@ from rich.progress import (
 )
 
 from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.cli.evidence_files import read_checkpoints, read_policy
 from recorder_worker.cli.output import JsonOption, err, print_json
 from recorder_worker.cli.report import print_report
 from recorder_worker.core import keys
-from recorder_worker.core.errors import FormatError, SettingsError
-from recorder_worker.core.note import SignedNote, parse_notes
-from recorder_worker.core.verify.policy import TrustPolicy, parse_policy
+from recorder_worker.core.note import SignedNote
+from recorder_worker.core.verify.policy import TrustPolicy
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verifier import verify as verify_recording
 
@@ -83,8 +83,8 @@ def verify(
     that nobody vouches for them.
     """
     check_is_recording(folder)
-    notes = [note for path in seen or () for note in _notes(path)]
-    report = checked(folder, _policy(trust), seen=notes, jobs=jobs)
+    notes = [note for path in seen or () for note in read_checkpoints(path)]
+    report = checked(folder, read_policy(trust), seen=notes, jobs=jobs)
     if json:
         print_json(as_json(report))
     else:
@@ -147,27 +147,3 @@ def as_json(report: Report) -> dict[str, object]:
     """The report as JSON: every field of it, and the number of chunks by its short name."""
     fields: dict[str, object] = msgspec.to_builtins(report)
     return fields | {"chunks": len(report.chunk_map)}
-
-
-def _policy(trust: Path | None) -> TrustPolicy | None:
-    if trust is None:
-        return None
-    try:
-        return parse_policy(trust.read_bytes())
-    except OSError as error:
-        raise SettingsError(f"--trust {trust}: expected a readable file, got {error}") from error
-
-
-def _notes(path: Path) -> list[SignedNote]:
-    """The checkpoints in a file."""
-    try:
-        notes = parse_notes(path.read_bytes())
-    except (OSError, FormatError) as error:
-        raise typer.BadParameter(
-            f"{path}: expected signed checkpoints as a recording or its events have them, got "
-            f"{error}",
-            param_hint="--seen",
-        ) from error
-    if not notes:
-        raise typer.BadParameter(f"{path}: holds no checkpoint", param_hint="--seen")
-    return notes

@@ -8,12 +8,12 @@ The stream forgets message ids after 0.1 s, so every redelivery comes behind its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
+from mortal import Axe, Killed, Mortal
 from nats_process import NatsProcess
 from recordings import Recording
 
@@ -47,55 +47,6 @@ from recorder_worker.stages.merkle.stage import MerkleStage
 
 WINDOW_S = 0.1
 EPOCHS = 3
-
-
-class Killed(BaseException):
-    """The process is gone: no handler of errors may see it."""
-
-
-class Axe:
-    """Counts effects, and falls right before or right after the one that it is set to."""
-
-    def __init__(self, at: int = 0, *, after: bool = True) -> None:
-        self.at = at
-        self.after = after
-        self.effects: list[str] = []
-
-    def strike(self, name: str, effect: Callable[[], Any]) -> Any:  # noqa: ANN401  (what it gives)
-        self.effects.append(name)
-        falls = len(self.effects) == self.at
-        if falls and not self.after:
-            raise Killed(name)
-        result = effect()
-        if falls:
-            raise Killed(name)
-        return result
-
-    async def strike_async(self, name: str, effect: Callable[[], Any]) -> Any:  # noqa: ANN401  (as above)
-        self.effects.append(name)
-        falls = len(self.effects) == self.at
-        if falls and not self.after:
-            raise Killed(name)
-        result = await effect()
-        if falls:
-            raise Killed(name)
-        return result
-
-
-class Mortal:
-    """A port whose named methods have effects that the axe may fall at."""
-
-    def __init__(self, port: Any, axe: Axe, *names: str) -> None:  # noqa: ANN401  (any port)
-        self._port = port
-        self._axe = axe
-        self._names = names
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  (any attribute of a port)
-        found = getattr(self._port, name)
-        if name not in self._names:
-            return found
-        strike = self._axe.strike_async if asyncio.iscoroutinefunction(found) else self._axe.strike
-        return lambda *args, **kwargs: strike(name, lambda: found(*args, **kwargs))
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +89,9 @@ class Bench:
     def stage(self, axe: Axe | None = None) -> MerkleStage:
         axe = axe or Axe()
         return MerkleStage(
-            log=Mortal(self.log, axe, "append", "emit"),  # type: ignore[arg-type]
-            store=Mortal(self.store, axe, "put", "delete_below"),  # type: ignore[arg-type]
-            signer=Mortal(  # type: ignore[arg-type]
+            log=Mortal(self.log, axe, "append", "emit"),
+            store=Mortal(self.store, axe, "put", "delete_below"),
+            signer=Mortal(
                 self.signer, axe, "open_epoch", "sign_epoch", "close_epoch", "close_session"
             ),
             clock=SystemClock(),

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 import pytest_asyncio
 from memory_signer import MemorySigner
+from mortal import Axe, Killed, Mortal
 from nats_process import NatsProcess
 
 from recorder_worker.adapters.directory_store import DirectoryStore
@@ -26,7 +26,12 @@ from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.bus.topology import REGISTER_STREAM, StreamLimits, streams
 from recorder_worker.core import keys
-from recorder_worker.core.errors import FencedError, IncidentError, PermanentError
+from recorder_worker.core.errors import (
+    FencedError,
+    IncidentError,
+    PermanentError,
+    TopologyError,
+)
 from recorder_worker.core.events import (
     AnchorRequested,
     Checkpoint,
@@ -54,62 +59,12 @@ from recorder_worker.stages.session_log.numbering import number
 from recorder_worker.stages.session_log.stage import SessionLogStage
 
 WINDOW_S = 0.1
+DELETIONS = 20
 RECORDER = "recorder-of-tests"
 ORIGIN = f"{RECORDER}/log"
 LIMITS = StreamLimits(
     replicas=1, max_age_s=3600, max_bytes=100_000_000, duplicate_window_s=WINDOW_S
 )
-
-
-class Killed(BaseException):
-    """The process is gone: no handler of errors may see it."""
-
-
-class Axe:
-    """Counts effects, and falls right before or right after the one that it is set to."""
-
-    def __init__(self, at: int = 0, *, after: bool = True) -> None:
-        self.at = at
-        self.after = after
-        self.effects: list[str] = []
-
-    def _falls(self, name: str) -> bool:
-        self.effects.append(name)
-        return len(self.effects) == self.at
-
-    def strike(self, name: str, effect: Callable[[], Any]) -> Any:  # noqa: ANN401  (what it gives)
-        falls = self._falls(name)
-        if falls and not self.after:
-            raise Killed(name)
-        result = effect()
-        if falls:
-            raise Killed(name)
-        return result
-
-    async def strike_async(self, name: str, effect: Callable[[], Any]) -> Any:  # noqa: ANN401  (as above)
-        falls = self._falls(name)
-        if falls and not self.after:
-            raise Killed(name)
-        result = await effect()
-        if falls:
-            raise Killed(name)
-        return result
-
-
-class Mortal:
-    """A port whose named methods have effects that the axe may fall at."""
-
-    def __init__(self, port: Any, axe: Axe, *names: str) -> None:  # noqa: ANN401  (any port)
-        self._port = port
-        self._axe = axe
-        self._names = names
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  (any attribute of a port)
-        found = getattr(self._port, name)
-        if name not in self._names:
-            return found
-        strike = self._axe.strike_async if asyncio.iscoroutinefunction(found) else self._axe.strike
-        return lambda *args, **kwargs: strike(name, lambda: found(*args, **kwargs))
 
 
 class Bench:
@@ -246,7 +201,17 @@ async def forget_all(broker: RecorderBroker, *names: str) -> None:
             present = [info.config.name for info in await broker.jetstream.streams_info()]
             if name in present:
                 await broker.jetstream.delete_stream(name)
-    await apply_topology(broker.jetstream, streams(LIMITS), {})
+    for attempt in range(DELETIONS):
+        try:
+            await apply_topology(broker.jetstream, streams(LIMITS), {})
+        except TopologyError:
+            # The server removes the files of a stream behind its answer, and refuses one of the
+            # same name until they are gone.
+            if attempt + 1 == DELETIONS:
+                raise
+            await asyncio.sleep(WINDOW_S)
+        else:
+            return
 
 
 @pytest.fixture

@@ -139,6 +139,8 @@ def test_beats_and_epochs_get_their_leaves_at_once_and_end_no_chunk(
         if isinstance(event, BeatCaptured)
     ]
     without = [event for event in events if not isinstance(event, BeatCaptured | EpochCaptured)]
-    renumbered = [msgspec.structs.replace(event, ordinal=n) for n, event in enumerate(without)]
+    renumbered: list[CapturedEvent] = [
+        msgspec.structs.replace(event, ordinal=n) for n, event in enumerate(without)
+    ]
     spans = [leaf.span for leaf in leaves if isinstance(leaf, ChunkPlanned)]
     assert spans == [leaf.span for leaf in fold(renumbered) if isinstance(leaf, ChunkPlanned)]

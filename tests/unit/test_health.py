@@ -4,6 +4,7 @@ import pytest
 from memory_store import MemoryStore
 
 from recorder_worker.adapters.system_clock import SystemClock
+from recorder_worker.core.model import ClockState
 from recorder_worker.service.health import Check, Health, StageProgress, bus_check, disk_check
 
 
@@ -18,6 +19,9 @@ class Hands:
 
     def wall_ns(self) -> int:
         return self.monotonic_ns()
+
+    def state(self) -> ClockState:
+        return ClockState.UNKNOWN
 
 
 def test_ready_is_all_checks_together() -> None:
