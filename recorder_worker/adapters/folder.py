@@ -11,6 +11,8 @@ from pathlib import Path
 from recorder_worker.core.errors import BlobDamagedError, BlobMissingError, StoreError
 
 PIECE_SIZE = 1024 * 1024
+MAX_DEPTH = 8
+"""Folders within each other; those of a recording are two. Deeper ones are named, not listed."""
 
 
 class FolderRecording:
@@ -53,7 +55,11 @@ class FolderRecording:
         except OSError as error:
             raise StoreError(f"{self.folder / prefix}: cannot be listed: {error}") from error
         for name in sorted(folders):
-            yield from self._list(f"{prefix}{name}/")
+            inner = f"{prefix}{name}/"
+            if inner.count("/") > MAX_DEPTH:
+                yield inner
+            else:
+                yield from self._list(inner)
 
     def read(self, name: str) -> bytes:
         """All bytes of a file. Raises as `stream`."""

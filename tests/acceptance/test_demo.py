@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 
 from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.core.proof_check import check_proof
+from recorder_worker.core.proof_file import decode_proof
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
@@ -156,6 +158,15 @@ def test_the_demo_holds_what_it_promises_and_leaves_recordings_that_verify(demo:
     assert f"TAMPERED, exit code 13, damaged: {flipped.damaged[0]}\n" in ended.stdout
     assert "250 frames, all equal" in ended.stdout
 
+    clip = verify(FolderRecording(folder / "clip"))
+    assert (clip.verdict, clip.session_id) == (Verdict.CLIP, reports[0].session_id)
+    assert clip.root_hash == reports[0].root_hash
+    assert f"a session that was deleted is missed: exit code 13, missing: {clip.session_id}" in (
+        ended.stdout
+    )
+    proof = check_proof(decode_proof((folder / "chunk.proof").read_bytes()))
+    assert proof.root_hash == reports[0].root_hash
+
 
 def test_an_earlier_demo_is_kept_and_the_outcome_is_one_json_document(
     demo: Demo, clip: Path
@@ -182,12 +193,19 @@ def test_an_earlier_demo_is_kept_and_the_outcome_is_one_json_document(
         ("proof.digests_by_opencv = lambda clip: iter(['00'])", "bit for bit"),
         # The verifier does not answer.
         ("proof.VERIFY = 'raise SystemExit(3)'", "the verifier looks at the copy"),
+        # No session is missing in the copy, for none was left out.
+        (
+            "evidence.others = lambda recordings: recordings",
+            "a session that was deleted is missed",
+        ),
+        # A command does not answer.
+        ("evidence.PROGRAM = 'raise SystemExit(3)'", "recorder log answers"),
     ],
 )
 def test_a_promise_that_is_not_kept_is_named_and_gives_1(
     tmp_path: Path, clip: Path, broken: str, check: str
 ) -> None:
-    program = f"from recorder_worker.cli.demo import proof\n{broken}\n{RECORDER}"
+    program = f"from recorder_worker.cli.demo import evidence, proof\n{broken}\n{RECORDER}"
     demo = Demo(tmp_path, program)
     ended = demo.run("--clip", str(clip), "--no-desktop")
     assert ended.returncode == 1, ended.stdout + ended.stderr

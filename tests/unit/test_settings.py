@@ -138,6 +138,9 @@ def test_a_group_without_keys_is_as_if_absent(tmp_path: Path) -> None:
         ("RECORDER_NATS__PORT", " -1 ", lambda s: s.nats.port == -1),
         ("RECORDER_CAPTURE__LEASE_S", "3", lambda s: s.capture.lease_s == 3.0),
         ("RECORDER_CAPTURE__LEASE_S", "2.5", lambda s: s.capture.lease_s == 2.5),
+        ("RECORDER_KEYS__ML_DSA_44", "true", lambda s: s.keys.ml_dsa_44 is True),
+        ("RECORDER_KEYS__ML_DSA_44", "0", lambda s: s.keys.ml_dsa_44 is False),
+        ("RECORDER_KEYS__DEVICE_KEY_PEM", "a\nb\n", lambda s: s.keys.device_key_pem == "a\nb\n"),
         ("RECORDER_STAGES", "chunk, merkle", lambda s: s.stages == ("chunk", "merkle")),
         ("RECORDER_STAGES", '["chunk"]', lambda s: s.stages == ("chunk",)),
         ("RECORDER_STAGES", "[chunk]", lambda s: s.stages == ("chunk",)),
@@ -202,6 +205,8 @@ def test_variables_that_dynaconf_would_take_for_itself_are_not_settings(
         ("nats: {credentials: a.creds}", ["set nats.url to use credentials"]),
         ("nats: {url: 'nats://h', credentials: a, token: b}", ["only one of nats.token"]),
         ("node: 'a b'", ["node: expected text", "'a b'"]),
+        ("keys: {ml_dsa_44: 1}", ["keys.ml_dsa_44: expected true or false, found 1"]),
+        ("keys: {device_key: a, device_key_pem: b}", ["keys.device_key: expected", "not both"]),
     ],
 )  # fmt: skip
 def test_a_wrong_file_says_what_where_and_what_is_allowed(
@@ -294,6 +299,8 @@ def test_secrets_are_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("RECORDER_NATS__PASSWORD", "hunter2"),
         ("RECORDER_NATS__PASSWORT", "hunter2"),
         ("RECORDER_NATS__TOKEN", "hunter2" * 1000),
+        ("RECORDER_KEYS__DEVICE_KEY_PEM", "hunter2" * 1000),
+        ("RECORDER_KEYS__DEVICE_KEY_PME", "hunter2"),
     ],
 )
 def test_a_secret_is_not_in_an_error(

@@ -13,7 +13,6 @@ from typing import Protocol
 
 from recorder_worker.core.errors import RecorderError
 from recorder_worker.core.note import SignedNote
-from recorder_worker.core.origins import log_origin
 from recorder_worker.core.proofs import ProofError
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry
 from recorder_worker.core.session_log.log_report import Finding, LogReport, Problem
@@ -28,7 +27,7 @@ from recorder_worker.core.session_log.stored_log import (
 from recorder_worker.core.session_log.tile_bytes import Read
 from recorder_worker.core.verify.policy import TrustPolicy
 from recorder_worker.core.verify.reader import RecordingReader
-from recorder_worker.core.verify.report import Trust, TrustStatus
+from recorder_worker.core.verify.report import Trust, TrustStatus, printable
 
 NO_SEAL = bytes(32)
 NOT_WITHOUT_WITNESS = (
@@ -93,7 +92,9 @@ class _Audit:
         signer = signers.of(log.checkpoint)
         if signer is None:
             self._find(Problem.LOG_SIGNATURE, f"the newest checkpoint: none of {signers} signed it")
-        self._compare_notes(log, [*seen, *self._carried()], signers)
+        self._warnings += signers.warnings()
+        notes = [*seen, *self._carried()]
+        self._compare_notes(log, notes, signers, signed=signer is not None)
         return LogReport(
             origin=head.origin,
             tree_size=head.tree_size,
@@ -112,7 +113,9 @@ class _Audit:
         )
 
     def _find(self, problem: Problem, detail: str, session_id: str = "") -> None:
-        self._findings.append(Finding(problem=problem, detail=detail, session_id=session_id))
+        self._findings.append(
+            Finding(problem=problem, detail=detail, session_id=printable(session_id))
+        )
 
     def _look(self, session_id: str) -> bool:
         """Read one folder; False where there is none."""
@@ -126,7 +129,9 @@ class _Audit:
             self._find(Problem.SESSION_CHANGED, str(error), session_id)
         else:
             if self._folders[session_id] is None:
-                self._warnings.append(f"session {session_id}: nothing is signed in its folder")
+                self._warnings.append(
+                    f"session {printable(session_id)}: nothing is signed in its folder"
+                )
         return True
 
     # --- the log ----------------------------------------------------------------------------------
@@ -153,7 +158,7 @@ class _Audit:
                 if folder is not None
                 and session_id in opened
                 and opened[session_id].note_sha256 == folder.first_sha256
-                and log_origin(folder.opened.recorder) == origin
+                and f"{folder.opened.recorder}/log" == origin
             ),
             self._policy,
         )
@@ -252,9 +257,16 @@ class _Audit:
         ]
 
     def _compare_notes(
-        self, log: StoredLog, notes: Sequence[tuple[str, SignedNote]], signers: LogSigners
+        self,
+        log: StoredLog,
+        notes: Sequence[tuple[str, SignedNote]],
+        signers: LogSigners,
+        *,
+        signed: bool,
     ) -> None:
+        """`signed`: the log's own checkpoint is; else no other contradicts its signer."""
         head = log.checkpoint.head
+        roots: dict[int, bytes] = {}
         for name, note in notes:
             size = note.head.tree_size
             if note.head.origin != head.origin:
@@ -264,6 +276,12 @@ class _Audit:
                 )
             elif signers.of(note) is None:
                 self._find(Problem.LOG_SIGNATURE, f"{name}: none of {signers} has signed it")
+            elif roots.setdefault(size, note.head.root_hash) != note.head.root_hash:
+                self._find(
+                    Problem.EQUIVOCATION,
+                    f"{name}: root {note.head.root_hash.hex()} was signed for size {size}, and "
+                    f"{roots[size].hex()} as well; keep both notes",
+                )
             elif size > head.tree_size:
                 self._find(
                     Problem.LOG_ROLLED_BACK,
@@ -271,7 +289,7 @@ class _Audit:
                 )
             elif log.tree.root(size) != note.head.root_hash:
                 self._find(
-                    Problem.EQUIVOCATION,
+                    Problem.EQUIVOCATION if signed else Problem.LOG_CHANGED,
                     f"{name}: root {note.head.root_hash.hex()} was signed for size {size}, the log "
                     f"has {log.tree.root(size).hex()}; keep both notes",
                 )

@@ -17,20 +17,35 @@ KeySet = tuple[PublicKey, ...]
 class LogSigners:
     """The device keys that may have signed: those that sessions name, and those of the policy.
 
-    There is more than one where the recorder's device key was rotated.
+    There is more than one where the recorder's device key was rotated. `named` are those that
+    sessions name; an OPEN without a key, which nothing has signed, names none.
     """
 
     def __init__(self, named: Iterable[KeySet], policy: TrustPolicy | None) -> None:
         self._policy = policy
         self._keys = list(named)
+        count = len(self._keys)
         if policy is not None:
             self._keys += [key.keys for key in policy.keys]
             for rotation in policy.rotations:
                 self._keys += [tuple(rotation.old), tuple(rotation.new)]
-        self._keys = list(dict.fromkeys(self._keys))
+        named_keys = list(dict.fromkeys(found for found in self._keys[:count] if found))
+        self.named = tuple(named_keys)
+        self._keys = [found for found in dict.fromkeys(self._keys) if found]
 
     def __str__(self) -> str:
         return f"the {len(self._keys)} device keys that the sessions and the policy name"
+
+    def warnings(self) -> list[str]:
+        """More than one device key is a rotation where the policy says so; else it may be theft."""
+        known = {self._policy.name_of(found) for found in self.named} if self._policy else {None}
+        if len(self.named) < 2 or None not in known:
+            return []
+        text = (
+            f"the sessions name {len(self.named)} device keys: only a policy with the statements "
+            "of `recorder keys rotate` shows that they are of one recorder"
+        )
+        return [text]
 
     def of(self, note: SignedNote) -> KeySet | None:
         """The first key set whose Ed25519 key has signed a checkpoint of the log."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 
 from blake3 import blake3
@@ -16,6 +17,7 @@ from recorder_worker.core.verify.report import printable
 from recorder_worker.core.verify.steps import tampered
 
 MAX_NAMED = 20
+_INDEX = re.compile(r"[0-9]{10,19}")
 PROOFS = frozenset({f"{keys.PROOFS}/open", f"{keys.PROOFS}/seal"})
 
 
@@ -95,6 +97,19 @@ class Speakers:
             }[self._kinds[place]]
         )
 
+    def may_speak_of(self, name: str) -> bool:
+        """Whether it is of the spool, or a record that is still to come may speak of it."""
+        folder, _, rest = name.partition("/")
+        digits = rest.partition(".")[0]
+        if folder == keys.SEGMENTS or not _INDEX.fullmatch(digits):
+            return folder == keys.SEGMENTS
+        index = int(digits)
+        return index >= len(self._kinds) and name in {
+            keys.chunk(index, compressed=True),
+            keys.chunk(index, compressed=False),
+            keys.mark(index),
+        }
+
 
 def strangers(
     reader: RecordingReader,
@@ -111,12 +126,11 @@ def strangers(
         RecorderError: the recording cannot be listed.
     """
     found = Texts(MAX_NAMED)
-    coming = () if listing.compact or listing.clip else (keys.SEGMENTS, keys.CHUNKS, keys.MARKS)
     own = {keys.MANIFEST, *COMPACT, *PROOFS} | ({keys.CLIP, keys.TRUST} if listing.clip else set())
     for name in reader.names():
         known = (
             name in own
-            or name.partition("/")[0] in coming
+            or (not listing.compact and not listing.clip and speakers.may_speak_of(name))
             or journal_place(name)[1] >= 0
             or is_receipt(name)
             or speakers.speak_of(name, ranges)

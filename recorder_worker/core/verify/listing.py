@@ -29,7 +29,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         clip: whether it is a clip.
         newest_leaf: the largest index in `journal/leaves`; -1: there is none.
         newest_note: the largest size in `journal/checkpoints`; -1: there is none.
-        receipts: names of receipts, sorted, at most `MAX_RECEIPTS`.
+        receipts: names of receipts, sorted, the first `MAX_RECEIPTS`; there are `more_receipts`.
         size: bytes of all files that a verification reads; 0 where nobody asked.
     """
 
@@ -39,6 +39,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     newest_leaf: int
     newest_note: int
     receipts: tuple[str, ...]
+    more_receipts: int
     size: int
 
     @property
@@ -55,6 +56,7 @@ def list_recording(reader: RecordingReader, *, sized: bool = False) -> Listing:
     """
     compact: set[str] = set()
     receipts: list[str] = []
+    receipt_count = 0
     in_journal = clip = False
     newest = {keys.LEAVES: -1, keys.NOTES: -1}
     size = 0
@@ -67,8 +69,9 @@ def list_recording(reader: RecordingReader, *, sized: bool = False) -> Listing:
             in_journal = True
             folder, number = journal_place(name)
             newest[folder] = max(newest.get(folder, -1), number)
-        elif is_receipt(name) and len(receipts) < MAX_RECEIPTS:
-            receipts.append(name)
+        elif is_receipt(name):
+            receipt_count += 1
+            receipts = sorted([*receipts, name])[:MAX_RECEIPTS]
         if sized and not name.startswith(f"{keys.SEGMENTS}/"):
             size += _size(reader, name)
     return Listing(
@@ -77,7 +80,8 @@ def list_recording(reader: RecordingReader, *, sized: bool = False) -> Listing:
         clip=clip,
         newest_leaf=newest[keys.LEAVES],
         newest_note=newest[keys.NOTES],
-        receipts=tuple(sorted(receipts)),
+        receipts=tuple(receipts),
+        more_receipts=receipt_count - len(receipts),
         size=size,
     )
 

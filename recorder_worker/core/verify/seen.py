@@ -63,9 +63,20 @@ class Seen:
     def finish(self, tree_size: int, signers: Signers, *, clip_goes_on: bool = False) -> None:
         """There are no more records. `clip_goes_on`: a clip whose session was not sealed yet."""
         for size in sorted(self._waiting):
+            self._two_roots(size, signers)
             for note in self._waiting[size]:
                 if self._is_ours(note, signers):
                     self._beyond(note, tree_size, signers, clip_goes_on=clip_goes_on)
+
+    def _two_roots(self, size: int, signers: Signers) -> None:
+        """Two that were seen may contradict each other, whatever is here."""
+        found = {n.head.root_hash for n in self._waiting[size] if signers.vouches(n) is not None}
+        if len(found) > 1:
+            self._findings.fail(
+                Verdict.EQUIVOCATION,
+                f"the key signed {len(found)} roots for size {size}, which were seen elsewhere: "
+                "the notes are the proof",
+            )
 
     def _beyond(
         self, note: SignedNote, tree_size: int, signers: Signers, *, clip_goes_on: bool

@@ -113,6 +113,10 @@ class Signers:
             if before is not key and before.public_key == key.public_key:
                 self._epochs.tampered(f"epoch {number}: its key has signed for another epoch")
 
+    def end(self) -> None:
+        """There are no more records: larger sizes are signed by the keys of the newest epoch."""
+        self._signing = self._current
+
     def verify(self, note: SignedNote) -> int | None:
         """Hold a checkpoint of the newest size, or of a larger one, against the keys of its epoch.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from recorder_worker.core.errors import RecorderError
+from recorder_worker.core import keys
+from recorder_worker.core.errors import BlobMissingError, RecorderError
 from recorder_worker.core.records import OpenRecord, SealRecord
 from recorder_worker.core.verify.findings import Findings
 from recorder_worker.core.verify.listing import Listing
@@ -31,12 +32,7 @@ def check_time(
 ) -> tuple[ReceiptsChecked, TimeWindow]:
     """Check all receipts, and prove the window as far as they go."""
     receipts, windows = steps
-    files = []
-    for name in listing.receipts:
-        try:
-            files.append(ReceiptFile(name=name, data=read_bounded(reader, name, MAX_RECEIPT_SIZE)))
-        except RecorderError as error:
-            receipts.caught(name, error)
+    files = _files(reader, listing, checkpoints, receipts)
     checked = check_receipts(
         timestamped=opened.timestamped,
         timestamp=opened.timestamp,
@@ -64,3 +60,24 @@ def check_time(
     if not window.lines:
         windows.leave_out("no time is proved by anybody else")
     return checked, window
+
+
+def _files(
+    reader: RecordingReader,
+    listing: Listing,
+    checkpoints: list[LogCheckpoint],
+    findings: Findings,
+) -> list[ReceiptFile]:
+    """Those that say something are read however many others lie there."""
+    mine = {keys.receipt(c.tree_size, suffix) for c in checkpoints for suffix in ("tsr", "ots")}
+    files = []
+    for name in sorted({*listing.receipts, *mine}):
+        try:
+            files.append(ReceiptFile(name=name, data=read_bounded(reader, name, MAX_RECEIPT_SIZE)))
+        except BlobMissingError:
+            continue
+        except RecorderError as error:
+            findings.caught(name, error)
+    if listing.more_receipts:
+        findings.warn(f"{listing.more_receipts} more receipts of other sizes were not looked at")
+    return files

@@ -154,6 +154,7 @@ class Verification:
                 self._notes(notes, 0)
             self._notes(notes, index + 1)
             self._meter.add(len(data))
+        self.signers.end()
         for note in notes.rest(self.walk.size):
             self._note(note)
 
