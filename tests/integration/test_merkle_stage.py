@@ -115,6 +115,21 @@ async def test_a_foreign_seal_stops_the_session_and_nothing_is_removed(tmp_path:
     assert len(leaves) == len(compressed)
 
 
+async def test_a_log_of_sessions_that_cannot_go_on_stops_no_recording(tmp_path: Path) -> None:
+    async with RunningRecorder(settings_in(tmp_path, retry=RETRY)) as recorder:
+        await recorder.record(PATTERN | {"frames": 3, "pace": "fast"})
+        await recorder.nothing_is_left()
+        (tmp_path / "log").rename(tmp_path / "log taken away")
+        for _ in range(3):
+            source = PATTERN | {"frames": 20, "pace": "fast"}
+            session_id, report = await recorder.record(source, fps=5)
+            assert report.verdict is Verdict.COMPLETE
+        await recorder.nothing_is_left()
+        incidents = await recorder.facts(Fact.INCIDENT, session_id)
+        assert {type(found) for found in incidents} == {SessionIncident}
+        assert {getattr(found, "stage", "") for found in incidents} == {"log"}
+
+
 # --- the stage alone ------------------------------------------------------------------------------
 
 
@@ -130,9 +145,10 @@ class FrozenLog:
         return Logged(event, 1, "key") if event else None
 
     async def read(self, fact: Fact, session_id: str, after: int = 0) -> AsyncIterator[Logged]:
-        del fact, session_id, after
-        for logged in list[Logged]():
-            yield logged
+        del after
+        held = await self.last(fact, session_id)
+        if held is not None:
+            yield held
 
     async def append(
         self, fact: Fact, session_id: str, event: Event, *, key: str, after: int

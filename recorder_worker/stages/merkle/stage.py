@@ -57,6 +57,7 @@ from recorder_worker.stages.session_table import SessionTable
 log = structlog.get_logger(__name__)
 
 SECOND_NS = 1_000_000_000
+STAGE = "merkle"
 
 
 @dataclass
@@ -105,13 +106,10 @@ class MerkleStage:
                 raise
 
     async def give_up(self, leaf: CompressedEvent, reason: str) -> None:
-        """Say that a session goes no further, before a leaf that it needs is dead-lettered.
-
-        Without a word its later leaves would wait for ever, and nobody would know.
-        """
+        """Say that a session goes no further: its later leaves must not wait in silence."""
         if await self._is_done(leaf):
             return
-        if await self._log.last(Fact.INCIDENT, leaf.session_id) is None:
+        if await self._stopped(leaf.session_id) is None:
             await self._report(
                 leaf.session_id, f"leaf {leaf.index} cannot be brought into the tree: {reason}"
             )
@@ -141,12 +139,19 @@ class MerkleStage:
             await asyncio.to_thread(Archive(self._store, session_id).clear_spool, leaf)
 
     async def _refuse_after_incident(self, leaf: CompressedEvent) -> None:
-        last = await self._log.last(Fact.INCIDENT, leaf.session_id)
-        if last is not None and isinstance(last.event, SessionIncident):
+        stopped = await self._stopped(leaf.session_id)
+        if stopped is not None:
             raise PermanentError(
                 f"session {leaf.session_id}: leaf {leaf.index} waits for one that will not come, "
-                f"for signing has stopped: {last.event.detail}"
+                f"for signing has stopped: {stopped.detail}"
             )
+
+    async def _stopped(self, session_id: str) -> SessionIncident | None:
+        """Our own incident of a session; one of the log of sessions stops no recording."""
+        async for logged in self._log.read(Fact.INCIDENT, session_id):
+            if isinstance(logged.event, SessionIncident) and logged.event.stage == STAGE:
+                return logged.event
+        return None
 
     async def _is_done(self, leaf: CompressedEvent) -> bool:
         """Whether all that a leaf brings about is there: a signed checkpoint over it, or a seal."""
@@ -286,7 +291,7 @@ class MerkleStage:
         log.error("SigningStopped", session_id=session_id, reason=detail)
         incident = SessionIncident(
             session_id=session_id,
-            stage="merkle",
+            stage=STAGE,
             detail=detail,
             wall_ns=self._clock.wall_ns(),
         )
