@@ -11,10 +11,12 @@ from recording_files import FilesReader
 from recordings import FRAME_NS, RECORDER, WALL_NS, Recording, device_key
 
 from recorder_worker.core import keys
-from recorder_worker.core.clip import clip_files, plan_of
-from recorder_worker.core.clip_plan import Window
 from recorder_worker.core.errors import BlobMissingError
 from recorder_worker.core.events import SessionNumbered
+from recorder_worker.core.evidence.clip import clip_files, plan_of
+from recorder_worker.core.evidence.clip_plan import Window
+from recorder_worker.core.log_audit.audit import audit_log
+from recorder_worker.core.log_audit.report import LogReport
 from recorder_worker.core.model import GapReason
 from recorder_worker.core.note import (
     NoteKey,
@@ -28,9 +30,7 @@ from recorder_worker.core.note import (
 from recorder_worker.core.proofs import inclusion_proof
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry, encode_entry, entry_hash
 from recorder_worker.core.session_log.growth import growth
-from recorder_worker.core.session_log.log_audit import audit_log
 from recorder_worker.core.session_log.log_proof import LogProof
-from recorder_worker.core.session_log.log_report import LogReport
 from recorder_worker.core.tree import SHA256, Tree
 from recorder_worker.core.verify import TrustPolicy
 

@@ -13,8 +13,8 @@ from recorder_worker.adapters.new_folder import NewFolder
 from recorder_worker.cli.output import JsonOption, err, fields, out, print_json, seconds, size
 from recorder_worker.cli.times import TIME_HELP, window_of
 from recorder_worker.cli.verify import check_is_recording, checked
-from recorder_worker.core.clip import clip_files, plan_of
-from recorder_worker.core.clip_plan import ClipPlan
+from recorder_worker.core.evidence.clip import clip_files, plan_of
+from recorder_worker.core.evidence.clip_plan import ClipPlan
 from recorder_worker.core.verify.policy import parse_policy
 from recorder_worker.core.verify.verdicts import Verdict
 

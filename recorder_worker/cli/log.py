@@ -20,12 +20,12 @@ from recorder_worker.core.errors import (
     FormatError,
     RefusedError,
 )
+from recorder_worker.core.log_audit.audit import audit_log
+from recorder_worker.core.log_audit.report import LogReport
 from recorder_worker.core.note import SignedNote, parse_notes
 from recorder_worker.core.proofs import inclusion_proof
 from recorder_worker.core.session_log.entries import EntryKind, encode_entry, entry_hash
-from recorder_worker.core.session_log.log_audit import audit_log
 from recorder_worker.core.session_log.log_proof import LogProof
-from recorder_worker.core.session_log.log_report import LogReport
 from recorder_worker.core.session_log.stored_log import StoredLog, check_log, read_checkpoint
 from recorder_worker.core.verify.report import printable
 

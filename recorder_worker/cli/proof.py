@@ -19,14 +19,14 @@ from recorder_worker.core.errors import (
     SettingsError,
     UnsupportedError,
 )
-from recorder_worker.core.proof_check import (
+from recorder_worker.core.evidence.proof_check import (
     ContradictionError,
     ProofFound,
     check_chunk_file,
     check_proof,
 )
-from recorder_worker.core.proof_file import ProofFile, decode_proof, encode_proof
-from recorder_worker.core.proof_making import prove_consistency, prove_leaf
+from recorder_worker.core.evidence.proof_file import ProofFile, decode_proof, encode_proof
+from recorder_worker.core.evidence.proof_making import prove_consistency, prove_leaf
 from recorder_worker.core.verify.policy import TrustPolicy
 from recorder_worker.core.verify.report import TrustStatus, printable
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED, Verdict

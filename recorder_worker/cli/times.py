@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import typer
 
-from recorder_worker.core.clip_plan import UNIX_EPOCH, Window
+from recorder_worker.core.evidence.clip_plan import UNIX_EPOCH, Window
 
 TIME_HELP = (
     "seconds (`12.5`), `MM:SS` or `HH:MM:SS.mmm` since the session began, nanoseconds as "

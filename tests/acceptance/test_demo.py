@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.core.proof_check import check_proof
-from recorder_worker.core.proof_file import decode_proof
+from recorder_worker.core.evidence.proof_check import check_proof
+from recorder_worker.core.evidence.proof_file import decode_proof
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify

@@ -9,8 +9,10 @@ from recording_files import FilesReader
 from recordings import device_key, whole
 
 from recorder_worker.core import keys
-from recorder_worker.core.clip_file import ClipFile, encode_clip
 from recorder_worker.core.commands import StartSession
+from recorder_worker.core.evidence.clip_file import ClipFile, encode_clip
+from recorder_worker.core.evidence.proof_file import encode_proof
+from recorder_worker.core.evidence.proof_making import prove_consistency, prove_leaf
 from recorder_worker.core.model import PatternSource, RecordingPolicy, SourceClock, SourceFacts
 from recorder_worker.core.note import (
     NoteKey,
@@ -21,8 +23,6 @@ from recorder_worker.core.note import (
     sign_checkpoint,
 )
 from recorder_worker.core.partial_tree import hidden_subtrees, ranges_of
-from recorder_worker.core.proof_file import encode_proof
-from recorder_worker.core.proof_making import prove_consistency, prove_leaf
 from recorder_worker.core.proofs import inclusion_proof
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry, encode_entry
 from recorder_worker.core.session_log.log_proof import LogProof

@@ -19,13 +19,13 @@ from fuzz_seeds import SEEDS
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from recorder_worker.core.clip_file import decode_clip, encode_clip
 from recorder_worker.core.command_parsing import parse_command
 from recorder_worker.core.errors import FormatError, RefusedError, SettingsError
+from recorder_worker.core.evidence.clip_file import decode_clip, encode_clip
+from recorder_worker.core.evidence.proof_check import check_proof
+from recorder_worker.core.evidence.proof_file import decode_proof, encode_proof
 from recorder_worker.core.note import parse_note, parse_notes
 from recorder_worker.core.playback import scan_headers
-from recorder_worker.core.proof_check import check_proof
-from recorder_worker.core.proof_file import decode_proof, encode_proof
 from recorder_worker.core.proofs import ProofError
 from recorder_worker.core.record_codec import decode_record, encode_record, frame_record
 from recorder_worker.core.record_file import unframed

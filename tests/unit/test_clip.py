@@ -11,9 +11,6 @@ from recording_files import FilesReader
 from recordings import FRAME_NS, Recording, whole
 
 from recorder_worker.core import keys
-from recorder_worker.core.clip import clip_files, plan_of
-from recorder_worker.core.clip_file import ClipFile, decode_clip
-from recorder_worker.core.clip_plan import ClipPlan, Window
 from recorder_worker.core.errors import (
     BlobDamagedError,
     BlobMissingError,
@@ -21,6 +18,9 @@ from recorder_worker.core.errors import (
     RefusedError,
 )
 from recorder_worker.core.events import ChunkStored
+from recorder_worker.core.evidence.clip import clip_files, plan_of
+from recorder_worker.core.evidence.clip_file import ClipFile, decode_clip
+from recorder_worker.core.evidence.clip_plan import ClipPlan, Window
 from recorder_worker.core.model import GapReason
 from recorder_worker.core.note import note_keys, verify_note
 from recorder_worker.core.note_text import parse_notes

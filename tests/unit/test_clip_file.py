@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder_worker.core import clip_file
-from recorder_worker.core.clip_file import ClipFile, decode_clip, encode_clip
 from recorder_worker.core.errors import FormatError, UnsupportedError
+from recorder_worker.core.evidence import clip_file
+from recorder_worker.core.evidence.clip_file import ClipFile, decode_clip, encode_clip
 from recorder_worker.core.partial_tree import LeafRange, ranges_of
 
 CLIP = ClipFile(

@@ -21,11 +21,11 @@ from recordings import Recording, device_key, whole
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.core import keys
 from recorder_worker.core.events import SessionNumbered
+from recorder_worker.core.log_audit.report import LogReport, Problem
 from recorder_worker.core.note import parse_note
 from recorder_worker.core.receipts.ots import BlockHeader
 from recorder_worker.core.record_codec import decode_record, encode_record
 from recorder_worker.core.session_log.entries import EntryKind
-from recorder_worker.core.session_log.log_report import LogReport, Problem
 from recorder_worker.core.tree import BLAKE3
 from recorder_worker.core.verify import Report, Step, TrustPolicy, Verdict, verify
 

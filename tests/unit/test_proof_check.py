@@ -25,17 +25,13 @@ from recorder_worker.core.errors import (
     RecorderError,
     RefusedError,
 )
-from recorder_worker.core.ledger import LedgerContext
-from recorder_worker.core.note import NoteSigner, note_keys, sign_checkpoint
-from recorder_worker.core.note_text import TreeHead
-from recorder_worker.core.origins import session_origin
-from recorder_worker.core.proof_check import (
+from recorder_worker.core.evidence.proof_check import (
     ContradictionError,
     ProofFound,
     check_chunk_file,
     check_proof,
 )
-from recorder_worker.core.proof_file import (
+from recorder_worker.core.evidence.proof_file import (
     ConsistencyFile,
     InclusionFile,
     LeafProof,
@@ -43,7 +39,11 @@ from recorder_worker.core.proof_file import (
     encode_proof,
     record_text,
 )
-from recorder_worker.core.proof_making import prove_consistency, prove_leaf
+from recorder_worker.core.evidence.proof_making import prove_consistency, prove_leaf
+from recorder_worker.core.ledger import LedgerContext
+from recorder_worker.core.note import NoteSigner, note_keys, sign_checkpoint
+from recorder_worker.core.note_text import TreeHead
+from recorder_worker.core.origins import session_origin
 from recorder_worker.core.proofs import ProofError
 from recorder_worker.core.records import ChunkRecord
 from recorder_worker.core.signing_keys import KeyKind, PublicKey

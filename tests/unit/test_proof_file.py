@@ -9,16 +9,16 @@ import pytest
 from recording_files import FilesReader
 from recordings import Recording
 
-from recorder_worker.core import proof_file
 from recorder_worker.core.errors import FormatError, UnsupportedError
-from recorder_worker.core.proof_file import (
+from recorder_worker.core.evidence import proof_file
+from recorder_worker.core.evidence.proof_file import (
     ConsistencyFile,
     InclusionFile,
     decode_proof,
     encode_proof,
     record_bytes,
 )
-from recorder_worker.core.proof_making import prove_consistency, prove_leaf
+from recorder_worker.core.evidence.proof_making import prove_consistency, prove_leaf
 
 
 def recording() -> FilesReader:

@@ -27,10 +27,10 @@ from recordings import whole
 
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.core import keys, note
-from recorder_worker.core.clip_plan import Window
+from recorder_worker.core.evidence.clip_plan import Window
+from recorder_worker.core.log_audit.report import LogReport
 from recorder_worker.core.proofs import ProofError
 from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.session_log.log_report import LogReport
 from recorder_worker.core.signing_keys import PublicKey, verify_signature
 from recorder_worker.core.verify import Report, Status, Step, Verdict, signers, verify
 

@@ -37,15 +37,16 @@ from recordings import FRAME_NS, RECORDER, SESSION, WALL_NS, Recording, zstd
 from time_stamp_authority import Tsa
 
 from recorder_worker.core import keys
-from recorder_worker.core.clip_file import decode_clip, encode_clip
-from recorder_worker.core.clip_plan import Window
 from recorder_worker.core.errors import FormatError, RecorderError
 from recorder_worker.core.events import SessionNumbered
+from recorder_worker.core.evidence.clip_file import decode_clip, encode_clip
+from recorder_worker.core.evidence.clip_plan import Window
+from recorder_worker.core.evidence.proof_check import check_proof
+from recorder_worker.core.evidence.proof_making import prove_consistency, prove_leaf
+from recorder_worker.core.log_audit.report import Problem
 from recorder_worker.core.model import Span
 from recorder_worker.core.note import NoteKey, cosigned_message, parse_note, parse_notes
 from recorder_worker.core.partial_tree import LeafRange
-from recorder_worker.core.proof_check import check_proof
-from recorder_worker.core.proof_making import prove_consistency, prove_leaf
 from recorder_worker.core.proofs import (
     ProofError,
     consistency_proof,
@@ -58,7 +59,6 @@ from recorder_worker.core.record_codec import decode_record, encode_record, fram
 from recorder_worker.core.records import ChunkRecord
 from recorder_worker.core.session_log.entries import EntryKind
 from recorder_worker.core.session_log.log_proof import parse_log_proof
-from recorder_worker.core.session_log.log_report import Problem
 from recorder_worker.core.tree import BLAKE3, SHA256, Tree, TreeHash, split_point
 from recorder_worker.core.verify import Report, Step, TrustPolicy, Verdict, chunks, verify
 

@@ -16,8 +16,8 @@ from reference_signing import SignatureStore
 
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.cli.data_directory import DataDirectory
+from recorder_worker.core.log_audit.audit import audit_log
 from recorder_worker.core.session_log.growth import growth
-from recorder_worker.core.session_log.log_audit import audit_log
 from recorder_worker.core.verify import verify
 
 OUT = reference_vectors.OUT

@@ -10,11 +10,11 @@ from recording_files import FilesReader
 from recordings import OTHER_SESSION, Recording, device_key
 
 from recorder_worker.core import keys
-from recorder_worker.core.clip import clip_files, plan_of
-from recorder_worker.core.clip_file import decode_clip, encode_clip
-from recorder_worker.core.clip_plan import Window
 from recorder_worker.core.errors import BlobMissingError
 from recorder_worker.core.events import Totals
+from recorder_worker.core.evidence.clip import clip_files, plan_of
+from recorder_worker.core.evidence.clip_file import decode_clip, encode_clip
+from recorder_worker.core.evidence.clip_plan import Window
 from recorder_worker.core.note import parse_note
 from recorder_worker.core.note_text import parse_notes
 from recorder_worker.core.partial_tree import hidden_subtrees, ranges_of

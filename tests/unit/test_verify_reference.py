@@ -15,8 +15,8 @@ from recording_files import FilesReader, write
 from recordings import Recording, whole, with_gap
 
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.core.clip import clip_files, plan_of
-from recorder_worker.core.clip_plan import Window
+from recorder_worker.core.evidence.clip import clip_files, plan_of
+from recorder_worker.core.evidence.clip_plan import Window
 from recorder_worker.core.model import GapReason
 from recorder_worker.core.verify import Report, verify
 

@@ -18,7 +18,7 @@ from recorder_worker.cli.demo.board import Board
 from recorder_worker.cli.demo.checklist import CheckFailedError, Checklist
 from recorder_worker.cli.demo.recordings import Recording
 from recorder_worker.core import keys
-from recorder_worker.core.session_log.log_report import Problem
+from recorder_worker.core.log_audit.report import Problem
 from recorder_worker.core.verify.verdicts import EXIT_CODES, Verdict
 
 DELETED = "one-session-deleted"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from recorder_worker.core.clip_file import ClipFile
+from recorder_worker.core.evidence.clip_file import ClipFile
 from recorder_worker.core.model import Span
 from recorder_worker.core.partial_tree import LeafRange
 from recorder_worker.core.records import AnyRecord, ChunkRecord, GapRecord, MarkRecord

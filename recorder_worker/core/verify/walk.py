@@ -14,8 +14,8 @@ from typing import Protocol
 from blake3 import blake3
 
 from recorder_worker.core import keys
-from recorder_worker.core.clip_file import MAX_CLIP_SIZE, ClipFile, decode_clip
 from recorder_worker.core.errors import RecorderError
+from recorder_worker.core.evidence.clip_file import MAX_CLIP_SIZE, ClipFile, decode_clip
 from recorder_worker.core.partial_tree import PartialTree
 from recorder_worker.core.proofs import ProofError
 from recorder_worker.core.tree import BLAKE3, Frontier

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from recorder_worker.core.log_audit.report import Finding, Problem
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry
-from recorder_worker.core.session_log.log_report import Finding, Problem
 
 SHOWN_HOLES = 20
 

@@ -1,26 +1,26 @@
 """Makes the proof of a leaf, or of two checkpoints, from a whole recording, sealed or not.
 
 The tree up to the newest checkpoint is held in memory: 64 bytes a record. This does not verify;
-core/proof_check.py does, and whoever makes a proof should let it.
+core/evidence/proof_check.py does, and whoever makes a proof should let it.
 """
 
 from __future__ import annotations
 
-from recorder_worker.core.clip import refuse_clip
-from recorder_worker.core.clip_plan import numbered
 from recorder_worker.core.errors import RefusedError
-from recorder_worker.core.note_text import SignedNote
-from recorder_worker.core.proof_file import (
+from recorder_worker.core.evidence.clip import refuse_clip
+from recorder_worker.core.evidence.clip_plan import numbered
+from recorder_worker.core.evidence.proof_file import (
     ConsistencyFile,
     EpochProof,
     InclusionFile,
     LeafProof,
     record_text,
 )
+from recorder_worker.core.evidence.recording_notes import newest_note, notes_of
+from recorder_worker.core.note_text import SignedNote
 from recorder_worker.core.proofs import consistency_proof, inclusion_proof
 from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.recording_frames import recording_records
-from recorder_worker.core.recording_notes import newest_note, notes_of
 from recorder_worker.core.records import ChunkRecord, EpochRecord
 from recorder_worker.core.tree import BLAKE3, Tree
 from recorder_worker.core.verify.reader import RecordingReader

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from recorder_worker.core.errors import RecorderError
+from recorder_worker.core.log_audit.report import Finding, LogReport, Problem
+from recorder_worker.core.log_audit.rules import broken_rules
+from recorder_worker.core.log_audit.session_folder import SessionFolder, look_into
+from recorder_worker.core.log_audit.signers import LogSigners
 from recorder_worker.core.note import SignedNote
 from recorder_worker.core.proofs import ProofError
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry
-from recorder_worker.core.session_log.log_report import Finding, LogReport, Problem
-from recorder_worker.core.session_log.log_rules import broken_rules
-from recorder_worker.core.session_log.log_signers import LogSigners
-from recorder_worker.core.session_log.session_folder import SessionFolder, look_into
 from recorder_worker.core.session_log.stored_log import (
     StoredLog,
     check_log,

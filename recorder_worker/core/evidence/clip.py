@@ -16,14 +16,14 @@ import msgspec
 from blake3 import blake3
 
 from recorder_worker.core import keys
-from recorder_worker.core.clip_file import ClipFile, encode_clip
-from recorder_worker.core.clip_plan import ClipPlan, Window, numbered, plan_clip
 from recorder_worker.core.errors import BlobDamagedError, RefusedError
+from recorder_worker.core.evidence.clip_file import ClipFile, encode_clip
+from recorder_worker.core.evidence.clip_plan import ClipPlan, Window, numbered, plan_clip
+from recorder_worker.core.evidence.recording_notes import newest_note, notes_of
 from recorder_worker.core.note_text import SignedNote
 from recorder_worker.core.partial_tree import PartialTree, hidden_subtrees
 from recorder_worker.core.record_codec import frame_record
 from recorder_worker.core.recording_frames import recording_records
-from recorder_worker.core.recording_notes import newest_note, notes_of
 from recorder_worker.core.records import ChunkRecord, MarkRecord, OpenRecord
 from recorder_worker.core.tree import BLAKE3
 from recorder_worker.core.verify.reader import RecordingReader

@@ -14,16 +14,16 @@ import msgspec
 from blake3 import blake3
 
 from recorder_worker.core.errors import FormatError
-from recorder_worker.core.note import note_keys, verify_note
-from recorder_worker.core.note_text import SignedNote, parse_note
-from recorder_worker.core.origins import session_origin
-from recorder_worker.core.proof_file import (
+from recorder_worker.core.evidence.proof_file import (
     ConsistencyFile,
     EpochProof,
     InclusionFile,
     LeafProof,
     ProofFile,
 )
+from recorder_worker.core.note import note_keys, verify_note
+from recorder_worker.core.note_text import SignedNote, parse_note
+from recorder_worker.core.origins import session_origin
 from recorder_worker.core.proofs import ProofError, verify_consistency, verify_inclusion
 from recorder_worker.core.record_codec import decode_record, signed_open
 from recorder_worker.core.records import AnyRecord, ChunkRecord, EpochRecord, OpenRecord

@@ -1,0 +1,1 @@
+"""Holds the log of sessions against the recordings beside it, offline."""
