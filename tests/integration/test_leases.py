@@ -7,13 +7,17 @@ import json
 import shutil
 import uuid
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from nats.js.errors import BadRequestError
 from running_recorder import DEADLINE_S, RunningRecorder, settings_in
 
+from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.core.errors import RefusedError
-from recorder_worker.core.events import SessionFailed
+from recorder_worker.core.events import Event, SegmentCaptured, SessionFailed
+from recorder_worker.core.model import EndReason
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.service.settings_tree import CaptureSettings, NatsSettings
@@ -128,3 +132,26 @@ async def test_a_session_ends_before_its_first_events_leave_the_stream(tmp_path:
         sealed = await recorder.sealed(started.session_id)
         assert sealed.reason == "max_duration"
         assert recorder.report(started.session_id).verdict is Verdict.COMPLETE
+
+
+async def test_a_session_whose_segment_is_refused_by_the_bus_is_sealed_up_to_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = JetStreamEventLog.append
+    segments: list[Event] = []
+
+    async def refusing(self: JetStreamEventLog, fact: Fact, *args: Any, **keys: Any) -> int:  # noqa: ANN401  (passed on)
+        if isinstance(args[1], SegmentCaptured):
+            segments.append(args[1])
+            if len(segments) == 3:
+                raise BadRequestError(code=400, description="message size exceeds maximum allowed")
+        return await append(self, fact, *args, **keys)
+
+    monkeypatch.setattr(JetStreamEventLog, "append", refusing)
+    async with RunningRecorder(settings_in(tmp_path)) as recorder:
+        started = await recorder.client.start(SMALL, fps=20)
+        sealed = await recorder.sealed(started.session_id)
+        report = recorder.report(started.session_id)
+    assert sealed.reason is EndReason.WORKER_LOST
+    assert report.verdict is Verdict.COMPLETE
+    assert report.totals.frame_count > 0

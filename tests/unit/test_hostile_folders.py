@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -39,6 +40,38 @@ def problems(found: LogReport) -> set[Problem]:
 
 
 # --- the verifier ---------------------------------------------------------------------------------
+
+
+def test_a_sparse_file_costs_no_time(tmp_path: Path) -> None:
+    """Four terabytes of manifest, and of a chunk whose record says so, and nothing on the disk."""
+    insider = Recording().open()
+    size = 1 << 42
+    insider.chunk(change=lambda event: msgspec.structs.replace(event, stored_size=size)).seal()
+    folder = write(tmp_path / "recording", insider.sealed())
+    os.truncate(folder / "chunks/0000000001.zst", size)
+    os.truncate(folder / "session.json", size)
+    found = verify(FolderRecording(folder))
+    assert found.verdict is Verdict.TAMPERED
+    said = {step.number: step.detail for step in found.steps}
+    assert "stored bytes, the record says" in said[Step.STORED]
+    assert "session.json: expected at most" in said[Step.ATTACHED]
+
+
+def test_a_checkpoint_that_comes_while_its_neighbours_were_not_there_accuses_nobody() -> None:
+    """The verifier is held up behind an EPOCH, and the recorder goes on meanwhile."""
+    recording = Recording(checkpoint_every=1).open().chunk().chunk().epoch()
+    closing = recording.state.size
+    listed = {n: data for n, data in recording.journal().items() if n != keys.note(closing)}
+    later = recording.chunk().chunk().journal()
+
+    class GoesOn(FilesReader):
+        def stream(self, name: str) -> Iterator[bytes]:
+            if name == keys.leaf(closing):
+                self.files = dict(later)
+            return super().stream(name)
+
+    assert verify(GoesOn(listed)).verdict is Verdict.TRUNCATED
+    assert verify(FilesReader(later)).verdict is Verdict.TRUNCATED
 
 
 @pytest.mark.parametrize("depth", [9, 1200, 2500])

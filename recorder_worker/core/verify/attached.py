@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from itertools import accumulate
 
 from blake3 import blake3
 
@@ -17,6 +18,9 @@ from recorder_worker.core.verify.report import printable
 from recorder_worker.core.verify.steps import tampered
 
 MAX_NAMED = 20
+MAX_BODY_SIZE = 1 << 27
+"""Bytes of a manifest or a mark's body: twice what a message on the bus can be. A sparse file can
+claim any size, and nobody's time is spent on it."""
 _INDEX = re.compile(r"[0-9]{10,19}")
 PROOFS = frozenset({f"{keys.PROOFS}/open", f"{keys.PROOFS}/seal"})
 
@@ -44,6 +48,8 @@ class Attached:
             found = self._reader.size(name)
             if size is not None and found != size:
                 raise tampered(f"{name}: expected {size} bytes, found {found}")
+            if found > MAX_BODY_SIZE:
+                raise tampered(f"{name}: expected at most {MAX_BODY_SIZE} bytes, found {found}")
             hasher = blake3()
             for piece in self._reader.stream(name):
                 hasher.update(piece)
@@ -74,8 +80,11 @@ class Speakers:
             kind = 3
         self._kinds.append(kind)
 
-    def speak_of(self, name: str, ranges: tuple[LeafRange, ...]) -> bool:
-        """Whether a record speaks of a file. `ranges` are the records that are here."""
+    def speak_of(self, name: str, ranges: tuple[LeafRange, ...], before: list[int]) -> bool:
+        """Whether a record speaks of a file.
+
+        `ranges` are the records that are here, `before` how many of them come before each range.
+        """
         digits = name.partition("/")[2].partition(".")[0]
         if not digits.isascii() or not digits.isdecimal() or len(digits) > 19:
             return False
@@ -83,8 +92,7 @@ class Speakers:
         nth = bisect_right(ranges, index, key=lambda found: found.begin) - 1
         if nth < 0 or index not in ranges[nth]:
             return False
-        place = index - ranges[nth].begin
-        place += sum(found.end - found.begin for found in ranges[:nth])
+        place = before[nth] + index - ranges[nth].begin
         if place >= len(self._kinds):
             return False
         return (
@@ -126,6 +134,7 @@ def strangers(
         RecorderError: the recording cannot be listed.
     """
     found = Texts(MAX_NAMED)
+    before = [0, *accumulate(found.end - found.begin for found in ranges)]
     own = {keys.MANIFEST, *COMPACT, *PROOFS} | ({keys.CLIP, keys.TRUST} if listing.clip else set())
     for name in reader.names():
         known = (
@@ -133,7 +142,7 @@ def strangers(
             or (not listing.compact and not listing.clip and speakers.may_speak_of(name))
             or journal_place(name)[1] >= 0
             or is_receipt(name)
-            or speakers.speak_of(name, ranges)
+            or speakers.speak_of(name, ranges, before)
         )
         if not known:
             found.add(name)

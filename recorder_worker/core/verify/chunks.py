@@ -26,7 +26,7 @@ from recorder_worker.core.errors import (
 from recorder_worker.core.frames import FrameHeader
 from recorder_worker.core.playback import scan_headers
 from recorder_worker.core.records import ChunkRecord
-from recorder_worker.core.verify.plain import ChunkFaultError, PlainBytes
+from recorder_worker.core.verify.plain import MAX_PLAIN_SIZE, ChunkFaultError, PlainBytes
 from recorder_worker.core.verify.reader import RecordingReader
 from recorder_worker.core.verify.steps import Step
 
@@ -99,7 +99,17 @@ def check_chunk(reader: RecordingReader, record: ChunkRecord) -> ChunkCheck:
     return ChunkCheck(record=record, first_picture=frames.first, last_picture=frames.last)
 
 
+MAX_STORED_SIZE = MAX_PLAIN_SIZE + (MAX_PLAIN_SIZE >> 7)
+"""Bytes: what zstd may make of the most plain bytes that nothing shrinks, and some."""
+
+
 def _check_stored(record: ChunkRecord, stored: Iterator[bytes]) -> None:
+    if record.stored_size > MAX_STORED_SIZE:
+        raise ChunkFaultError(
+            Step.STORED,
+            f"expected at most {MAX_STORED_SIZE} stored bytes, the record says "
+            f"{record.stored_size}",
+        )
     size, first, second = 0, blake3(), hashlib.sha256()
     for piece in stored:
         size += len(piece)

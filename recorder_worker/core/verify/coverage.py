@@ -93,6 +93,7 @@ class Coverage:
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self._streams: dict[int, _Stream] = {}
+        self._ends: tuple[StreamEnd, ...] | None = ()
         self._partly = False
 
     def reveal(self) -> None:
@@ -104,7 +105,9 @@ class Coverage:
     @property
     def ends(self) -> tuple[StreamEnd, ...]:
         """Where each stream stands, by its number."""
-        return tuple(self._streams[number].end for number in sorted(self._streams))
+        if self._ends is None:
+            self._ends = tuple(self._streams[number].end for number in sorted(self._streams))
+        return self._ends
 
     def feed(self, record: AnyRecord) -> None:
         """One more record."""
@@ -123,6 +126,7 @@ class Coverage:
 
     def _cover(self, record: ChunkRecord | GapRecord) -> None:
         number = record.span.stream
+        self._ends = None
         if number not in self._streams:
             if len(self._streams) == MAX_STREAMS:
                 self._findings.tampered(

@@ -16,6 +16,9 @@ from recorder_worker.core.verify.findings import Findings
 from recorder_worker.core.verify.listing import Listing
 from recorder_worker.core.verify.reader import RecordingReader, read_bounded
 
+MAX_OF_A_SIZE = 2
+"""Two notes of one size tell all that there is to tell; a file may hold millions."""
+
 
 class NoteSource:
     """Gives every note once: `up_to` a size while there are records, then the `rest`."""
@@ -40,11 +43,14 @@ class NoteSource:
         same: list[SignedNote] = []
         while self._next is not None and self._next.head.tree_size <= size:
             self._last = self._next
-            (same if self._next.head.tree_size == size else found).append(self._next)
+            place = same if self._next.head.tree_size == size else found
+            if len(place) < MAX_OF_A_SIZE or self._next.head.tree_size != place[-1].head.tree_size:
+                place.append(self._next)
             self._next = next(self._notes, None)
         if self.seal is not None and self.seal.head.tree_size == size:
             same.append(self.seal)
-        if self._listing.in_journal:
+        if self._listing.in_journal and size <= self._listing.newest_note:
+            # What is signed while we read is left out: its neighbours were not there yet.
             same += self._journal(size, same)
         found += {note.raw: note for note in same}.values()
         self.count += len(found)

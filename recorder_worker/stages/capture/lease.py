@@ -124,6 +124,8 @@ class Lease:
     async def _end_lost(self, journal: CapturedJournal, error: Exception) -> None:
         """A defect must not leave a session that nobody ends: it is sealed with its reason."""
         detail = f"{type(error).__name__}: {error}"[:DETAIL_CHARACTERS]
+        if journal.last is not None:
+            journal.cursor = journal.last.cursor  # what failed on its way to the log is not in it
         end = EndCaptured(
             **journal.place(),  # type: ignore[arg-type]
             t_ns=journal.cursor.t_ns,

@@ -7,6 +7,8 @@ removes the single ones; a crash in between leaves both, which say the same.
 
 from __future__ import annotations
 
+from itertools import islice
+
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError, ImmutableConflictError, IncidentError
 from recorder_worker.core.events import ChunkStored, CompressedEvent, MarkLeaf
@@ -41,6 +43,17 @@ class Archive:
     def leaf(self, index: int) -> bytes:
         """The stored record of a leaf of a session that is not sealed. Raises BlobMissingError."""
         return self._store.get(self._key(keys.leaf(index)))
+
+    def sealed_leaf(self, index: int) -> bytes | None:
+        """The record of a leaf in `records`; None where there is no such file, or leaf.
+
+        Raises:
+            FormatError: the file does not hold records.
+        """
+        together = self._key(keys.RECORDS)
+        if self._store.size(together) is None:
+            return None
+        return next(islice(unframed(self._store.stream(together)), index, None), None)
 
     def note(self, size: int) -> bytes | None:
         """The stored checkpoint for a size, also of a sealed recording; None where there is none.

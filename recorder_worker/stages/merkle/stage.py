@@ -34,7 +34,6 @@ from recorder_worker.core.events import (
     EndLeaf,
     Head,
     SessionIncident,
-    SessionSealed,
 )
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.ledger import (
@@ -45,12 +44,13 @@ from recorder_worker.core.ledger import (
     replay_records,
     state_from_head,
 )
-from recorder_worker.core.model import EndReason
 from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, Clock, EventLog, Signer, StageMetrics
 from recorder_worker.stages.merkle.archive import Archive
+from recorder_worker.stages.merkle.facts import head_of, sealed_of
 from recorder_worker.stages.merkle.notary import Notary
+from recorder_worker.stages.merkle.sealed_before import state_sealed_before
 from recorder_worker.stages.merkle.session_keys import SessionKeys, same_but_for_signatures
 from recorder_worker.stages.session_table import SessionTable
 
@@ -186,20 +186,7 @@ class MerkleStage:
         """Steps 1 and 2: leaf durable, head stored."""
         session_id = leaf.session_id
         new = await asyncio.to_thread(self._write, leaf, state)
-        head = Head(
-            session_id=session_id,
-            session_counter=new.session_counter,
-            tree_size=new.size,
-            root_hash=new.frontier.root().hex(),
-            frontier=new.frontier.to_bytes().hex(),
-            totals=new.totals,
-            streams=new.streams,
-            signing=new.signing,
-            epoch=new.epoch,
-            signed_at_s=self._clock.wall_ns() // SECOND_NS,
-            sealed=new.sealed,
-            reason=leaf.reason.value if isinstance(leaf, EndLeaf) else "",
-        )
+        head = head_of(leaf, new, self._clock.wall_ns() // SECOND_NS)
         key = event_key(
             Fact.HEAD.value, session_id, head.tree_size, head.root_hash, head.signed_at_s
         )
@@ -214,6 +201,9 @@ class MerkleStage:
             keys=SessionKeys(self._signer, leaf.session_id),
         )
         archive = Archive(self._store, leaf.session_id)
+        before = state_sealed_before(archive, state, leaf.index, self._signer, self._recorder)
+        if before is not None:
+            return before
         record, new = apply(context, state, leaf)
         try:
             archive.put_leaf(leaf, record)
@@ -258,23 +248,7 @@ class MerkleStage:
         if await self._log.last(Fact.SEALED, head.session_id) is None:
             await asyncio.to_thread(archive.seal, head.tree_size, note)
             await asyncio.to_thread(archive.clear_journal)
-            totals = head.totals
-            sealed = SessionSealed(
-                session_id=head.session_id,
-                root_hash=head.root_hash,
-                tree_size=head.tree_size,
-                chunk_count=totals.chunk_count,
-                gap_count=totals.gap_count,
-                mark_count=totals.mark_count,
-                frame_count=totals.frame_count,
-                lost_units=totals.lost_units,
-                raw_bytes=totals.raw_bytes,
-                plain_bytes=totals.plain_bytes,
-                stored_bytes=totals.stored_bytes,
-                reason=EndReason(head.reason),
-                location=archive.location,
-                wall_ns=self._clock.wall_ns(),
-            )
+            sealed = sealed_of(head, archive.location, self._clock.wall_ns())
             key = event_key(Fact.SEALED.value, head.session_id)
             await self._log.append(Fact.SEALED, head.session_id, sealed, key=key, after=0)
             self._metrics.session_sealed(head.reason)

@@ -1,0 +1,46 @@
+"""The facts that the merkle stage tells, out of what it knows."""
+
+from __future__ import annotations
+
+from recorder_worker.core.events import CompressedEvent, EndLeaf, Head, SessionSealed
+from recorder_worker.core.ledger import LedgerState
+from recorder_worker.core.model import EndReason
+
+
+def head_of(leaf: CompressedEvent, state: LedgerState, signed_at_s: int) -> Head:
+    """The head behind a leaf, to be signed at `signed_at_s` (seconds since the Unix epoch)."""
+    return Head(
+        session_id=leaf.session_id,
+        session_counter=state.session_counter,
+        tree_size=state.size,
+        root_hash=state.frontier.root().hex(),
+        frontier=state.frontier.to_bytes().hex(),
+        totals=state.totals,
+        streams=state.streams,
+        signing=state.signing,
+        epoch=state.epoch,
+        signed_at_s=signed_at_s,
+        sealed=state.sealed,
+        reason=leaf.reason.value if isinstance(leaf, EndLeaf) else "",
+    )
+
+
+def sealed_of(head: Head, location: str, wall_ns: int) -> SessionSealed:
+    """The seal of a session, from its last head."""
+    totals = head.totals
+    return SessionSealed(
+        session_id=head.session_id,
+        root_hash=head.root_hash,
+        tree_size=head.tree_size,
+        chunk_count=totals.chunk_count,
+        gap_count=totals.gap_count,
+        mark_count=totals.mark_count,
+        frame_count=totals.frame_count,
+        lost_units=totals.lost_units,
+        raw_bytes=totals.raw_bytes,
+        plain_bytes=totals.plain_bytes,
+        stored_bytes=totals.stored_bytes,
+        reason=EndReason(head.reason),
+        location=location,
+        wall_ns=wall_ns,
+    )
