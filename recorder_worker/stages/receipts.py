@@ -1,9 +1,16 @@
 """Checks receipts over the log of sessions and stores them: with the log, and with the session.
 
 A receipt is taken if it is over the exact checkpoint that stands in a log proof of its session.
-Anything else is refused, and nothing is stored. The first receipt of a kind for a size stays; a
-second one of another authority adds nothing, and a redelivery finds the same bytes. Only an
-OpenTimestamps proof that was merely promised is replaced, by one that names its block.
+Anything else is refused, and nothing is stored.
+
+The first time-stamp for a size stays; a second one of another authority adds nothing, and a
+redelivery finds the same bytes. Only one of an authority that is trusted here replaces one of
+nobody who is.
+
+OpenTimestamps proofs for a size are merged into one. Which Bitcoin block is real cannot be told
+here, so whatever takes one away can be made to take away the honest one; an attestation of a block
+that nobody made proves nothing to whoever verifies, and harms nothing. One that would make the file
+too large is kept beside it in the log's folder, so that filling the file does not lose it either.
 
 What a crash leaves: every write is repeated by the redelivery, in the same order, from the stored
 receipt.
@@ -12,8 +19,10 @@ receipt.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from hashlib import sha256
 
 import structlog
 
@@ -32,7 +41,7 @@ from recorder_worker.core.receipts.beacon import (
     encode_beacon,
     parse_beacon,
 )
-from recorder_worker.core.receipts.ots import verify_ots
+from recorder_worker.core.receipts.ots import merge_ots, verify_ots
 from recorder_worker.core.receipts.timestamp import verify_timestamp
 from recorder_worker.core.session_log.log_proof import parse_log_proof
 from recorder_worker.ports import BlobStore
@@ -40,6 +49,9 @@ from recorder_worker.ports import BlobStore
 log = structlog.get_logger(__name__)
 
 SUFFIXES = {"rfc3161": "tsr", "opentimestamps": "ots"}
+MAX_AHEAD_NS = 300 * 1_000_000_000
+"""How far a time-stamp of nobody in particular may be ahead of our clock to get into the next OPEN:
+5 minutes are a clock that is off, more is a time that would be held against honest receipts."""
 
 
 class ReceiptsStage:
@@ -48,11 +60,18 @@ class ReceiptsStage:
     Args:
         store: where recordings and the log of sessions are.
         trusted: whose time-stamps are taken; empty: anybody's.
+        wall_ns: our own clock, nanoseconds since the Unix epoch.
     """
 
-    def __init__(self, store: BlobStore, trusted: Sequence[TimestampAuthority] = ()) -> None:
+    def __init__(
+        self,
+        store: BlobStore,
+        trusted: Sequence[TimestampAuthority] = (),
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         self._store = store
         self._trusted = trusted
+        self._wall_ns = wall_ns
 
     async def handle(self, receipt: AnchorReceipt) -> None:
         """Store one receipt.
@@ -73,7 +92,7 @@ class ReceiptsStage:
         kept = self._keep(keys.log_key(name), receipt.receipt, receipt.kind, note)
         self._keep(keys.blob_key(receipt.session_id, name), kept, receipt.kind, note)
         if receipt.kind == "rfc3161":
-            self._advance_beacon(receipt.tree_size, note, kept)
+            self._advance_beacon(receipt.tree_size, note, (kept, receipt.receipt))
         log.info(
             "ReceiptStored",
             session_id=receipt.session_id,
@@ -118,32 +137,61 @@ class ReceiptsStage:
             )
 
     def _keep(self, key: str, data: bytes, kind: str, note: bytes) -> bytes:
-        """Store a receipt unless there is one; gives the one that is stored in the end."""
+        """Store a receipt, beside or in place of what is there; gives what is stored in the end."""
         try:
             self._store.put(key, data)
         except ImmutableConflictError:
             kept = self._store.get(key)
-            if not _is_upgrade(data, kept, kind, note):
+            if kind == "opentimestamps":
+                better = self._merged(key, kept, data)
+            else:
+                better = data if self._trusted and not self._vouched(kept, note) else kept
+            if better == kept:
                 log.info("ReceiptKept", key=key, why="there is one already")
                 return kept
-            self._store.replace(key, data)
+            self._store.replace(key, better)
+            return better
         return data
 
-    def _advance_beacon(self, tree_size: int, note: bytes, timestamp: bytes) -> None:
-        """Let the next OPEN hold this receipt, unless there is a newer one."""
+    def _merged(self, key: str, kept: bytes, data: bytes) -> bytes:
+        """One OpenTimestamps proof of two; the one that is kept where it has no more room."""
+        merged = merge_ots(kept, data)
+        if merged is not None:
+            return merged
+        size, suffix = key.rsplit("/", 1)[1].split(".")
+        name = f"{keys.LOG_RECEIPTS}/{size}.{sha256(data).hexdigest()}.{suffix}"
+        self._store.put(keys.log_key(name), data)
+        log.warning("ReceiptKeptBeside", key=key, beside=name, why="the proofs are too large")
+        return kept
+
+    def _advance_beacon(self, tree_size: int, note: bytes, timestamps: Sequence[bytes]) -> None:
+        """Let the next OPEN hold the first of these that may be there, unless there is a newer."""
         key = keys.log_key(keys.LOG_BEACON)
-        if len(timestamp) > MAX_BEACON_TIMESTAMP_SIZE:
-            log.warning("ReceiptTooLargeForBeacon", tree_size=tree_size, size=len(timestamp))
+        fit = [data for data in timestamps if self._fits_beacon(data, note)]
+        if not fit:
+            log.warning("ReceiptNotForBeacon", tree_size=tree_size, why="its time is ahead")
+            return
+        if len(fit[0]) > MAX_BEACON_TIMESTAMP_SIZE:
+            log.warning("ReceiptTooLargeForBeacon", tree_size=tree_size, size=len(fit[0]))
             return
         with suppress(BlobMissingError, FormatError):
-            if parse_beacon(self._store.get(key)).tree_size >= tree_size:
+            held = parse_beacon(self._store.get(key))
+            stands = self._fits_beacon(held.timestamp, held.note.encode())
+            if stands and held.tree_size >= tree_size:
                 return
-        beacon = Beacon(tree_size=tree_size, note=note.decode(), timestamp=timestamp)
+        beacon = Beacon(tree_size=tree_size, note=note.decode(), timestamp=fit[0])
         self._store.replace(key, encode_beacon(beacon))
 
-
-def _is_upgrade(data: bytes, kept: bytes, kind: str, note: bytes) -> bool:
-    """Whether a receipt names a block where the stored one is only a promise."""
-    if kind != "opentimestamps":
+    def _fits_beacon(self, data: bytes, note: bytes) -> bool:
+        """Whether a time-stamp is trusted; where nobody is named, whether its time can be."""
+        if self._trusted:
+            return self._vouched(data, note)
+        with suppress(FormatError, ProofError):
+            return verify_timestamp(data, note).time_ns <= self._wall_ns() + MAX_AHEAD_NS
         return False
-    return verify_ots(data, note).complete and not verify_ots(kept, note).complete
+
+    def _vouched(self, data: bytes, note: bytes) -> bool:
+        """Whether a time-stamp is right, and of an authority that is trusted here."""
+        with suppress(FormatError, ProofError):
+            return verify_timestamp(data, note, self._trusted).trusted_by is not None
+        return False

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from pathlib import Path
 
 import msgspec
 import pytest
 from memory_store import MemoryStore
-from opentimestamps.core.notary import BitcoinBlockHeaderAttestation, PendingAttestation
+from opentimestamps.core.notary import (
+    BitcoinBlockHeaderAttestation,
+    PendingAttestation,
+    UnknownAttestation,
+)
 from ots_receipts import receipt as ots_receipt
 from time_stamp_authority import Tsa
 
@@ -15,10 +20,13 @@ from recorder_worker.core.errors import BlobMissingError, FormatError
 from recorder_worker.core.events import AnchorReceipt
 from recorder_worker.core.note import parse_note
 from recorder_worker.core.proofs import ProofError
-from recorder_worker.core.receipts.beacon import parse_beacon
+from recorder_worker.core.receipts import ots
+from recorder_worker.core.receipts.beacon import Beacon, encode_beacon, parse_beacon
+from recorder_worker.core.receipts.ots import BlockHeader, verify_ots
+from recorder_worker.core.receipts.timestamp import verify_timestamp
 from recorder_worker.core.session_log.log_proof import LogProof
 from recorder_worker.stages import receipts
-from recorder_worker.stages.receipts import ReceiptsStage
+from recorder_worker.stages.receipts import MAX_AHEAD_NS, ReceiptsStage
 
 SESSION = "0190a0b0-0000-7000-8000-000000000001"
 ORIGIN = "lab7/log"
@@ -209,7 +217,105 @@ async def test_somebody_else_s_time_stamp_is_refused_where_one_is_named(
     assert taken(store) == {}
 
 
-async def test_a_promise_is_replaced_by_a_block_and_by_nothing_less(store: MemoryStore) -> None:
+async def test_a_time_stamp_of_a_trusted_authority_replaces_one_of_nobody(
+    store: MemoryStore, tsa: Tsa, tmp_path: Path
+) -> None:
+    """The authority was named late: what was taken before it, beacon and all, gives way."""
+    other = Tsa(tmp_path, name="other").stamp(note(9))
+    await ReceiptsStage(store).handle(event(other))
+    assert parse_beacon(store.get("log/beacon")).timestamp == other
+    stage = ReceiptsStage(store, [tsa.trusted()])
+    begin, seal = tsa.stamp(note(5)), tsa.stamp(note(9))
+    await stage.handle(event(begin, 5))
+    assert parse_beacon(store.get("log/beacon")).timestamp == begin
+    await stage.handle(event(seal))
+    assert store.get(f"log/{TSR}") == store.get(f"sessions/{SESSION}/{TSR}") == seal
+    assert parse_beacon(store.get("log/beacon")).timestamp == seal
+    before = taken(store)
+    await stage.handle(event(tsa.stamp(note(9))))
+    await ReceiptsStage(store).handle(event(other))
+    assert taken(store) == before
+
+
+@pytest.mark.parametrize(("ahead_s", "taken_over"), [(295, True), (310, False)])
+async def test_a_time_stamp_from_the_future_is_no_beacon(
+    store: MemoryStore, tsa: Tsa, *, ahead_s: int, taken_over: bool
+) -> None:
+    stamp = tsa.stamp(note(9))
+    now_ns = verify_timestamp(stamp, note(9)).time_ns - ahead_s * 10**9
+    await ReceiptsStage(store, (), lambda: now_ns).handle(event(stamp))
+    assert store.get(f"sessions/{SESSION}/{TSR}") == stamp
+    assert (store.size("log/beacon") is not None) is taken_over
+    await ReceiptsStage(store, [tsa.trusted()], lambda: now_ns).handle(event(stamp))
+    assert parse_beacon(store.get("log/beacon")).timestamp == stamp
+
+
+async def test_a_forged_time_stamp_does_not_keep_the_honest_one_out_of_open(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    """It came first and stays in the folder: the next OPEN holds the one whose time can be."""
+    exact = Tsa(tmp_path, precision=6)
+    begin, honest, forged = (exact.stamp(note(size)) for size in (5, 9, 9))
+    now_ns = verify_timestamp(honest, note(9)).time_ns - MAX_AHEAD_NS
+    stage = ReceiptsStage(store, (), lambda: now_ns)
+    held = Beacon(tree_size=9, note=note(9).decode(), timestamp=forged)
+    store.replace("log/beacon", encode_beacon(held))
+    await stage.handle(event(begin, 5))
+    assert parse_beacon(store.get("log/beacon")).timestamp == begin
+    await stage.handle(event(forged))
+    assert parse_beacon(store.get("log/beacon")).timestamp == begin
+    await stage.handle(event(honest))
+    assert store.get(f"log/{TSR}") == forged
+    assert parse_beacon(store.get("log/beacon")).timestamp == honest
+
+
+@pytest.mark.parametrize("honest_first", [True, False], ids=["honest first", "forged first"])
+async def test_a_forged_block_takes_no_honest_one_away(
+    store: MemoryStore, *, honest_first: bool
+) -> None:
+    stage = ReceiptsStage(store)
+    forged, _ = ots_receipt(BitcoinBlockHeaderAttestation(2**31), message=note(9), ops=())
+    honest, merkle_root = ots_receipt(BitcoinBlockHeaderAttestation(870_000), message=note(9))
+    promised, _ = ots_receipt(CALENDAR, message=note(9))
+    unknown, _ = ots_receipt(UnknownAttestation(b"12345678", b"?"), message=note(9))
+    for receipt in (honest, forged) if honest_first else (forged, honest):
+        await stage.handle(event(receipt, kind="opentimestamps"))
+    for receipt in (promised, unknown):
+        await stage.handle(event(receipt, kind="opentimestamps"))
+    kept = store.get(f"log/{OTS}")
+    assert store.get(f"sessions/{SESSION}/{OTS}") == kept
+    header = BlockHeader(height=870_000, merkle_root=merkle_root, time=1_730_000_000)
+    found = verify_ots(kept, note(9), [header])
+    assert len(found.attestations) == 4
+    assert found.best is not None
+    assert found.best.detail == "block 870000"
+    before = taken(store)
+    for receipt in (forged, honest, promised, unknown, kept):
+        await stage.handle(event(receipt, kind="opentimestamps"))
+    assert taken(store) == before
+
+
+@pytest.mark.parametrize("honest_first", [True, False], ids=["honest first", "forged first"])
+async def test_a_proof_for_which_there_is_no_room_is_kept_beside(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch, *, honest_first: bool
+) -> None:
+    stage = ReceiptsStage(store)
+    filler = [UnknownAttestation(b"1234567%d" % index, b"x" * 4000) for index in range(9)]
+    forged, _ = ots_receipt(*filler, message=note(9))
+    honest, _ = ots_receipt(BitcoinBlockHeaderAttestation(870_000), message=note(9))
+    monkeypatch.setattr(ots, "MAX_OTS_SIZE", len(forged))
+    first, second = (honest, forged) if honest_first else (forged, honest)
+    for receipt in (first, second, second):
+        await stage.handle(event(receipt, kind="opentimestamps"))
+    beside = f"log/{OTS[:-4]}.{hashlib.sha256(second).hexdigest()}.ots"
+    assert {key: data for key, data in taken(store).items() if key.endswith(".ots")} == {
+        f"log/{OTS}": first,
+        f"sessions/{SESSION}/{OTS}": first,
+        beside: second,
+    }
+
+
+async def test_a_promise_is_completed_by_a_block_and_never_undone(store: MemoryStore) -> None:
     stage = ReceiptsStage(store)
     promised, _ = ots_receipt(CALENDAR, message=note(9))
     complete, _ = ots_receipt(CALENDAR, BitcoinBlockHeaderAttestation(7), message=note(9))

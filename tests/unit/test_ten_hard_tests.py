@@ -991,14 +991,16 @@ def test_10_an_unknown_attestation_proves_nothing_and_is_told(tsa: Tsa) -> None:
 
 
 def test_10_a_receipt_older_than_the_time_stamp_in_open(tsa: Tsa) -> None:
-    """What OPEN holds was not there yet: somebody's time is false, and nobody's is taken."""
+    """What OPEN holds was not there yet: TAMPERED where both are trusted, else said loudly."""
     files, note, size = stamped(tsa)
     block, root = receipt(BitcoinBlockHeaderAttestation(600_000), message=note)
     header = BlockHeader(height=600_000, merkle_root=root, time=1_571_443_461)
     older = {**files, keys.receipt(size, "ots"): block}
-    for authorities in ((), (tsa.trusted(),)):
-        found = report(older, TrustPolicy(authorities=authorities, block_headers=(header,)))
-        assert (found.verdict, found.failed_step) == (Verdict.TAMPERED, Step.WINDOW)
+    found = report(older, TrustPolicy(authorities=(tsa.trusted(),), block_headers=(header,)))
+    assert (found.verdict, found.failed_step) == (Verdict.TAMPERED, Step.WINDOW)
+    unvouched = report(older, TrustPolicy(block_headers=(header,)))
+    assert unvouched.verdict is Verdict.COMPLETE
+    assert any("THE TIME-STAMPS CONTRADICT EACH OTHER" in text for text in unvouched.warnings)
 
 
 def test_10_the_time_stamp_in_open_is_over_what_it_says(tsa: Tsa) -> None:

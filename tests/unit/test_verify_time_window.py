@@ -20,7 +20,7 @@ from recorder_worker.core.verify.receipts import (
     ReceiptsChecked,
     check_receipts,
 )
-from recorder_worker.core.verify.time_window import WallClocks, iso, prove_window
+from recorder_worker.core.verify.time_window import TOLERANCE_NS, WallClocks, iso, prove_window
 
 SECOND_NS = 10**9
 
@@ -187,17 +187,63 @@ def test_a_file_of_another_name_is_told(odd: str) -> None:
 
 
 def test_a_receipt_older_than_what_open_holds_is_a_contradiction(tmp_path: Path) -> None:
-    """Whoever gave them: the two cannot both be."""
+    """Where both are of somebody who is trusted: the two cannot both be."""
     tsa = Tsa(tmp_path, accuracy="")
-    stamped = checked(ReceiptFile(name=name(9), data=tsa.stamp(note(9))), beacon=tsa.stamp(note(7)))
-    assert prove_window(stamped, WallClocks(open_ns=0, seal_ns=0)).failures == ()
-    assert stamped.beacon is not None
-    later_ns = stamped.receipts[0].latest_ns + 1
-    for trusted_by in (None, "lab"):
-        later = _receipt("OPEN", None, later_ns, trusted_by=trusted_by)
-        window = prove_window(_of(later, *stamped.receipts), WallClocks(open_ns=0, seal_ns=0))
-        assert len(window.failures) == 1
-        assert "a recording cannot be older than what it holds" in window.failures[0]
+    stamped = checked(
+        ReceiptFile(name=name(9), data=tsa.stamp(note(9))),
+        beacon=tsa.stamp(note(7)),
+        authorities=(tsa.trusted(),),
+    )
+    assert prove_window(stamped, WallClocks(open_ns=0, seal_ns=2**62)).failures == ()
+    later = _receipt("OPEN", None, stamped.receipts[0].latest_ns + TOLERANCE_NS + 1)
+    window = prove_window(_of(later, *stamped.receipts), WallClocks(open_ns=0, seal_ns=0))
+    assert len(window.failures) == 1
+    assert "a recording cannot be older than what it holds" in window.failures[0]
+
+
+@pytest.mark.parametrize(
+    ("beacon_by", "receipt_by", "named"),
+    [
+        (None, "lab", ("OPEN",)),
+        ("lab", None, (name(9),)),
+        (None, None, ("OPEN", name(9))),
+    ],
+    ids=["forged beacon", "forged receipt", "both"],
+)
+def test_a_time_that_nobody_vouches_for_condemns_nothing(
+    beacon_by: str | None, receipt_by: str | None, named: tuple[str, ...]
+) -> None:
+    window = prove_window(
+        _of(
+            _receipt("OPEN", None, 2**60, trusted_by=beacon_by),
+            _receipt(name(9), Covers.SEAL, SECOND_NS, trusted_by=receipt_by),
+        ),
+        WallClocks(open_ns=2**60, seal_ns=SECOND_NS),
+    )
+    assert window.failures == ()
+    assert window.warnings[0].startswith("THE TIME-STAMPS CONTRADICT EACH OTHER: ")
+    assert not any("THE TIME-STAMPS" in text for text in window.warnings[1:])
+    said = " and ".join(f"{who} (CN=lab TSA)" for who in named)
+    assert f"nobody who vouches for {said}:" in window.warnings[0]
+
+
+def test_two_trusted_clocks_may_disagree_by_a_minute() -> None:
+    begun_ns = 1000 * SECOND_NS
+    failed = {}
+    for off_ns in (0, 1, 5 * SECOND_NS, TOLERANCE_NS, TOLERANCE_NS + 1):
+        receipt = _receipt(name(9), Covers.SEAL, begun_ns - off_ns)
+        window = prove_window(
+            _of(_receipt("OPEN", None, begun_ns), receipt),
+            WallClocks(open_ns=begun_ns, seal_ns=begun_ns - off_ns),
+            max_window_ns=SECOND_NS,
+        )
+        failed[off_ns] = len(window.failures)
+        loud = [w for w in window.warnings if w.startswith("THE AUTHORITIES' CLOCKS DISAGREE by")]
+        assert len(loud) == (0 < off_ns <= TOLERANCE_NS)
+        assert window.length_ns == off_ns
+        assert len(window.broken_rules) == (off_ns > SECOND_NS)
+        assert any("a window of" in line for line in window.lines) == (off_ns == 0)
+    assert list(failed.values()) == [0, 0, 0, 0, 1]
 
 
 def test_a_clock_outside_of_the_window_is_said_loudly() -> None:

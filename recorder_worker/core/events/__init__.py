@@ -1,6 +1,7 @@
 """Facts that the stages publish, as they stand on the wire."""
 
 from recorder_worker.core.events.anchors import (
+    AnchorLog,
     AnchorReceipt,
     AnchorRequested,
     AnchorSeen,
@@ -54,6 +55,7 @@ from recorder_worker.core.events.life import (
 from recorder_worker.core.events.register import SessionLogged, SessionNumbered
 
 __all__ = [
+    "AnchorLog",
     "AnchorReceipt",
     "AnchorRequested",
     "AnchorSeen",

@@ -76,11 +76,24 @@ class AnchorSeen(Wire, frozen=True, kw_only=True):
     anchored: bool = False
 
 
+class AnchorLog(Wire, frozen=True, kw_only=True):
+    """A log of sessions, and what an engine saw of it, what it saw first in front."""
+
+    origin: Origin
+    seen: tuple[AnchorSeen, ...]
+
+
 class AnchorState(Event, frozen=True, kw_only=True, tag="anchor_state", tag_field="type"):
-    """`integration.anchor.state`: what the time-stamp engine saw last, by ascending size.
+    """`integration.anchor.state`: what the time-stamp engine saw last, of each log.
 
     A later request is compared with it: never two roots for one size.
+
+    Attributes:
+        origin: the log of the last request.
+        seen: what the engine saw of it, what it saw first in front.
+        others: the logs of requests before, the latest in front.
     """
 
     origin: Origin
     seen: tuple[AnchorSeen, ...]
+    others: tuple[AnchorLog, ...] = ()

@@ -2,7 +2,13 @@
 
 The request must be one: a note that says what the request says, and a proof that its tree grew out
 of the one before. And it must fit what the engine saw earlier: for one size there is one root. The
-engine remembers the newest roots it saw, so that requests that come late are still compared.
+engine remembers the roots it saw last, of each log, so that requests that come late are still
+compared.
+
+The signature in the note is not checked. Whoever may publish requests can have anything anchored,
+and make the engine forget with as many requests as it remembers; so let nobody else publish there.
+What he cannot do is fill the memory for good: what was remembered first is forgotten first,
+whatever size it claims.
 """
 
 from __future__ import annotations
@@ -10,13 +16,17 @@ from __future__ import annotations
 import msgspec
 
 from recorder_worker.core.errors import FormatError, IncidentError
-from recorder_worker.core.events import AnchorRequested, AnchorSeen, AnchorState
+from recorder_worker.core.events import AnchorLog, AnchorRequested, AnchorSeen, AnchorState
 from recorder_worker.core.note import TreeHead, parse_note
 from recorder_worker.core.proofs import ProofError, verify_consistency
 from recorder_worker.core.tree import SHA256
 
 REMEMBERED = 64
-"""Roots that an engine keeps in mind."""
+"""Roots of one log that an engine keeps in mind."""
+
+LOGS_REMEMBERED = 8
+"""Logs that an engine keeps in mind. All are one message on the bus: with 64 roots each, of 130
+bytes, and origins of 255, that is 70 KB."""
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,11 +53,8 @@ def judge(state: AnchorState | None, request: AnchorRequested) -> Judged:
         IncidentError: the log has two roots for one size.
     """
     _check_request(request)
-    seen = (
-        {}
-        if state is None or state.origin != request.origin
-        else {root.tree_size: root for root in state.seen}
-    )
+    logs = _logs(state)
+    seen = {root.tree_size: root for root in logs.pop(request.origin, ())}
     for size, root_hash in (
         (request.previous_size, request.previous_root_hash),
         (request.tree_size, request.root_hash),
@@ -68,12 +75,26 @@ def judge(state: AnchorState | None, request: AnchorRequested) -> Judged:
     seen[request.tree_size] = AnchorSeen(
         tree_size=request.tree_size, root_hash=request.root_hash, anchored=True
     )
-    newest = tuple(seen[size] for size in sorted(seen)[-REMEMBERED:])
+    others = [AnchorLog(origin=origin, seen=roots) for origin, roots in logs.items()]
     return Judged(
         anchored=before is not None and before.anchored,
         linked=linked,
-        state=AnchorState(origin=request.origin, seen=newest),
+        state=AnchorState(
+            origin=request.origin,
+            seen=tuple(seen.values())[-REMEMBERED:],
+            others=tuple(others[: LOGS_REMEMBERED - 1]),
+        ),
     )
+
+
+def _logs(state: AnchorState | None) -> dict[str, tuple[AnchorSeen, ...]]:
+    """What was seen of each log, the log of the latest request in front."""
+    if state is None:
+        return {}
+    logs = {state.origin: state.seen}
+    for one in state.others:
+        logs.setdefault(one.origin, one.seen)
+    return logs
 
 
 def _check_request(request: AnchorRequested) -> None:

@@ -27,6 +27,7 @@ try:
     from opentimestamps.core.op import OpRIPEMD160, OpSHA1, OpSHA256
     from opentimestamps.core.serialize import (
         BytesDeserializationContext,
+        BytesSerializationContext,
         DeserializationError,
         UnsupportedMajorVersion,
     )
@@ -92,11 +93,6 @@ class OtsFound(msgspec.Struct, frozen=True, kw_only=True):
         proved = [a for a in self.attestations if a.latest_ns is not None]
         return min(proved, key=lambda a: a.latest_ns or 0, default=None)
 
-    @property
-    def complete(self) -> bool:
-        """Whether a block is named, be it known here or not."""
-        return any(a.kind is AttestationKind.BITCOIN for a in self.attestations)
-
 
 def verify_ots(receipt: bytes, message: bytes, headers: Sequence[BlockHeader] = ()) -> OtsFound:
     """Check that a proof begins at a message, and say what it attests.
@@ -135,6 +131,28 @@ def verify_ots(receipt: bytes, message: bytes, headers: Sequence[BlockHeader] = 
         key=lambda a: (a.kind, a.detail, a.why_not),
     )
     return OtsFound(attestations=tuple(found))
+
+
+def merge_ots(kept: bytes, receipt: bytes) -> bytes | None:
+    """One proof with the operations and attestations of both; None: it would be too large.
+
+    Args:
+        kept: a proof that `verify_ots` took.
+        receipt: another one, over the same message.
+
+    Raises:
+        UnsupportedError, FormatError: one is no such proof.
+        ProofError: they are for different files.
+    """
+    proof, other = _parse(kept), _parse(receipt)
+    try:
+        proof.timestamp.merge(other.timestamp)
+    except ValueError as error:
+        raise ProofError(f"OpenTimestamps: {error}") from error
+    context = BytesSerializationContext()
+    proof.serialize(context)
+    merged: bytes = context.getbytes()
+    return merged if len(merged) <= MAX_OTS_SIZE else None
 
 
 def _parse(receipt: bytes) -> Any:  # noqa: ANN401  (the library has no types)

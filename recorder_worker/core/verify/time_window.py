@@ -2,8 +2,9 @@
 
 *Not before*: OPEN holds a time-stamp, which nobody can foresee; so OPEN was signed after it.
 *Not after*: a receipt over a checkpoint of the log of sessions; so what that checkpoint reaches was
-signed before it. Both count as proved only where the policy trusts who gave them. What they
-contradict is an attack whoever gave them.
+signed before it. Both count as proved only where the policy trusts who gave them. Where they
+contradict each other it is an attack, if the policy trusts both: anybody can make a time-stamp that
+says any time, so one that nobody vouches for condemns nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ import msgspec
 from recorder_worker.core.verify.receipts import Covers, Receipt, ReceiptsChecked
 
 SECOND_NS = 1_000_000_000
+TOLERANCE_NS = 60 * SECOND_NS
+"""How far two trusted clocks may disagree. An accuracy in a token is optional, authorities without
+one are seconds off, and whoever dates a recording back by less than a minute gains nothing."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -41,8 +46,8 @@ class TimeWindow(msgspec.Struct, frozen=True, kw_only=True):
         opened_by: OPEN existed by then.
         not_after: the recording had ended, and was sealed, by then.
         lines: what is proved, in sentences.
-        failures: contradictions: the recording is TAMPERED.
-        warnings: a clock of the recorder that is outside of the window.
+        failures: contradictions of two that the policy trusts: the recording is TAMPERED.
+        warnings: other contradictions; a clock of the recorder that is outside of the window.
         not_proved: sentences on what is not proved, and why.
         broken_rules: rules of the policy that do not hold.
     """
@@ -58,10 +63,13 @@ class TimeWindow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def length_ns(self) -> int | None:
-        """From not before to not after; None where a side is open."""
+        """From not before to not after; None where a side is open.
+
+        Where the clocks of the two disagree it is by how much: no time is known better than that.
+        """
         if self.not_before is None or self.not_after is None:
             return None
-        return self.not_after.t_ns - self.not_before.t_ns
+        return abs(self.not_after.t_ns - self.not_before.t_ns)
 
 
 def prove_window(
@@ -82,13 +90,14 @@ def prove_window(
     not_before = _bound(checked.beacon, latest=False)
     opened_by = _earliest(checked.receipts, Covers.OPEN, Covers.SEAL)
     not_after = _earliest(checked.receipts, Covers.SEAL)
+    failures, doubts = _contradictions(checked)
     window = TimeWindow(
         not_before=not_before,
         opened_by=opened_by,
         not_after=not_after,
         lines=tuple(_lines(not_before, opened_by, not_after)),
-        failures=tuple(_contradictions(checked)),
-        warnings=tuple(_clock_warnings(clocks, not_before, opened_by, not_after)),
+        failures=tuple(failures),
+        warnings=(*doubts, *_clock_warnings(clocks, not_before, opened_by, not_after)),
         not_proved=tuple(_not_proved(checked, opened_by, not_after)),
         broken_rules=(),
     )
@@ -125,21 +134,42 @@ def _lines(not_before: Bound | None, opened_by: Bound | None, not_after: Bound |
         lines.append(f"begun by {iso(opened_by.t_ns)}: {opened_by.receipt} of {opened_by.by}")
     if not_after is not None:
         lines.append(f"not after {iso(not_after.t_ns)}: {not_after.receipt} of {not_after.by}")
-    if not_before is not None and not_after is not None:
+    if not_before is not None and not_after is not None and not_before.t_ns <= not_after.t_ns:
         lines.append(f"a window of {(not_after.t_ns - not_before.t_ns) / SECOND_NS:.3f} s")
     return lines
 
 
-def _contradictions(checked: ReceiptsChecked) -> list[str]:
+def _contradictions(checked: ReceiptsChecked) -> tuple[list[str], list[str]]:
+    """Receipts that are older than what OPEN holds: failures, and what is only a warning."""
     beacon = checked.beacon
-    if beacon is None:
-        return []
-    return [
-        f"{receipt.name}: it was given by {iso(receipt.latest_ns)}, before the time-stamp in "
-        f"OPEN, of {iso(beacon.earliest_ns)}: a recording cannot be older than what it holds"
-        for receipt in checked.receipts
-        if receipt.latest_ns < beacon.earliest_ns
-    ]
+    failures: list[str] = []
+    doubts: list[str] = []
+    for receipt in checked.receipts:
+        if beacon is None:
+            break
+        off_ns = beacon.earliest_ns - receipt.latest_ns
+        if off_ns <= 0:
+            continue
+        text = (
+            f"{receipt.name}: it was given by {iso(receipt.latest_ns)}, before the time-stamp in "
+            f"OPEN, of {iso(beacon.earliest_ns)}: a recording cannot be older than what it holds"
+        )
+        untrusted = [r for r in (beacon, receipt) if r.trusted_by is None]
+        if untrusted:
+            who = " and ".join(f"{r.name} ({r.given_by})" for r in untrusted)
+            doubts.append(
+                f"THE TIME-STAMPS CONTRADICT EACH OTHER: {text}; one of the two is false, and the "
+                f"policy trusts nobody who vouches for {who}: name the authority in "
+                "time_stamp_authorities to have this judged"
+            )
+        elif off_ns <= TOLERANCE_NS:
+            doubts.append(
+                f"THE AUTHORITIES' CLOCKS DISAGREE by {off_ns / SECOND_NS:.3f} s: {text}; up to "
+                f"{TOLERANCE_NS // SECOND_NS} s are taken for clocks that are not exact"
+            )
+        else:
+            failures.append(text)
+    return failures, doubts
 
 
 def _clock_warnings(
