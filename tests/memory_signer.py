@@ -36,9 +36,13 @@ class MemorySigner:
         self._public: dict[tuple[str, int], tuple[PublicKey, ...]] = {}
         self._closed_sessions: set[str] = set()
         self._lock = threading.Lock()
+        self.former: tuple[PublicKey, ...] = ()
 
     def device_keys(self) -> tuple[PublicKey, ...]:
         return public(self._device)
+
+    def former_keys(self) -> tuple[PublicKey, ...]:
+        return self.former
 
     def sign_device(self, kind: KeyKind, message: bytes) -> bytes:
         return self._device[kind].sign(message)

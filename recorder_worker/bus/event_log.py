@@ -40,6 +40,8 @@ WRONG_LAST_SEQUENCE = 10071
 STREAM_FULL = 10077
 """Maximum bytes, or messages, exceeded: nats-server 2.15 says so with status 503."""
 SAY_FULL_EVERY_S = 60.0
+LOOK_BACK = 64
+"""So many sequences are searched first behind a message that does not decode."""
 FENCE = "Nats-Expected-Last-Subject-Sequence"
 FENCED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 MESSAGE_ID = "Nats-Msg-Id"
@@ -78,8 +80,8 @@ class JetStreamEventLog:
         """The last event of a fact, of whichever session. Raises BusUnavailableError.
 
         What does not decode is nobody's event, as in `read`; the fence stands behind it all the
-        same. Where it is the last, the stream is searched: a foreign message must not hold up
-        all sessions. Where nothing decodes, the event is a bare `Event`.
+        same. Where it is the last, the stream is searched backwards: a foreign message must not
+        hold up all sessions. Where nothing decodes, the event is a bare `Event`.
         """
         message = await self._last(fact, fact.wildcard)
         if message is None:
@@ -87,12 +89,21 @@ class JetStreamEventLog:
         try:
             return _logged(fact, message)
         except msgspec.MsgspecError:
-            newest: Logged | None = None
-            async for newest in self._read(fact, fact.wildcard, 0):  # noqa: B007  (the last one)
-                pass
+            newest = await self._newest_before(fact, message.seq or 0)
         if newest is None:
             return Logged(Event(), message.seq or 0, "")
         return Logged(newest.event, message.seq or 0, newest.key)
+
+    async def _newest_before(self, fact: Fact, sequence: int) -> Logged | None:
+        """The last event that decodes; each window that is searched is twice as wide as before."""
+        end, width = sequence, LOOK_BACK
+        newest: Logged | None = None
+        while newest is None and end > 1:
+            begin = max(1, end - width)
+            async for newest in self._read(fact, fact.wildcard, begin - 1, before=end):  # noqa: B007
+                pass
+            end, width = begin, width * 2
+        return newest
 
     async def _last(self, fact: Fact, subject: str) -> RawStreamMsg | None:
         try:
@@ -110,7 +121,9 @@ class JetStreamEventLog:
         async for logged in self._read(fact, fact.of(session_id), after):
             yield logged
 
-    async def _read(self, fact: Fact, subject: str, after: int) -> AsyncIterator[Logged]:
+    async def _read(
+        self, fact: Fact, subject: str, after: int, before: int | None = None
+    ) -> AsyncIterator[Logged]:
         while True:
             behind = after + 1
             try:
@@ -122,6 +135,8 @@ class JetStreamEventLog:
             except NotFoundError:
                 return
             after = message.seq or behind
+            if before is not None and after >= before:
+                return
             try:
                 yield _logged(fact, message)
             except msgspec.MsgspecError as error:

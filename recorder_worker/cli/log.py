@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -124,12 +125,13 @@ def verify(
     for name in data.receipted():
         notes += [(f"log/{name}", note) for note in _receipted(data, name)]
     policy = read_policy(trust)
-    report = audit_log(data.read, data, policy=policy, seen=notes)
+    wait = partial(time.sleep, LOOK_AGAIN_S)
+    report = audit_log(data.read, data, policy=policy, seen=notes, wait=wait)
     for _ in range(LOOKS_AGAIN):
         if not report.problems:
             break
-        time.sleep(LOOK_AGAIN_S)
-        report = audit_log(data.read, data, policy=policy, seen=notes)
+        wait()
+        report = audit_log(data.read, data, policy=policy, seen=notes, wait=wait)
     if json:
         print_json(msgspec.to_builtins(report) | {"exit_code": report.exit_code})
     else:

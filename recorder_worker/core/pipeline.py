@@ -76,7 +76,7 @@ RECEIPTS = Stage(
     name="receipts",
     consumes=(Fact.ANCHOR_RECEIPT.wildcard,),
     emits=(),
-    order="any order: the first time-stamp of a checkpoint stays, but for a trusted one; others merge",
+    order="any order: of two time-stamps the first stays, but for a trusted one",
     does="checks receipts over the log of sessions, and keeps them with log and session",
 )
 TSA = Stage(

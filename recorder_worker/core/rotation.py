@@ -154,6 +154,28 @@ def verify_rotation(signed: SignedRotation) -> None:
             raise ProofError(f"rotation of {signed.rotation.recorder}: {error}") from error
 
 
+def former_keys(present: Sequence[PublicKey], statements: Sequence[bytes]) -> tuple[PublicKey, ...]:
+    """The keys that a device had before those in force, the newest first.
+
+    Statements are followed from the present Ed25519 key back. One that is damaged, or that its old
+    keys have not signed, ties nothing.
+    """
+    before: dict[PublicKey, tuple[PublicKey, ...]] = {}
+    for statement in statements:
+        try:
+            signed = parse_rotation(statement)
+            verify_rotation(signed)
+        except (FormatError, ProofError):
+            continue
+        before[signed.rotation.new[0]] = signed.rotation.old
+    found: list[PublicKey] = []
+    key = present[0]
+    while (old := before.pop(key, None)) is not None:
+        found += old
+        key = old[0]
+    return tuple(found)
+
+
 def _written(signed: SignedRotation) -> bytes:
     lines = [
         f"signed {key.kind.value} {base64.b64encode(signature).decode()}\n"

@@ -18,6 +18,13 @@ class Signer(Protocol):
         """The public keys of the device: Ed25519, and ML-DSA-44 beside it where that is on."""
         ...
 
+    def former_keys(self) -> tuple[PublicKey, ...]:
+        """Public keys that the device had before, the newest first.
+
+        Those alone that verified statements of rotation tie to the keys in force.
+        """
+        ...
+
     def sign_device(self, kind: KeyKind, message: bytes) -> bytes:
         """A signature of a message by one of the device's keys. Ed25519 is deterministic."""
         ...

@@ -6,13 +6,17 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 import structlog
 from captured_events import LogBuilder
+from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
 from nats_process import NatsProcess
 
+from recorder_worker.bus import event_log
 from recorder_worker.bus.apply import apply_topology
 from recorder_worker.bus.broker import Login, RecorderBroker, connect, make_broker
 from recorder_worker.bus.event_log import JetStreamEventLog
@@ -183,6 +187,37 @@ async def test_a_foreign_message_does_not_hide_the_newest_event_of_all(
     newest = await log.last_of_all(Fact.NUMBERED)
     assert newest is not None
     assert (newest.event, newest.sequence, newest.key) == (one, garbage.seq, "one")
+
+
+async def test_the_newest_event_is_searched_from_the_end(
+    broker: RecorderBroker, log: JetStreamEventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after = 0
+    for n in range(1, 41):
+        each = numbered(SESSION, n)
+        after = await log.append_to_all(Fact.NUMBERED, SESSION, each, key=f"k{n}", after=after)
+    for _ in range(20):  # of another fact in the same stream
+        await broker.jetstream.publish(Fact.LOGGED.of("anybody"), b"not an event")
+    for _ in range(5):
+        garbage = await broker.jetstream.publish(Fact.NUMBERED.of("anybody"), b"nor this")
+    monkeypatch.setattr(event_log, "LOOK_BACK", 8)
+    asked: list[int | None] = []
+    get_msg = JetStreamContext.get_msg
+
+    async def counted(self: JetStreamContext, *args: Any, **kwargs: Any) -> RawStreamMsg:  # noqa: ANN401
+        asked.append(kwargs.get("seq"))
+        return await get_msg(self, *args, **kwargs)
+
+    monkeypatch.setattr(JetStreamContext, "get_msg", counted)
+    newest = await log.last_of_all(Fact.NUMBERED)
+    assert newest is not None
+    assert (newest.event, newest.sequence, newest.key) == (
+        numbered(SESSION, 40),
+        garbage.seq,
+        "k40",
+    )
+    # Windows of 8, 16 and 32 sequences; the stream is not read from its beginning.
+    assert min(seq for seq in asked if seq is not None) == garbage.seq - 8 - 16 - 32
 
 
 async def test_a_fact_for_other_systems_has_one_subject(

@@ -10,14 +10,18 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import pytest_asyncio
+import structlog
 from memory_signer import MemorySigner
 from mortal import Axe, Killed, Mortal
 from nats_process import NatsProcess
+from recordings import Recording
 
+from recorder_worker.adapters.device_key import DeviceKeyFiles, FileSigner, PrivateKeys
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.bus.apply import apply_topology
@@ -30,6 +34,7 @@ from recorder_worker.core.errors import (
     FencedError,
     IncidentError,
     PermanentError,
+    StoreFullError,
     TopologyError,
 )
 from recorder_worker.core.events import (
@@ -44,6 +49,7 @@ from recorder_worker.core.ids import session_id_for
 from recorder_worker.core.note import SignedNote, parse_note
 from recorder_worker.core.proofs import verify_consistency
 from recorder_worker.core.receipts.beacon import Beacon, encode_beacon
+from recorder_worker.core.rotation import Rotation, sign_rotation
 from recorder_worker.core.session_log.entries import EntryKind, encode_entry, entry_hash
 from recorder_worker.core.session_log.log_proof import parse_log_proof
 from recorder_worker.core.session_log.stored_log import (
@@ -74,7 +80,7 @@ class Bench:
         self.broker = broker
         self.log = JetStreamEventLog(lambda: broker.jetstream, EventHeaders("node"))
         self.store = DirectoryStore(folder)
-        self.signer = MemorySigner()
+        self.signer: MemorySigner | FileSigner = MemorySigner()
         self.files = LogFiles(self.store)
 
     def stage(self, axe: Axe | None = None, recorder: str = RECORDER) -> SessionLogStage:
@@ -430,6 +436,58 @@ async def test_a_longer_log_that_this_device_has_not_signed_is_not_gone_on_with(
         await bench.stage().handle(two[0])
 
 
+def a_rotation(old: PrivateKeys, new: PrivateKeys) -> bytes:
+    rotation = Rotation(recorder=RECORDER, at_s=1, old=old.public(), new=new.public())
+    return sign_rotation(rotation, old.sign)
+
+
+async def test_a_log_that_a_former_key_signed_is_gone_on_with(
+    broker: RecorderBroker, bench: Bench, tmp_path: Path
+) -> None:
+    path = tmp_path / "keys" / "device.pem"
+    old = bench.signer = FileSigner(path)
+    one = await bench.session("one")
+    await bench.deliver(bench.stage(), one)
+    for _ in range(2):
+        DeviceKeyFiles(path, path.parent).rotate(a_rotation)
+    await forget_all(broker, REGISTER_STREAM)
+    bench.signer = FileSigner(path)
+    two = await bench.session("two")
+    await bench.deliver(bench.stage(), two)
+    log = check_log(bench.files.read, bench.checkpoint())
+    assert [entry.counter for entry in log.entries] == [1, 1, 2, 2]
+    public = bench.signer.device_keys()[0].data
+    assert public != old.device_keys()[0].data
+    verify_log_note(log.checkpoint, ORIGIN, public)
+    # Without the statements nothing ties the new key to the old one.
+    await forget_all(broker, REGISTER_STREAM)
+    DeviceKeyFiles(path, path.parent).rotate(a_rotation)
+    for statement in (path.parent / "rotations").iterdir():
+        statement.unlink()
+    bench.signer = FileSigner(path)
+    with pytest.raises(IncidentError, match="not signed by this device"):
+        await bench.stage().handle((await bench.session("three"))[0])
+
+
+async def test_a_proof_under_a_former_key_goes_to_the_session_that_names_that_key(
+    broker: RecorderBroker, bench: Bench, tmp_path: Path
+) -> None:
+    path = tmp_path / "keys" / "device.pem"
+    bench.signer = old = FileSigner(path)
+    one = await bench.session("one")
+    opened = opened_by(one[0].session_id, old)
+    bench.store.put(keys.blob_key(one[0].session_id, keys.leaf(0)), opened)
+    await bench.deliver(bench.stage(), one[:1])
+    proof = keys.blob_key(one[0].session_id, keys.PROOF_OPEN)
+    stored = bench.store.get(proof)
+    bench.store.delete(proof)  # as if it had died before
+    DeviceKeyFiles(path, path.parent).rotate(a_rotation)
+    await forget_all(broker, REGISTER_STREAM)
+    bench.signer = FileSigner(path)
+    await bench.stage().handle(one[0])
+    assert bench.store.get(proof) == stored
+
+
 async def test_the_log_of_another_recorder_is_left_alone(bench: Bench) -> None:
     one, two = await bench.session("one"), await bench.session("two")
     await bench.deliver(bench.stage(), one)
@@ -445,6 +503,63 @@ async def test_a_session_whose_checkpoint_was_signed_twice_is_an_incident(bench:
         await bench.stage().handle(forged)
 
 
+# --- a damaged folder -----------------------------------------------------------------------------
+
+
+def opened_by(session_id: str, signer: MemorySigner | FileSigner) -> bytes:
+    """An OPEN record that names the keys of a signer."""
+    recording = Recording(session_id, key=None)
+    recording.keys.device_keys = signer.device_keys  # type: ignore[method-assign]
+    recording.keys.endorse = lambda message: tuple(  # type: ignore[method-assign]
+        signer.sign_device(key.kind, message) for key in signer.device_keys()
+    )
+    recording.open()
+    return recording.records[0]
+
+
+@pytest.mark.parametrize("damage", ["records", "leaf", "proofs"])
+async def test_a_damaged_folder_holds_up_no_other_session(bench: Bench, damage: str) -> None:
+    one, two = await bench.session("one"), await bench.session("two")
+    folder = Path(bench.store.location(keys.blob_key(one[0].session_id, keys.MANIFEST))).parent
+    leaf = folder / keys.leaf(0)
+    leaf.parent.mkdir(parents=True)
+    if damage == "records":
+        (folder / keys.RECORDS).write_bytes(bytes(4))
+    elif damage == "leaf":
+        leaf.mkdir()
+    else:
+        leaf.write_bytes(opened_by(one[0].session_id, bench.signer))
+        (folder / keys.PROOFS).write_text("a file where a folder should be")
+    opened = opened_by(two[0].session_id, bench.signer)
+    bench.store.put(keys.blob_key(two[0].session_id, keys.leaf(0)), opened)
+    stage = bench.stage()
+    with structlog.testing.capture_logs() as lines:
+        await bench.deliver(stage, [one[0], one[0], two[0], one[-1], two[-1]])
+    log = check_log(bench.files.read, bench.checkpoint())
+    assert [entry.counter for entry in log.entries] == [1, 2, 1, 2]
+    assert bench.store.size(keys.blob_key(two[0].session_id, keys.PROOF_SEAL)) is not None
+    said = [line["proof"] for line in lines if line["event"] == "ProofNotStored"]
+    # Once for each; where the other two say no key, the proof goes into the folder all the same.
+    assert said == ([keys.PROOF_OPEN, keys.PROOF_SEAL] if damage == "proofs" else [])
+
+
+async def test_a_full_store_is_not_a_damaged_folder(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await bench.session("one")
+    stage = bench.stage()
+
+    def full(*_: object) -> None:
+        raise StoreFullError("no room left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LogFiles, "put_proof", full)
+        with pytest.raises(StoreFullError):
+            await stage.handle(one[0])
+    await bench.deliver(stage, one)
+    assert len(check_log(bench.files.read, bench.checkpoint()).entries) == 2
+
+
 # --- numbers --------------------------------------------------------------------------------------
 
 
@@ -454,6 +569,43 @@ async def test_every_session_gets_its_own_number_and_keeps_it(bench: Bench) -> N
     assert sorted(numbered.counter for numbered in found) == list(range(1, 26))
     again = [await number(bench.log, bench.store, each) for each in ids]
     assert again == found
+
+
+class HeldUp:
+    """An event log that waits right before its first append, behind all that it has read."""
+
+    def __init__(self, log: JetStreamEventLog) -> None:
+        self._log = log
+        self.there = asyncio.Event()
+        self.go = asyncio.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._log, name)
+
+    async def append_to_all(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401  (as it comes)
+        self.there.set()
+        await self.go.wait()
+        return await self._log.append_to_all(*args, **kwargs)
+
+
+async def test_two_holders_of_one_session_get_the_number_that_stands_in_the_register(
+    bench: Bench,
+) -> None:
+    one, other = session_id_for("one", 1), session_id_for("other", 1)
+    held = [HeldUp(bench.log), HeldUp(bench.log)]
+    tasks = []
+    for log in held:
+        tasks.append(asyncio.create_task(number(log, bench.store, one)))  # type: ignore[arg-type]
+        await log.there.wait()
+    third = await number(bench.log, bench.store, other)
+    found = []
+    for log, task in zip(held, tasks, strict=True):
+        log.go.set()
+        found.append(await task)
+    register = await bench.log.last(Fact.NUMBERED, one)
+    assert register is not None
+    assert found == [register.event, register.event]
+    assert (third.counter, found[0].counter) == (1, 2)
 
 
 async def test_a_number_carries_the_newest_time_stamp_that_is_known(bench: Bench) -> None:

@@ -84,6 +84,27 @@ def test_many_rotations_make_a_chain(files: DeviceKeyFiles) -> None:
     assert all(a.new == b.old for a, b in itertools.pairwise(found))
 
 
+def test_a_signer_names_the_keys_that_statements_tie_to_its_own(files: DeviceKeyFiles) -> None:
+    def signer() -> FileSigner:
+        return FileSigner(files.path, ml_dsa_44=len(files.kinds) == 2)
+
+    sets = [files.load_or_make().public()]
+    assert signer().former_keys() == ()
+    for _ in range(3):
+        files.rotate(state)
+        sets.append(in_force(files))
+    assert signer().former_keys() == (*sets[2], *sets[1], *sets[0])
+    # One that its old keys have not signed ties nothing, and what is before it is not tied either.
+    second = files.path.parent / "rotations" / "2"
+    statement = second.read_bytes()
+    at = statement.index(b"signed ed25519 ") + len(b"signed ed25519 ")
+    other = b"B" if statement[at : at + 1] == b"A" else b"A"
+    second.write_bytes(statement[:at] + other + statement[at + 1 :])
+    assert signer().former_keys() == sets[2]
+    second.write_bytes(b"no statement")
+    assert signer().former_keys() == sets[2]
+
+
 def test_zeros_are_written_over_the_old_keys(files: DeviceKeyFiles, tmp_path: Path) -> None:
     files.load_or_make()
     for kind in files.kinds:

@@ -12,6 +12,7 @@ from recorder_worker.adapters.device_key.epoch_keys import EpochKeyFiles
 from recorder_worker.adapters.device_key.private_keys import from_pem_text, kinds
 from recorder_worker.core.errors import FormatError, SettingsError
 from recorder_worker.core.origins import check_recorder, default_recorder
+from recorder_worker.core.rotation import former_keys
 from recorder_worker.core.signing_keys import KeyKind, PublicKey
 
 PEM_SETTING = "keys.device_key_pem"
@@ -42,17 +43,21 @@ class FileSigner:
         self._folder = folder or path.parent
         self._kinds = kinds(ml_dsa_44=ml_dsa_44)
         self._from = PEM_SETTING if pem else str(path)
+        self._files = DeviceKeyFiles(path, self._folder, ml_dsa_44=ml_dsa_44)
         if pem:
             self._device = from_pem_text(pem, self._kinds, PEM_SETTING)
         else:
-            files = DeviceKeyFiles(path, self._folder, ml_dsa_44=ml_dsa_44)
-            self._device = files.load_or_make()
+            self._device = self._files.load_or_make()
         self.recorder = recorder_id(self._folder, self.device_keys())
         self._epochs = EpochKeyFiles(self._folder / "epochs", self._kinds)
 
     def device_keys(self) -> tuple[PublicKey, ...]:
         """The public keys of the device."""
         return self._device.public()
+
+    def former_keys(self) -> tuple[PublicKey, ...]:
+        """The public keys before them, by the statements of rotation. Raises StoreError."""
+        return former_keys(self.device_keys(), self._files.statements())
 
     def sign_device(self, kind: KeyKind, message: bytes) -> bytes:
         """A signature of a message by one of the device's keys."""

@@ -8,13 +8,18 @@ signed anew, does not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from recorder_worker.core.errors import RecorderError
+from recorder_worker.core.log_audit.folders import (
+    Folders,
+    LoggedEntries,
+    Sessions,
+    by_session,
+)
 from recorder_worker.core.log_audit.report import Finding, LogReport, Problem
 from recorder_worker.core.log_audit.rules import broken_rules
-from recorder_worker.core.log_audit.session_folder import SessionFolder, look_into
+from recorder_worker.core.log_audit.session_folder import SessionFolder
 from recorder_worker.core.log_audit.signers import LogSigners
 from recorder_worker.core.note import SignedNote
 from recorder_worker.core.proofs import ProofError
@@ -26,7 +31,6 @@ from recorder_worker.core.session_log.stored_log import (
 )
 from recorder_worker.core.session_log.tile_bytes import Read
 from recorder_worker.core.verify.policy import TrustPolicy
-from recorder_worker.core.verify.reader import RecordingReader
 from recorder_worker.core.verify.report import Trust, TrustStatus, printable
 
 NO_SEAL = bytes(32)
@@ -36,16 +40,8 @@ NOT_WITHOUT_WITNESS = (
 NO_VOUCHER = "who signed the log: no policy given, the key is the one that the sessions name"
 
 
-class Sessions(Protocol):
-    """The folders of a data directory."""
-
-    def ids(self) -> Iterable[str]:
-        """The names of all folders."""
-        ...
-
-    def recording(self, session_id: str) -> RecordingReader | None:
-        """One folder; None where there is none."""
-        ...
+LOOKS_AGAIN = 2
+"""So often the log is read again where a folder is ahead of it."""
 
 
 def audit_log(
@@ -54,29 +50,36 @@ def audit_log(
     *,
     policy: TrustPolicy | None = None,
     seen: Sequence[tuple[str, SignedNote]] = (),
+    wait: Callable[[], object] = lambda: None,
 ) -> LogReport:
-    """Check a log and the sessions beside it.
+    """Check a log and the sessions beside it, also while a recorder writes both.
 
-    Folders are read before the log, so that a session that opens meanwhile is in both, or in the
-    log alone, where it is looked for again. `seen` are checkpoints with a name for each.
+    Folders are read before the log. Where one is behind the log it is read again, and where one is
+    ahead of it the log is, after `wait`: it gives a recorder the time to enter what it has signed.
+    `seen` are checkpoints with a name for each.
     """
-    return _Audit(read, sessions, policy).report(seen)
+    return _Audit(read, Folders(sessions), policy).report(seen, wait)
 
 
 class _Audit:
-    def __init__(self, read: Read, sessions: Sessions, policy: TrustPolicy | None) -> None:
+    def __init__(self, read: Read, folders: Folders, policy: TrustPolicy | None) -> None:
         self._read = read
-        self._sessions = sessions
         self._policy = policy
         self._findings: list[Finding] = []
         self._warnings: list[str] = []
         self._compared = 0
-        self._folders: dict[str, SessionFolder | None] = {}
+        self._folders = folders
 
-    def report(self, seen: Sequence[tuple[str, SignedNote]]) -> LogReport:
-        for session_id in self._sessions.ids():
-            self._look(session_id)
-        log = self._log()
+    def report(
+        self, seen: Sequence[tuple[str, SignedNote]], wait: Callable[[], object]
+    ) -> LogReport:
+        log, before = self._settled(wait)
+        for session_id, reason in sorted(self._folders.unreadable.items()):
+            self._find(Problem.SESSION_CHANGED, reason, session_id)
+        self._warnings += [
+            f"session {printable(session_id)}: nothing is signed in its folder"
+            for session_id in self._folders.empty()
+        ]
         if log is None:
             return LogReport(
                 problems=tuple(self._findings),
@@ -84,16 +87,16 @@ class _Audit:
                 trust=Trust(status=TrustStatus.NO_POLICY),
             )
         head = log.checkpoint.head
-        opened = {e.session_id: e for e in log.entries if e.kind is EntryKind.OPEN}
-        sealed = {e.session_id: e for e in log.entries if e.kind is EntryKind.SEAL}
+        logged = by_session(log)
+        opened, sealed = logged.opened, logged.sealed
         self._findings += broken_rules(log.entries)
-        self._compare(log, opened, sealed)
+        self._compare(log, logged)
         signers = self._signers(head.origin, opened)
         signer = signers.of(log.checkpoint)
         if signer is None:
             self._find(Problem.LOG_SIGNATURE, f"the newest checkpoint: none of {signers} signed it")
         self._warnings += signers.warnings()
-        notes = [*seen, *self._carried()]
+        notes = [*seen, *self._carried(), *before]
         self._compare_notes(log, notes, signers, signed=signer is not None)
         return LogReport(
             origin=head.origin,
@@ -117,24 +120,26 @@ class _Audit:
             Finding(problem=problem, detail=detail, session_id=printable(session_id))
         )
 
-    def _look(self, session_id: str) -> bool:
-        """Read one folder; False where there is none."""
-        recording = self._sessions.recording(session_id)
-        if recording is None:
-            return False
-        try:
-            self._folders[session_id] = look_into(recording)
-        except RecorderError as error:
-            self._folders[session_id] = None
-            self._find(Problem.SESSION_CHANGED, str(error), session_id)
-        else:
-            if self._folders[session_id] is None:
-                self._warnings.append(
-                    f"session {printable(session_id)}: nothing is signed in its folder"
-                )
-        return True
-
     # --- the log ----------------------------------------------------------------------------------
+
+    def _settled(
+        self, wait: Callable[[], object]
+    ) -> tuple[StoredLog | None, list[tuple[str, SignedNote]]]:
+        """The log, read again while a folder is ahead of it and it grows; what it was before."""
+        log = self._log()
+        before: list[tuple[str, SignedNote]] = []
+        for look in range(LOOKS_AGAIN + 1):
+            logged = by_session(log) if log else LoggedEntries(opened={}, sealed={})
+            self._folders.catch_up(logged)
+            if log is None or look == LOOKS_AGAIN or not self._folders.are_ahead_of(log, logged):
+                break
+            wait()
+            later = self._log()
+            if later is not None and later.checkpoint.raw == log.checkpoint.raw:
+                break
+            before.append(("the log, a moment before", log.checkpoint))
+            log = later
+        return log, before
 
     def _log(self) -> StoredLog | None:
         try:
@@ -154,9 +159,8 @@ class _Audit:
         return LogSigners(
             (
                 folder.opened.device_keys
-                for session_id, folder in self._folders.items()
-                if folder is not None
-                and session_id in opened
+                for session_id, folder in self._folders.signed()
+                if session_id in opened
                 and opened[session_id].note_sha256 == folder.first_sha256
                 and f"{folder.opened.recorder}/log" == origin
             ),
@@ -165,11 +169,10 @@ class _Audit:
 
     # --- sessions ---------------------------------------------------------------------------------
 
-    def _compare(
-        self, log: StoredLog, opened: dict[str, LogEntry], sealed: dict[str, LogEntry]
-    ) -> None:
+    def _compare(self, log: StoredLog, logged: LoggedEntries) -> None:
+        opened, sealed = logged.opened, logged.sealed
         for session_id, entry in opened.items():
-            if session_id not in self._folders and not self._look(session_id):
+            if session_id not in self._folders:
                 self._find(
                     Problem.SESSION_MISSING,
                     f"number {entry.counter} was opened"
@@ -179,26 +182,23 @@ class _Audit:
         places: dict[tuple[EntryKind, bytes], int] = {}
         for index, entry in enumerate(log.entries):
             places.setdefault((entry.kind, entry.note_sha256), index)
-        for session_id, folder in self._folders.items():
-            if session_id not in opened:
-                if folder is not None:
-                    self._find(
-                        Problem.SESSION_NOT_LOGGED,
-                        f"its folder is there, signed as number {folder.opened.session_counter}",
-                        session_id,
-                    )
-            elif folder is not None:
+        for session_id, folder in self._folders.signed():
+            if session_id in opened:
                 self._compare_one(folder, opened[session_id], sealed.get(session_id))
                 self._compare_previous(folder, places)
-            elif not self._has_finding(session_id):
+            else:
+                self._find(
+                    Problem.SESSION_NOT_LOGGED,
+                    f"its folder is there, signed as number {folder.opened.session_counter}",
+                    session_id,
+                )
+        for session_id in self._folders.empty():
+            if session_id in opened:
                 self._find(
                     Problem.SESSION_CHANGED,
                     "the log opened it, its folder holds nothing",
                     session_id,
                 )
-
-    def _has_finding(self, session_id: str) -> bool:
-        return any(finding.session_id == session_id for finding in self._findings)
 
     def _compare_one(
         self, folder: SessionFolder, opened: LogEntry, sealed: LogEntry | None
@@ -251,8 +251,7 @@ class _Audit:
     def _carried(self) -> list[tuple[str, SignedNote]]:
         return [
             (f"session {session_id}: {name}", note)
-            for session_id, folder in self._folders.items()
-            if folder is not None
+            for session_id, folder in self._folders.signed()
             for name, note in folder.log_notes
         ]
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from functools import partial
 
 import msgspec
+import structlog
 
 from recorder_worker.core import keys
-from recorder_worker.core.errors import FormatError, IncidentError
+from recorder_worker.core.errors import (
+    FormatError,
+    IncidentError,
+    PermanentError,
+    StoreError,
+    StoreFullError,
+)
 from recorder_worker.core.events import AnchorRequested, SessionLogged
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.note import (
@@ -35,6 +43,8 @@ from recorder_worker.ports import BlobStore, EventLog, Signer
 from recorder_worker.stages.session_log.known_log import KnownLog
 from recorder_worker.stages.session_log.log_files import LogFiles
 
+logger = structlog.get_logger(__name__)
+
 PROOF_NAMES = {EntryKind.OPEN: keys.PROOF_OPEN, EntryKind.SEAL: keys.PROOF_SEAL}
 
 
@@ -55,6 +65,7 @@ class Completion:
         self._origin = log_origin(recorder)
         self._files = LogFiles(store)
         self.known = KnownLog(self._files)
+        self._not_proved: set[str] = set()
 
     async def settle(self) -> tuple[LogHead, int]:
         """Finish what the newest head began.
@@ -129,13 +140,13 @@ class Completion:
         self.known.follow(checkpoint)
         size = event.size if event else 0
         entries = self.known.entries[: checkpoint.head.tree_size]
-        try:
-            verify_log_note(checkpoint, self._origin, self._public_key())
-        except ProofError as error:
+        if self._signer_of(checkpoint) is None:
             raise IncidentError(
                 f"log of sessions: the stored checkpoint of size {len(entries)} is newer than the "
-                f"register, and is not signed by this device: {error}"
-            ) from error
+                "register, and is not signed by this device: expected a signature by its key "
+                f"{self._public_key().hex()}, or by one that statements of rotation tie to it; "
+                f"restore the key's folder, or {self._files.location}, from a copy"
+            )
         root = TiledTree(self._files.read, checkpoint.head.tree_size).root(size)
         if event is not None and root.hex() != event.root_hash:
             raise IncidentError(
@@ -161,7 +172,33 @@ class Completion:
     def _public_key(self) -> bytes:
         return self._signer.device_keys()[0].data
 
+    def _signer_of(self, checkpoint: SignedNote) -> bytes | None:
+        """The Ed25519 key of this device that signed a checkpoint: that in force, or a former one.
+
+        After a rotation the newest stored checkpoint is the old key's until there is another.
+        """
+        for key in self._own_keys():
+            try:
+                verify_log_note(checkpoint, self._origin, key)
+            except ProofError:
+                continue
+            return key
+        return None
+
+    def _own_keys(self) -> Iterator[bytes]:
+        yield self._public_key()
+        for key in self._signer.former_keys():
+            if key.kind is KeyKind.ED25519:
+                yield key.data
+
     def _prove(self, entry: LogEntry, checkpoint: SignedNote) -> None:
+        """Put the proof into the session's folder.
+
+        A damaged folder holds up no other session: `recorder log prove` makes the proof later.
+        """
+        signer = self._signer_of(checkpoint)
+        if signer is None:
+            return
         size = checkpoint.head.tree_size
         tree = TiledTree(self._files.read, size)
         proof = LogProof(
@@ -169,9 +206,22 @@ class Completion:
             hashes=tuple(inclusion_proof(tree, size - 1, size)),
             checkpoint=checkpoint,
         )
-        self._files.put_proof(
-            entry.session_id, PROOF_NAMES[entry.kind], proof.text(), self._public_key()
-        )
+        name = PROOF_NAMES[entry.kind]
+        try:
+            self._files.put_proof(entry.session_id, name, proof.text(), signer)
+        except StoreFullError:
+            raise
+        except (PermanentError, StoreError) as error:
+            where = keys.blob_key(entry.session_id, name)
+            if where not in self._not_proved:
+                self._not_proved.add(where)
+                logger.error(  # noqa: TRY400  (one line, as it is a state and no defect)
+                    "ProofNotStored",
+                    session_id=entry.session_id,
+                    proof=name,
+                    error=str(error),
+                    hint="mend the session's folder, then make it with recorder log prove",
+                )
 
     # --- on the bus -------------------------------------------------------------------------------
 

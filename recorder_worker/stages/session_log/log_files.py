@@ -116,7 +116,7 @@ class LogFiles:
                 first = self._store.get(keys.blob_key(session_id, keys.leaf(0)))
             except BlobMissingError:
                 return None
-        except StopIteration:
+        except (StopIteration, FormatError):
             return None
         try:
             opened = decode_record(first)

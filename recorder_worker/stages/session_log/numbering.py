@@ -62,8 +62,8 @@ async def number(log: EventLog, store: BlobStore, session_id: str) -> SessionNum
             )
         except FencedError:
             await asyncio.sleep(min(0.005 * (attempt + 1), LONGEST_WAIT_S))
-            continue
-        return event
+        # What stands there is read back, never taken to be ours: of two holders of one session the
+        # slower one's append succeeds as well, because the key is the same.
     raise FencedError(f"session {session_id}: found no free number in {TRIES} tries")
 
 
