@@ -100,7 +100,7 @@ class JetStreamEventLog:
         newest: Logged | None = None
         while newest is None and end > 1:
             begin = max(1, end - width)
-            async for newest in self._read(fact, fact.wildcard, begin - 1, before=end):  # noqa: B007
+            async for newest in self._read(fact, fact.wildcard, begin - 1, before=end):  # noqa: B007  (the last one counts)
                 pass
             end, width = begin, width * 2
         return newest

@@ -204,7 +204,7 @@ async def test_the_newest_event_is_searched_from_the_end(
     asked: list[int | None] = []
     get_msg = JetStreamContext.get_msg
 
-    async def counted(self: JetStreamContext, *args: Any, **kwargs: Any) -> RawStreamMsg:  # noqa: ANN401
+    async def counted(self: JetStreamContext, *args: Any, **kwargs: Any) -> RawStreamMsg:  # noqa: ANN401  (passed on)
         asked.append(kwargs.get("seq"))
         return await get_msg(self, *args, **kwargs)
 
