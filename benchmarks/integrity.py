@@ -21,9 +21,11 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from benchmarks.peers import medians, print_table, run
 from benchmarks.recordings import desktop_recording, motion_recording
+from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.core.note import NoteKey, NoteSigner, SignatureType, TreeHead, sign_checkpoint
 from recorder_worker.core.proofs import inclusion_proof, verify_inclusion
 from recorder_worker.core.tree import SHA256, Frontier, Tree
+from recorder_worker.core.verify import verify
 
 LEAVES = 1_000_000
 PROOFS = 2000
@@ -68,9 +70,6 @@ def time_verification(title: str, recording: Path) -> None:
 
 def recording_plain_size(recording: Path) -> int:
     """Bytes of all chunks before compression."""
-    from recorder_worker.adapters.folder import FolderRecording  # noqa: PLC0415  (only here)
-    from recorder_worker.core.verify import verify  # noqa: PLC0415  (only here)
-
     return verify(FolderRecording(recording)).totals.plain_bytes
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from recorder_worker.adapters.sources.opener import open_source
 from recorder_worker.bus.bus import Bus
 from recorder_worker.bus.codec import decode
+from recorder_worker.bus.disposition import LastResort
 from recorder_worker.bus.subscriptions import decode_command, decoder_of
-from recorder_worker.core.events import Checkpoint, ChunkPlanned, CompressedEvent
 from recorder_worker.core.pipeline import (
     CAPTURE,
     CHUNK,
@@ -123,23 +124,14 @@ class StageSet:
 
     def _compress(self, bus: Bus, progressed: Progressed) -> None:
         stage = CompressStage(bus.log, self._store, self._metrics)
-
-        async def put_gap(_subject: str, data: bytes, reason: str) -> None:
-            """The last resort: a chunk that cannot be made becomes a gap."""
-            try:
-                leaf = decode(Fact.CHUNKED, data)
-            except msgspec.MsgspecError:
-                return  # not an event of ours: there is no leaf that would be missing
-            if isinstance(leaf, ChunkPlanned):
-                await stage.give_up(leaf, reason)
-
         bus.register(
             COMPRESS.name,
             stage.handle,
             decode=decoder_of(Fact.CHUNKED),
             workers=self._settings.compress.workers,
             progressed=progressed(COMPRESS.name),
-            last_resort=put_gap,
+            # A chunk that cannot be made becomes a gap.
+            last_resort=last_resort(Fact.CHUNKED, stage.give_up),
         )
         self.registered.append(COMPRESS.name)
 
@@ -154,23 +146,14 @@ class StageSet:
             metrics=self._metrics,
             recorder=recorder,
         )
-
-        async def say_incident(_subject: str, data: bytes, reason: str) -> None:
-            """The last resort: a leaf that the tree will never have stops its session, aloud."""
-            try:
-                leaf = decode(Fact.COMPRESSED, data)
-            except msgspec.MsgspecError:
-                return  # not an event of ours: there is no leaf that would be missing
-            if isinstance(leaf, CompressedEvent):
-                await stage.give_up(leaf, reason)
-
         bus.register(
             MERKLE.name,
             stage.handle,
             decode=decoder_of(Fact.COMPRESSED),
             workers=self._settings.merkle.workers,
             progressed=progressed(MERKLE.name),
-            last_resort=say_incident,
+            # A leaf that the tree will never have stops its session, aloud.
+            last_resort=last_resort(Fact.COMPRESSED, stage.give_up),
         )
         self.registered.append(MERKLE.name)
         self._session_log(bus, progressed, signer, recorder)
@@ -180,25 +163,29 @@ class StageSet:
         stage = SessionLogStage(
             log=bus.log, store=self._store, signer=signer, clock=self._clock, recorder=recorder
         )
-
-        async def say_incident(_subject: str, data: bytes, reason: str) -> None:
-            """The last resort: a session that is not in the log is said aloud."""
-            try:
-                signed = decode(Fact.CHECKPOINT, data)
-            except msgspec.MsgspecError:
-                return  # not an event of ours: there is no session that would be missing
-            if isinstance(signed, Checkpoint):
-                await stage.give_up(signed, reason)
-
         bus.register(
             SESSION_LOG.name,
             stage.handle,
             decode=decoder_of(Fact.CHECKPOINT),
             workers=policies.LOG_WORKERS,
             progressed=progressed(SESSION_LOG.name),
-            last_resort=say_incident,
+            # A session that is not in the log is said aloud.
+            last_resort=last_resort(Fact.CHECKPOINT, stage.give_up),
         )
         self.registered.append(SESSION_LOG.name)
+
+
+def last_resort(fact: Fact, give_up: Callable[[Any, str], Awaitable[None]]) -> LastResort:
+    """What a stage does about an event before it is dead-lettered, with the reason."""
+
+    async def give_up_event(_subject: str, data: bytes, reason: str) -> None:
+        try:
+            event = decode(fact, data)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return  # not an event of ours: there is nothing that would be missing
+        await give_up(event, reason)
+
+    return give_up_event
 
 
 def _identity(node: str) -> NodeIdentity:

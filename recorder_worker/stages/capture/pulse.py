@@ -1,8 +1,8 @@
 """When a session is due to say that it is alive, and when its keys have signed long enough.
 
 Both are decided here, by the lease holder's clock, and become captured events, so that the tree
-stays a function of the event log. A beat is due when none was given for a while; an
-epoch turns when its time is over, and at once where another worker takes over.
+stays a function of the event log. A beat is due when none was given for a while; an epoch turns
+when its time is over, and at once where another worker takes over.
 """
 
 from __future__ import annotations

@@ -15,7 +15,12 @@ from recorder_worker.core.records import OpenRecord
 from recorder_worker.core.session_log.entries import LogEntry, encode_entry
 from recorder_worker.core.session_log.growth import growth
 from recorder_worker.core.session_log.stored_log import read_checkpoint
-from recorder_worker.core.session_log.tile_names import TILE_WIDTH, bundle_name, tile_name
+from recorder_worker.core.session_log.tile_names import (
+    TILE_WIDTH,
+    bundle_name,
+    partial_names,
+    tile_name,
+)
 from recorder_worker.core.session_log.tiled_tree import TiledTree
 from recorder_worker.ports import BlobStore
 
@@ -90,7 +95,7 @@ class LogFiles:
             level, width = level + 1, width // TILE_WIDTH
 
     def _delete_partial(self, full: str) -> None:
-        for key in list(self._store.keys(keys.log_key(f"{full}.p"))):
+        for key in list(self._store.keys(keys.log_key(partial_names(full)))):
             self._store.delete(key)
 
     def put_proof(self, session_id: str, name: str, proof: bytes, signer: bytes) -> None:
