@@ -29,6 +29,10 @@ FACT_TYPES: dict[Fact, Any] = {
     Fact.ANCHOR_REQUESTED: events.AnchorRequested,
     Fact.ANCHOR_RECEIPT: events.AnchorReceipt,
     Fact.ANCHOR_STATE: events.AnchorState,
+    Fact.AUDIT_ACCEPTED: events.CommandAccepted,
+    Fact.AUDIT_DENIED: events.CommandDenied,
+    Fact.AUDIT_VIEWED: events.RecordingViewed,
+    Fact.AUDIT_EXPORTED: events.RecordingExported,
 }
 
 _DECODERS: dict[Fact, msgspec.json.Decoder[Any]] = {

@@ -1,11 +1,12 @@
 """Streams and consumers, declared as data; `apply.py` brings the server to this shape.
 
-Five streams. COMMANDS holds what clients ask for, SESSIONS every fact about sessions, REGISTER
+Six streams. COMMANDS holds what clients ask for, SESSIONS every fact about sessions, REGISTER
 the numbers of sessions and the head of their log, INTEGRATION what passes between the recorder and
-other systems, and DEAD the messages that nobody could process. Nothing is deleted from SESSIONS
-but by age: it is the journal from which a session is rebuilt (`deny_delete`, `deny_purge`), and a
-full stream refuses what is new instead of forgetting what is old. REGISTER knows no age, for its
-newest messages must always be there; what is old in it stands in the log itself.
+other systems, AUDIT who did what, and DEAD the messages that nobody could process. Nothing is
+deleted from SESSIONS and AUDIT but by age: the one is the journal from which a session is rebuilt,
+the other must outlive whoever is in it (`deny_delete`, `deny_purge`); and a full stream refuses
+what is new instead of forgetting what is old. REGISTER knows no age, for its newest messages must
+always be there; what is old in it stands in the log itself.
 """
 
 from __future__ import annotations
@@ -36,14 +37,21 @@ COMMANDS_STREAM = "COMMANDS"
 SESSIONS_STREAM = "SESSIONS"
 REGISTER_STREAM = "REGISTER"
 INTEGRATION_STREAM = "INTEGRATION"
+AUDIT_STREAM = "AUDIT"
 DEAD_STREAM = "DEAD"
 
 REGISTER_MESSAGES = 200_000
 """Some three a session. The oldest go first: the log of sessions in the store has them all."""
 
-STREAM_OF: dict[Fact, str] = {
-    fact: SESSIONS_STREAM if fact.per_session else INTEGRATION_STREAM for fact in Fact
-} | {Fact.NUMBERED: REGISTER_STREAM, Fact.LOGGED: REGISTER_STREAM}
+_STREAM_OF_PREFIX = {
+    "session": SESSIONS_STREAM,
+    "integration": INTEGRATION_STREAM,
+    "audit": AUDIT_STREAM,
+}
+STREAM_OF: dict[Fact, str] = {fact: _STREAM_OF_PREFIX[fact.split(".")[0]] for fact in Fact} | {
+    Fact.NUMBERED: REGISTER_STREAM,
+    Fact.LOGGED: REGISTER_STREAM,
+}
 """Which stream holds the facts of a kind."""
 
 
@@ -52,6 +60,7 @@ class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     replicas: int
     max_age_s: float
+    audit_max_age_s: float = 7_776_000
     max_bytes: int
     duplicate_window_s: float
 
@@ -80,6 +89,12 @@ def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
         _register(limits),
         # What is old here can be asked for again: it must never hold up the log of sessions.
         _stream(INTEGRATION_STREAM, ["integration.>"], limits, discard=DiscardPolicy.OLD),
+        _stream(
+            AUDIT_STREAM,
+            _facts_of(AUDIT_STREAM),
+            msgspec.structs.replace(limits, max_age_s=limits.audit_max_age_s),
+            journal=True,
+        ),
         _stream(DEAD_STREAM, [f"{DEAD}.*"], limits),
     )
 

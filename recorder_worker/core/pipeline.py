@@ -24,7 +24,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 CONTROL = Stage(
     name="control",
     consumes=(Command.STOP, Command.PAUSE, Command.RESUME, Command.MARK),
-    emits=(Fact.CONTROL, Fact.REJECTED),
+    emits=(Fact.CONTROL, Fact.REJECTED, Fact.AUDIT_ACCEPTED, Fact.AUDIT_DENIED),
     order="one command at a time over all workers, as stored; the log is fenced",
     does="checks commands to sessions and puts them, in order, in the session's control log",
 )
@@ -34,6 +34,8 @@ CAPTURE = Stage(
     emits=(
         Fact.STARTED,
         Fact.REJECTED,
+        Fact.AUDIT_ACCEPTED,
+        Fact.AUDIT_DENIED,
         Fact.PAUSED,
         Fact.RESUMED,
         Fact.FAILED,

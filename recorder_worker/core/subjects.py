@@ -19,7 +19,8 @@ class Fact(StrEnum):
     """Subjects that the recorder publishes to.
 
     Those that begin with `session.` are per session: `<fact>.<session_id>`. Those that begin with
-    `integration.` are one subject each, for other systems.
+    `integration.` are one subject each, for other systems; those that begin with `audit.` too,
+    for whoever has to know who did what.
     """
 
     STARTED = "session.started"
@@ -40,6 +41,10 @@ class Fact(StrEnum):
     ANCHOR_REQUESTED = "integration.anchor.requested"
     ANCHOR_RECEIPT = "integration.anchor.receipt"
     ANCHOR_STATE = "integration.anchor.state"
+    AUDIT_ACCEPTED = "audit.command.accepted"
+    AUDIT_DENIED = "audit.command.denied"
+    AUDIT_VIEWED = "audit.recording.viewed"
+    AUDIT_EXPORTED = "audit.recording.exported"
 
     @property
     def per_session(self) -> bool:

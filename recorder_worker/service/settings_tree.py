@@ -93,6 +93,12 @@ class AnchorSettings(Group, frozen=True, kw_only=True):
     tsa_certificates: Text = ""
 
 
+class AuditSettings(Group, frozen=True, kw_only=True):
+    """How long is kept who did what."""
+
+    max_age_s: Annotated[int, Meta(ge=3600, le=3_153_600_000)] = 7_776_000
+
+
 class RetrySettings(Group, frozen=True, kw_only=True):
     """When a message that could not be handled comes again, and when it is a dead letter."""
 
@@ -150,6 +156,7 @@ class Settings(Group, frozen=True, kw_only=True):
     compress: CompressSettings = CompressSettings()
     merkle: MerkleSettings = MerkleSettings()
     anchors: AnchorSettings = AnchorSettings()
+    audit: AuditSettings = AuditSettings()
     retry: RetrySettings = RetrySettings()
     sidecar: SidecarSettings = SidecarSettings()
     disk: DiskSettings = DiskSettings()

@@ -28,7 +28,13 @@ from recorder_worker.core.errors import TopologyError
 from recorder_worker.core.pipeline import CONSUMERS
 from recorder_worker.core.subjects import Fact
 
-LIMITS = StreamLimits(replicas=1, max_age_s=3600, max_bytes=100_000_000, duplicate_window_s=120)
+LIMITS = StreamLimits(
+    replicas=1,
+    max_age_s=3600,
+    audit_max_age_s=7200,
+    max_bytes=100_000_000,
+    duplicate_window_s=120,
+)
 WAITS = ConsumerLimits(
     lease_s=10, chunk_ack_wait_s=10, compress_ack_wait_s=30, merkle_ack_wait_s=10
 )

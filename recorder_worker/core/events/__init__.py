@@ -7,6 +7,13 @@ from recorder_worker.core.events.anchors import (
     AnchorSeen,
     AnchorState,
 )
+from recorder_worker.core.events.audit import (
+    Audited,
+    CommandAccepted,
+    CommandDenied,
+    RecordingExported,
+    RecordingViewed,
+)
 from recorder_worker.core.events.captured import (
     BeatCaptured,
     Captured,
@@ -60,6 +67,7 @@ __all__ = [
     "AnchorRequested",
     "AnchorSeen",
     "AnchorState",
+    "Audited",
     "BeatCaptured",
     "BeatLeaf",
     "Captured",
@@ -68,6 +76,8 @@ __all__ = [
     "ChunkPlanned",
     "ChunkStored",
     "ChunkedEvent",
+    "CommandAccepted",
+    "CommandDenied",
     "CompressedEvent",
     "Control",
     "EndCaptured",
@@ -86,6 +96,8 @@ __all__ = [
     "OpenLeaf",
     "Opened",
     "PauseCaptured",
+    "RecordingExported",
+    "RecordingViewed",
     "SegmentCaptured",
     "SegmentRef",
     "SessionFailed",
