@@ -85,6 +85,14 @@ class SourceLostError(SourceError):
     """A source that was delivering frames has gone away."""
 
 
+class SourceForbiddenError(SourceError):
+    """The operator's rules do not allow this source; `field` is what of the start is refused."""
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(message)
+
+
 class FormatError(PermanentError):
     """Stored bytes are not of the documented format (docs/format.md)."""
 

@@ -9,6 +9,7 @@ from recorder_worker.bus.topology import ConsumerLimits, StreamLimits
 from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import RecordingPolicy
 from recorder_worker.core.pipeline import STAGES
+from recorder_worker.core.source_rules import SourceRules
 from recorder_worker.service.settings_tree import Settings
 from recorder_worker.stages.capture.services import CapturePolicy
 from recorder_worker.stages.capture.spool import SegmentLimits
@@ -17,6 +18,8 @@ SECOND_NS = 1_000_000_000
 SHARE_OF_MAX_AGE = 0.9
 """A session ends before its first events age out of the stream: without them nobody could take it
 over, or stop it."""
+OWN_FOLDERS = (".tmp", "keys", "log", "nats", "sessions")
+"""Below the data directory: nothing there is a source."""
 CONTROL_WORKERS = 2
 """The bus gives out one command at a time, over all processes. While one handles it, the request of
 the other for the next one waits at the server already."""
@@ -63,6 +66,21 @@ def bus_settings(settings: Settings, node: str, urls: tuple[str, ...]) -> BusSet
         ),
         retry=RetryLimits(
             backoff_s=settings.retry.backoff_s, max_deliver=settings.retry.max_deliver
+        ),
+    )
+
+
+def source_rules(settings: Settings) -> SourceRules:
+    """Which sources may be recorded; never what the recorder keeps itself."""
+    sources = settings.sources
+    return SourceRules(
+        kinds=sources.kinds,
+        file_roots=sources.file_roots,
+        displays=sources.displays,
+        hosts=sources.hosts,
+        hidden=(
+            *(str(settings.data_path.absolute() / name) for name in OWN_FOLDERS),
+            str(settings.device_key_path.absolute()),
         ),
     )
 

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 Stage = Literal["capture", "chunk", "compress", "merkle"]
+Kind = Literal["file", "x11", "pattern"]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 Bytes = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Workers = Annotated[int, Meta(ge=1, le=256)]
@@ -56,6 +57,27 @@ class CaptureSettings(Group, frozen=True, kw_only=True):
     queue_segments: Annotated[int, Meta(ge=1, le=86_400)] = 600
     checkpoint_s: Annotated[float, Meta(ge=1, le=60)] = 5.0
     epoch_s: Annotated[float, Meta(ge=1, le=86_400)] = 300.0
+
+
+class SourceSettings(Group, frozen=True, kw_only=True):
+    """What may be recorded."""
+
+    kinds: Annotated[tuple[Kind, ...], Meta(min_length=1, max_length=16)] = (
+        "file",
+        "x11",
+        "pattern",
+    )
+    file_roots: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^/", max_length=4096)], ...], Meta(max_length=64)
+    ] = ("/",)
+    displays: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^:[0-9*?\[\]!-]+$", max_length=64)], ...],
+        Meta(max_length=64),
+    ] = (":*",)
+    hosts: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:/-]+$", max_length=255)], ...],
+        Meta(max_length=256),
+    ] = ("localhost",)
 
 
 class ChunkSettings(Group, frozen=True, kw_only=True):
@@ -152,6 +174,7 @@ class Settings(Group, frozen=True, kw_only=True):
     )
     nats: NatsSettings = NatsSettings()
     capture: CaptureSettings = CaptureSettings()
+    sources: SourceSettings = SourceSettings()
     chunk: ChunkSettings = ChunkSettings()
     compress: CompressSettings = CompressSettings()
     merkle: MerkleSettings = MerkleSettings()

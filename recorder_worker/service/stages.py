@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from recorder_worker.adapters.sources.opener import open_source
+from recorder_worker.adapters.sources.opener import GuardedOpener
 from recorder_worker.bus.bus import Bus
 from recorder_worker.bus.codec import decode
 from recorder_worker.bus.disposition import LastResort
@@ -89,7 +89,7 @@ class StageSet:
                 metrics=self._metrics,
                 controls=bus.controls,
                 rejections=rejections,
-                open_source=open_source,
+                open_source=GuardedOpener(policies.source_rules(self._settings)),
                 number=partial(number, bus.log, self._store),
                 identity=_identity(self._node),
                 policy=policies.capture_policy(self._settings),

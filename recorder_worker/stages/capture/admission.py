@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from recorder_worker.core.commands import StartSession, start_digest
-from recorder_worker.core.errors import RecorderError, RefusedError, SourceError
+from recorder_worker.core.errors import (
+    RecorderError,
+    RefusedError,
+    SourceError,
+    SourceForbiddenError,
+)
 from recorder_worker.core.events import SessionStarted
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.model import SourceFacts
@@ -96,7 +101,14 @@ def id_in_use(session_id: str) -> RefusedError:
 
 
 def bad_source(command: StartSession, error: SourceError) -> RefusedError:
-    """The refusal of a start whose source cannot be opened."""
+    """The refusal of a start whose source cannot be opened, or must not be."""
+    if isinstance(error, SourceForbiddenError):
+        return RefusedError(
+            field=error.field,
+            expected="a source that this worker may record",
+            got=f"{command.source.__struct_config__.tag} {command.source.uri}",
+            hint=str(error),
+        )
     return RefusedError(
         field="source.uri",
         expected="a source that can be opened",
