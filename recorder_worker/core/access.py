@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NoReturn, get_args
+from typing import Literal, get_args
 
 import msgspec
 
@@ -38,7 +38,7 @@ class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
         if action in self.may.get(identity.role, frozenset()):
             return
         allowed = [role for role, actions in self.may.items() if action in actions]
-        refuse(
+        raise refusal(
             expected=f"a role that may {action}: {', '.join(allowed) or 'none has it'}",
             got=identity.role or "no role",
             hint="ask for a token with such a role; what a role may do is set in auth.*_may",
@@ -48,7 +48,7 @@ class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
         """Raises RefusedError where the role is confined to its own sessions and this is none."""
         if identity.role not in self.own_only or (owner and owner == identity.actor):
             return
-        refuse(
+        raise refusal(
             expected=f"a session of {identity.actor}'s own to {action}",
             got=f"one of {owner}" if owner else "one that has no owner",
             hint=f"{identity.role} is confined to its own sessions (auth.own_only)",
@@ -63,7 +63,7 @@ class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
         if not asked or asked == identity.actor:
             return identity.actor
         if identity.role in self.own_only:
-            refuse(
+            raise refusal(
                 expected=f"owner {identity.actor}, or none",
                 got=asked,
                 hint=f"{identity.role} starts sessions of its own only (auth.own_only)",
@@ -78,7 +78,7 @@ class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
                 the body of a mark is kept as it came.
         """
         if said not in ("", identity.actor):
-            refuse(
+            raise refusal(
                 expected=f"by: {identity.actor}, or none",
                 got=said,
                 hint="with authorisation on, the subject of the token stands in the record",
@@ -86,6 +86,6 @@ class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
         return identity.actor
 
 
-def refuse(*, expected: str, got: str, hint: str) -> NoReturn:
-    """Refuse for want of authorisation. Raises RefusedError."""
-    raise RefusedError(field=FIELD, expected=expected, got=got, hint=hint)
+def refusal(*, expected: str, got: str, hint: str) -> RefusedError:
+    """The refusal of a command for want of authorisation."""
+    return RefusedError(field=FIELD, expected=expected, got=got, hint=hint)

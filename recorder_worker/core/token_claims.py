@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from recorder_worker.core.access import refuse
+from recorder_worker.core.access import refusal
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.identity import NOBODY, ROLES, Identity, Role
 
@@ -49,9 +49,9 @@ def check_times(claims: Mapping[str, object], rules: ClaimRules, received_ns: in
     """
     ends_ns = _time_ns(claims, "exp")
     if ends_ns is None:
-        refuse(expected="a token that runs out (exp)", got="one that never does", hint=ASK)
+        raise refusal(expected="a token that runs out (exp)", got="one that never does", hint=ASK)
     if received_ns >= ends_ns + rules.skew_ns:
-        refuse(
+        raise refusal(
             expected="a token that was valid when the command was sent",
             got=f"one that had run out {_seconds(received_ns - ends_ns)} before",
             hint=f"{ASK}, or set the clocks",
@@ -59,7 +59,7 @@ def check_times(claims: Mapping[str, object], rules: ClaimRules, received_ns: in
     for name in ("nbf", "iat"):
         begins_ns = _time_ns(claims, name)
         if begins_ns is not None and received_ns < begins_ns - rules.skew_ns:
-            refuse(
+            raise refusal(
                 expected="a token that was valid when the command was sent",
                 got=f"one whose {name} was {_seconds(begins_ns - received_ns)} ahead",
                 hint="wait, or set the clocks",
@@ -71,13 +71,15 @@ def _name(claims: Mapping[str, object], claim: str, *, required: bool) -> str:
     if value is None and not required:
         return ""
     if not isinstance(value, str) or (required and not value) or len(value) > NAME_CHARACTERS:
-        refuse(
+        raise refusal(
             expected=f"a token whose {claim} is text of at most {NAME_CHARACTERS} characters",
             got="none" if value in (None, "") else "something else",
             hint=ASK,
         )
     if not value.isprintable():
-        refuse(expected=f"a token whose {claim} can be printed", got="control characters", hint=ASK)
+        raise refusal(
+            expected=f"a token whose {claim} can be printed", got="control characters", hint=ASK
+        )
     return value
 
 
@@ -86,7 +88,7 @@ def _role(value: object, claim: str) -> Role:
     named = value if isinstance(value, list) else [value]
     known = [role for role in ROLES if role in named]
     if not known:
-        refuse(
+        raise refusal(
             expected=f"a token whose {claim} is one of {', '.join(ROLES)}",
             got="none of them",
             hint=f"{ASK}; the name of the claim is auth.role_claim",
@@ -100,7 +102,7 @@ def _time_ns(claims: Mapping[str, object], claim: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
-        refuse(expected=f"a token whose {claim} is a time", got="something else", hint=ASK)
+        raise refusal(expected=f"a token whose {claim} is a time", got="something else", hint=ASK)
     return int(value * SECOND_NS)
 
 

@@ -22,6 +22,14 @@ class TokenVerifier(Protocol):
         ...
 
 
+class JwksSource(Protocol):
+    """Where a JWK Set (RFC 7517) is kept; its text says where that is."""
+
+    async def read(self) -> bytes:
+        """The set as it is now. Raises TransientError."""
+        ...
+
+
 class Revocations(Protocol):
     """The list of tokens, and of subjects, that count no more."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from recorder_worker.core.access import AccessRules, refuse
+from recorder_worker.core.access import AccessRules, refusal
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.identity import NOBODY, Identity
 from recorder_worker.core.token_claims import (
@@ -104,7 +104,7 @@ class TokenAuthoriser:
         if self._revocations is not None:
             for revoked in await self._revocations.find(identity):
                 if revoked.counts_at(received_ns):
-                    refuse(
+                    raise refusal(
                         expected="a token that is not revoked",
                         got=f"one that is: {revoked.reason or 'no reason was given'}",
                         hint="ask whoever runs the recorder",
