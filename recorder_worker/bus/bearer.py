@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from recorder_worker.core.access import refusal
+
 AUTHORIZATION = "Authorization"
 _SCHEME = "bearer"
 
@@ -22,5 +24,15 @@ def bearer_in(headers: Mapping[str, str] | None) -> str:
 
 
 def bearer_header(token: str) -> dict[str, str]:
-    """The header for a token; none where there is no token."""
+    """The header for a token; none where there is no token.
+
+    Raises:
+        RefusedError: what was given cannot stand in a header, and so is no token.
+    """
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise refusal(
+            expected="a token: one word of letters, digits, points, - and _",
+            got="other characters",
+            hint="check the file or variable that it was taken from",
+        )
     return {AUTHORIZATION: f"Bearer {token}"} if token else {}

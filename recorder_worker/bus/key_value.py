@@ -19,6 +19,9 @@ from recorder_worker.core.errors import BusUnavailableError, TopologyError
 NO_MESSAGE = 10037
 """No message found: nats-server's word for a key that is not there, in a bucket that is."""
 
+HISTORY = 8
+"""Values that a bucket of ours keeps of each key, for those who look at what was changed."""
+
 SILENCE = (*TRANSIENT, APIError, nats.errors.Error)
 
 
@@ -62,7 +65,7 @@ class KeyValueBucket:
         except (BucketNotFoundError, *SILENCE) as error:
             raise self._silent(error) from error
 
-    async def make(self, *, replicas: int, history: int, description: str) -> None:
+    async def make(self, *, replicas: int) -> None:
         """Make the bucket where it is missing; one that is there is left as it is.
 
         Raises:
@@ -73,7 +76,7 @@ class KeyValueBucket:
                 await self._jetstream().key_value(self.name)
             except BucketNotFoundError:
                 await self._jetstream().create_key_value(
-                    bucket=self.name, replicas=replicas, history=history, description=description
+                    bucket=self.name, replicas=replicas, history=HISTORY
                 )
         except SILENCE as error:
             raise TopologyError(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 
+from recorder_worker.bus.broker import Login
+from recorder_worker.bus.client_connection import connect_client
 from recorder_worker.bus.key_value import KeyValueBucket
 from recorder_worker.core.errors import KeysUnreadableError
 from recorder_worker.core.identity import Identity
@@ -43,6 +47,20 @@ class RevocationList:
             return False
         await self._bucket.delete(key)
         return True
+
+
+@asynccontextmanager
+async def revocation_list(login: Login, bucket: str) -> AsyncIterator[RevocationList]:
+    """The list over a connection of its own, for whoever enters tokens.
+
+    Raises:
+        BusUnavailableError: no server, or it refuses the login.
+    """
+    client = await connect_client(login)
+    try:
+        yield RevocationList(KeyValueBucket(client.jetstream, bucket))
+    finally:
+        await client.close()
 
 
 class JwksBucket:

@@ -9,7 +9,7 @@ from recorder_worker.bus.topology import ConsumerLimits, StreamLimits
 from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import RecordingPolicy
 from recorder_worker.core.pipeline import STAGES
-from recorder_worker.service.settings_tree import Settings
+from recorder_worker.service.settings_tree import AuthSettings, Settings
 from recorder_worker.stages.capture.services import CapturePolicy
 from recorder_worker.stages.capture.spool import SegmentLimits
 
@@ -48,6 +48,7 @@ def bus_settings(settings: Settings, node: str, urls: tuple[str, ...]) -> BusSet
     return BusSettings(
         login=login(settings, urls, f"recorder {node} {'+'.join(settings.stages)}"),
         node=node,
+        buckets=buckets(settings.auth),
         streams=StreamLimits(
             replicas=settings.nats.replicas,
             max_age_s=settings.nats.max_age_s,
@@ -65,6 +66,13 @@ def bus_settings(settings: Settings, node: str, urls: tuple[str, ...]) -> BusSet
             backoff_s=settings.retry.backoff_s, max_deliver=settings.retry.max_deliver
         ),
     )
+
+
+def buckets(auth: AuthSettings) -> tuple[str, ...]:
+    """The KV buckets that have to be there."""
+    if auth.mode == "open":
+        return ()
+    return tuple(name for name in (auth.revocations_bucket, auth.jwks_bucket) if name)
 
 
 def capture_policy(settings: Settings) -> CapturePolicy:

@@ -16,6 +16,8 @@ from jwt import PyJWK
 from jwt.algorithms import HMACAlgorithm
 from jwt.exceptions import PyJWTError
 
+from recorder_worker.core.errors import SettingsError
+
 HS256 = "HS256"
 SECRET_BYTES = 32
 """RFC 7518 section 3.2: a key of the same size as the hash output, or larger."""
@@ -30,7 +32,7 @@ _ALGORITHMS: dict[tuple[str, str | None], str] = {
 """The algorithm of a JWK by its type and curve."""
 
 
-class BadKeysError(ValueError):
+class BadKeysError(SettingsError):
     """A secret or a JWK Set that is none: says what was expected and what was found."""
 
 

@@ -97,7 +97,7 @@ class JwtVerifier:
             )
         except (exceptions.PyJWTError, ValueError, TypeError) as error:
             _, expected, got = next(words for words in _WORDS if isinstance(error, words[0]))
-            raise refusal(expected=expected, got=got, hint=HINT)
+            raise refusal(expected=expected, got=got, hint=HINT) from error
         return claims
 
     async def keys(self) -> tuple[VerificationKey, ...]:
