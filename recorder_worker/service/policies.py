@@ -53,6 +53,7 @@ def bus_settings(settings: Settings, node: str, urls: tuple[str, ...]) -> BusSet
             replicas=settings.nats.replicas,
             max_age_s=settings.nats.max_age_s,
             audit_max_age_s=settings.audit.max_age_s,
+            audit_max_bytes=settings.audit.max_bytes,
             max_bytes=settings.nats.max_bytes,
             duplicate_window_s=settings.nats.duplicate_window_s,
         ),

@@ -98,9 +98,10 @@ class AnchorSettings(Group, frozen=True, kw_only=True):
 
 
 class AuditSettings(Group, frozen=True, kw_only=True):
-    """How long is kept who did what."""
+    """How long is kept who did what, and how much of it."""
 
     max_age_s: Annotated[int, Meta(ge=3600, le=3_153_600_000)] = 7_776_000
+    max_bytes: Bytes = 2_147_483_648
 
 
 class AuthSettings(Group, frozen=True, kw_only=True):

@@ -14,19 +14,18 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from blake3 import blake3
+from guarded_recorder import answer, audited, in_trail, send
 from nats.js.api import StreamInfo
-from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
+from running_recorder import DEADLINE_S, RunningRecorder, settings_in
 from tokens import ED25519, JWKS, SECRET, claims, forged, key_token, pem, public_pem, secret_token
 from typer.testing import CliRunner, Result
 
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.bus import codec
 from recorder_worker.bus.client import RecorderClient
 from recorder_worker.bus.topology import AUDIT_STREAM
 from recorder_worker.cli.main import app
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.events import (
-    Audited,
     CommandAccepted,
     CommandDenied,
     Control,
@@ -62,37 +61,6 @@ async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
         yield running
 
 
-async def send(
-    recorder: RunningRecorder,
-    command: Command,
-    body: bytes,
-    token: str | None,
-    *,
-    command_id: str | None = None,
-) -> str:
-    """Publish a command as any client would; its id."""
-    headers = {"Nats-Msg-Id": command_id or uuid.uuid4().hex}
-    headers |= {} if token is None else {"Authorization": f"Bearer {token}"}
-    await recorder.jetstream.publish(command.value, body, headers=headers)
-    return headers["Nats-Msg-Id"]
-
-
-async def answer(
-    recorder: RunningRecorder, command: Command, body: dict[str, Any], token: str | None
-) -> Control | SessionStarted | SessionRejected:
-    """What the recorder says to a command about a session."""
-    session_id = body["session_id"]
-    async with asyncio.timeout(DEADLINE_S), recorder.client.follow(session_id) as facts:
-        sent = await send(recorder, command, json.dumps(body).encode(), token)
-        async for seen in facts:
-            event = seen.event
-            if isinstance(event, Control | SessionStarted | SessionRejected) and (
-                event.command_id == sent
-            ):
-                return event
-    raise AssertionError("facts never end")
-
-
 async def begun(recorder: RunningRecorder, owner: str) -> str:
     """A session of somebody that runs until it is stopped."""
     session_id = str(uuid.uuid4())
@@ -108,27 +76,6 @@ async def ended(recorder: RunningRecorder, *session_ids: str) -> None:
         body = {"session_id": session_id}
         await answer(recorder, Command.STOP, body, key_token("root", "SUPER_ADMIN"))
         await recorder.sealed(session_id)
-
-
-async def audited(recorder: RunningRecorder, *command_ids: str) -> dict[str, list[Audited]]:
-    """What the trail has of commands, once it has something of each."""
-    found: dict[str, list[Audited]] = {}
-    for fact in (Fact.AUDIT_ACCEPTED, Fact.AUDIT_DENIED):
-        for message in await recorder._stored(AUDIT_STREAM, fact.value):
-            event = codec.decode(fact, message.data or b"")
-            assert isinstance(event, CommandAccepted | CommandDenied)
-            if event.command_id in command_ids:
-                found.setdefault(event.command_id, []).append(event)
-    return found
-
-
-async def in_trail(recorder: RunningRecorder, command_id: str) -> Audited:
-    """The one entry of a command, once it is there."""
-    async with asyncio.timeout(DEADLINE_S):
-        while not (found := await audited(recorder, command_id)):
-            await asyncio.sleep(POLL_S)
-    (event,) = found[command_id]
-    return event
 
 
 # --- roles, commands, owners ---------------------------------------------------------------------
