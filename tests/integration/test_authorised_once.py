@@ -195,8 +195,8 @@ async def test_a_command_that_is_delivered_again_is_not_asked_again_but_one_that
         assert isinstance(await answer(recorder, Command.START, body, token), SessionStarted)
         marks = []
         for text in ("first", "second"):
-            mark = {"session_id": session_id, "text": text}
-            found = await answer(recorder, Command.MARK, mark, token)
+            said = {"session_id": session_id, "text": text}
+            found = await answer(recorder, Command.MARK, said, token)
             assert isinstance(found, Control)
             marks.append(found)
         ids = [mark.command_id for mark in marks]
