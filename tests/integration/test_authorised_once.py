@@ -134,6 +134,7 @@ async def test_a_session_is_taken_over_when_its_token_has_run_out_is_revoked_and
                 jwks.write_text(json.dumps({"keys": JWKS["keys"][1:]}))
                 captured = await recorder.captured(started.session_id)
                 await asyncio.to_thread(first.kill)
+                assert not any(word in first.text for word in (*token.split("."), SECRET))
                 await recorder.captured(started.session_id, captured.cursor.t_ns)
                 await stopped(recorder, started.session_id)
                 report = recorder.report(started.session_id)
