@@ -17,6 +17,7 @@ from recorder_worker.bus.control_feed import JetStreamControlFeed
 from recorder_worker.bus.disposition import Disposition, LastResort, RetryLimits
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
+from recorder_worker.bus.key_value import KeyValueBucket
 from recorder_worker.bus.subscriptions import StageSubscription
 from recorder_worker.bus.topology import ConsumerLimits, StreamLimits, consumers, streams
 from recorder_worker.core.errors import BusUnavailableError
@@ -31,6 +32,8 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
     streams: StreamLimits
     consumers: ConsumerLimits
     retry: RetryLimits
+    buckets: tuple[str, ...] = ()
+    """KV buckets that have to be there."""
 
 
 class Backlog(msgspec.Struct, frozen=True):
@@ -103,6 +106,9 @@ class Bus:
         """
         await connect(self._broker, self._settings.login)
         await apply_topology(self.jetstream(), streams(self._settings.streams), self._consumers)
+        for name in self._settings.buckets:
+            bucket = KeyValueBucket(self.jetstream, name)
+            await bucket.make(replicas=self._settings.streams.replicas)
         await self.controls.start(self._broker.client)
         await self._broker.start()
 

@@ -102,7 +102,8 @@ def _taker(command: Command) -> str:
 
 
 def _teller(fact: Fact) -> str:
-    return ", ".join(stage.name for stage in CONSUMERS if fact in stage.emits)
+    """The stages that publish a fact; those of views and exports come from the service API."""
+    return ", ".join(stage.name for stage in CONSUMERS if fact in stage.emits) or "service API"
 
 
 def _text(document: dict[str, Any]) -> bytes:

@@ -61,6 +61,7 @@ class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int
     max_age_s: float
     audit_max_age_s: float = 7_776_000
+    audit_max_bytes: int = 2_147_483_648
     max_bytes: int
     duplicate_window_s: float
 
@@ -92,7 +93,9 @@ def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
         _stream(
             AUDIT_STREAM,
             _facts_of(AUDIT_STREAM),
-            msgspec.structs.replace(limits, max_age_s=limits.audit_max_age_s),
+            msgspec.structs.replace(
+                limits, max_age_s=limits.audit_max_age_s, max_bytes=limits.audit_max_bytes
+            ),
             journal=True,
         ),
         _stream(DEAD_STREAM, [f"{DEAD}.*"], limits),

@@ -58,6 +58,7 @@ def _register() -> None:
         schemas,
         sessions,
         start,
+        token,
         verify,
         watch,
     )
@@ -76,6 +77,7 @@ def _register() -> None:
         replay,
         demo,
         keys,
+        token,
         config,
         schemas,
     ):

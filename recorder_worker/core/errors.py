@@ -30,6 +30,10 @@ class StreamFullError(BusUnavailableError):
     """An events stream has reached its limit and refuses what is new, until it has room again."""
 
 
+class KeysUnreadableError(TransientError):
+    """The keys that check tokens cannot be read: commands wait, for nobody knows who sends them."""
+
+
 class OutOfOrderError(TransientError):
     """An earlier event of this session has not been applied yet."""
 

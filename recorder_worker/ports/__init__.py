@@ -1,5 +1,6 @@
 """What the stages need from the outside world, as Protocols. One contract suite per port."""
 
+from recorder_worker.ports.authorisation import JwksSource, Revocations, TokenVerifier
 from recorder_worker.ports.bus import ControlFeed, Delivery, EventLog, Logged
 from recorder_worker.ports.clock import Clock
 from recorder_worker.ports.metrics import StageMetrics
@@ -16,9 +17,12 @@ __all__ = [
     "EventLog",
     "Frame",
     "FrameSource",
+    "JwksSource",
     "Logged",
     "Picture",
+    "Revocations",
     "Signer",
     "SourceOpener",
     "StageMetrics",
+    "TokenVerifier",
 ]

@@ -10,7 +10,7 @@ from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import RecordingPolicy
 from recorder_worker.core.pipeline import STAGES
 from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.service.settings_tree import Settings
+from recorder_worker.service.settings_tree import AuthSettings, Settings
 from recorder_worker.stages.capture.services import CapturePolicy
 from recorder_worker.stages.capture.spool import SegmentLimits
 
@@ -51,10 +51,12 @@ def bus_settings(settings: Settings, node: str, urls: tuple[str, ...]) -> BusSet
     return BusSettings(
         login=login(settings, urls, f"recorder {node} {'+'.join(settings.stages)}"),
         node=node,
+        buckets=buckets(settings.auth),
         streams=StreamLimits(
             replicas=settings.nats.replicas,
             max_age_s=settings.nats.max_age_s,
             audit_max_age_s=settings.audit.max_age_s,
+            audit_max_bytes=settings.audit.max_bytes,
             max_bytes=settings.nats.max_bytes,
             duplicate_window_s=settings.nats.duplicate_window_s,
         ),
@@ -83,6 +85,13 @@ def source_rules(settings: Settings) -> SourceRules:
             str(settings.device_key_path.absolute()),
         ),
     )
+
+
+def buckets(auth: AuthSettings) -> tuple[str, ...]:
+    """The KV buckets that have to be there."""
+    if auth.mode == "open":
+        return ()
+    return tuple(name for name in (auth.revocations_bucket, auth.jwks_bucket) if name)
 
 
 def capture_policy(settings: Settings) -> CapturePolicy:

@@ -28,14 +28,17 @@ from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, Clock, Signer, StageMetrics
 from recorder_worker.service import policies
 from recorder_worker.service.anchors import register_anchors
+from recorder_worker.service.authorisation import authoriser_for
 from recorder_worker.service.settings_tree import Settings
 from recorder_worker.service.signing import file_signer
 from recorder_worker.service.software import SOFTWARE, software_blake3
+from recorder_worker.stages.audit import AuditTrail
 from recorder_worker.stages.capture.services import CaptureServices, NodeIdentity
 from recorder_worker.stages.capture.stage import CaptureStage
 from recorder_worker.stages.chunk import ChunkStage
 from recorder_worker.stages.compress import CompressStage
 from recorder_worker.stages.control import ControlStage
+from recorder_worker.stages.gate import CommandGate
 from recorder_worker.stages.merkle.stage import MerkleStage
 from recorder_worker.stages.rejection import Rejections
 from recorder_worker.stages.session_log.numbering import number
@@ -80,7 +83,12 @@ class StageSet:
 
     def _capture(self, bus: Bus, progressed: Progressed) -> None:
         rejections = Rejections(bus.log, self._clock, self._metrics)
-        control = ControlStage(bus.log, self._clock, rejections)
+        gate = CommandGate(
+            authoriser_for(self._settings.auth, bus.jetstream),
+            AuditTrail(bus.log, self._clock, self._node),
+            rejections,
+        )
+        control = ControlStage(bus.log, self._clock, gate)
         self.capture = CaptureStage(
             CaptureServices(
                 log=bus.log,
@@ -88,6 +96,7 @@ class StageSet:
                 clock=self._clock,
                 metrics=self._metrics,
                 controls=bus.controls,
+                gate=gate,
                 rejections=rejections,
                 open_source=GuardedOpener(policies.source_rules(self._settings)),
                 number=partial(number, bus.log, self._store),

@@ -15,6 +15,7 @@ from recorder_worker.adapters.nats_server.server import NatsServer
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.bus.bus import Bus
 from recorder_worker.service import policies
+from recorder_worker.service.authorisation import check_network
 from recorder_worker.service.health import Health, bus_check, disk_check
 from recorder_worker.service.metrics import Metrics
 from recorder_worker.service.settings import node_name
@@ -77,6 +78,7 @@ class Worker:
         """
         await self.sidecar.start()
         self.nats_urls = await self._find_nats()
+        await asyncio.to_thread(check_network, self._settings, self.nats_urls)
         shown = ",".join(url.rsplit("@", 1)[-1] for url in self.nats_urls)
         bus = Bus(policies.bus_settings(self._settings, self._node, self.nats_urls), self.metrics)
         watch = BacklogWatch(bus, self._health, self.metrics, self._clock)

@@ -159,6 +159,14 @@ PIECE: dict[str, Any] = {
 }
 EPOCH = events.EpochKeys(number=1, keys=(PublicKey(KeyKind.ED25519, bytes(32)),))
 TOTALS = events.Totals(chunk_count=1)
+WHO: dict[str, Any] = {
+    "actor": "kim",
+    "role": "USER",
+    "token_id": "t",
+    "session_id": ID,
+    "node": "n",
+    "wall_ns": NOW_NS,
+}
 COMMANDS = [
     (Command.START, StartSession(source=PatternSource())),
     (Command.START, StartSession(source=X11Source(uri=":1"), session_id=ID, masks=(MASK,), fps=3)),
@@ -365,6 +373,23 @@ EXAMPLES: list[tuple[Fact, Event]] = [
         Fact.ANCHOR_STATE,
         events.AnchorState(origin="r/log", seen=(events.AnchorSeen(tree_size=1, root_hash=HEX),)),
     ),
+    (
+        Fact.AUDIT_ACCEPTED,
+        events.CommandAccepted(**WHO, command="session.stop", command_id="c", command_blake3=HEX),
+    ),
+    (
+        Fact.AUDIT_DENIED,
+        events.CommandDenied(
+            **WHO,
+            command="session.stop",
+            command_id="c",
+            command_blake3=HEX,
+            field="authorization",
+            reason="r",
+        ),
+    ),
+    (Fact.AUDIT_VIEWED, events.RecordingViewed(**WHO, what="list")),
+    (Fact.AUDIT_EXPORTED, events.RecordingExported(**WHO, what="proof", detail="chunk 3")),
 ]
 
 

@@ -6,17 +6,13 @@ stream is entered in the log of sessions.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
 from recorder_worker.core.events.event import Event
+from recorder_worker.core.identity import Actor, Role, TokenId
 from recorder_worker.core.model import Hex32, Nanoseconds
-
-Role = Literal["", "USER", "NODE_OPERATOR", "ADMIN", "SUPER_ADMIN"]
-"""Empty: nobody was asked who he is, or he could not show it."""
-
-Actor = Annotated[str, Meta(max_length=256)]
 
 
 class Audited(Event, frozen=True, kw_only=True):
@@ -33,7 +29,7 @@ class Audited(Event, frozen=True, kw_only=True):
 
     actor: Actor
     role: Role
-    token_id: Annotated[str, Meta(max_length=256)] = ""
+    token_id: TokenId = ""
     session_id: str
     node: str
     wall_ns: Nanoseconds

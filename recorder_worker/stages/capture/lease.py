@@ -89,11 +89,12 @@ class Lease:
             LeaseLostError, LeaseReleasedError: another worker has it, or shall have it.
         """
         journal = self._journal(last)
-        source, manifest = await self._open(started, journal)
+        source, manifest, started = await self._open(started, journal)
         try:
             data = await asyncio.to_thread(write_manifest, self._services.store, manifest)
             manifest = msgspec.json.decode(data, type=Manifest)
             if journal.last is None:
+                await self._accepted(started)
                 await self._opened(journal, manifest, data)
             queue_size = self._services.policy.queue_segments
             mailbox = Mailbox(asyncio.get_running_loop(), queue_size, wake)
@@ -151,7 +152,7 @@ class Lease:
 
     async def _open(
         self, started: SessionStarted | None, journal: CapturedJournal
-    ) -> tuple[FrameSource | None, Manifest]:
+    ) -> tuple[FrameSource | None, Manifest, SessionStarted | None]:
         """The source, and what the session is; a source that was there before may be away now."""
         manifest = await asyncio.to_thread(read_manifest, self._services.store, self.session_id)
         known = started is not None or journal.last is not None
@@ -170,7 +171,7 @@ class Lease:
                 started = await self._admission.start(
                     self.session_id, self._command, self._delivery, source.facts
                 )
-            return source, manifest or self._manifest(_facts(source, started))
+            return source, manifest or self._manifest(_facts(source, started), started), started
         except BaseException:
             if source is not None:
                 source.close()
@@ -182,17 +183,25 @@ class Lease:
             fps = self._services.policy.default_fps
         return self._services.open_source(self._command.source, fps, first_unit)
 
-    def _manifest(self, facts: SourceFacts) -> Manifest:
+    def _manifest(self, facts: SourceFacts, started: SessionStarted | None) -> Manifest:
+        owner = (started.owner if started else "") or self._command.owner
+        command = msgspec.structs.replace(self._command, session_id=self.session_id, owner=owner)
         return Manifest(
             session_id=self.session_id,
             command_id=self._delivery.command_id,
-            command=msgspec.structs.replace(self._command, session_id=self.session_id),
+            command=command,
             source=facts,
             policy=self._services.policy.recording,
             node=self._services.identity.node,
             software=self._services.identity.software,
             accepted_wall_ns=self._services.clock.wall_ns(),
         )
+
+    async def _accepted(self, started: SessionStarted | None) -> None:
+        """Before the captured log begins: where it has begun, the audit trail has the start."""
+        if started is not None:
+            gate = self._services.gate
+            await gate.accepted(started.identity, self._delivery, self.session_id)
 
     async def _opened(self, journal: CapturedJournal, manifest: Manifest, data: bytes) -> None:
         identity, clock = self._services.identity, self._services.clock

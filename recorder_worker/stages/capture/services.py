@@ -19,6 +19,7 @@ from recorder_worker.ports import (
     StageMetrics,
 )
 from recorder_worker.stages.capture.spool import SegmentLimits
+from recorder_worker.stages.gate import CommandGate
 from recorder_worker.stages.rejection import Rejections
 
 
@@ -54,6 +55,7 @@ class CaptureServices:
     clock: Clock
     metrics: StageMetrics
     controls: ControlFeed
+    gate: CommandGate
     rejections: Rejections
     open_source: SourceOpener
     number: Callable[[str], Awaitable[SessionNumbered]]
