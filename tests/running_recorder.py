@@ -62,6 +62,8 @@ STREAM_OF = {
     "merkle": SESSIONS_STREAM,
     "log": SESSIONS_STREAM,
     "receipts": INTEGRATION_STREAM,
+    "storage": SESSIONS_STREAM,
+    "table": SESSIONS_STREAM,
 }
 
 

@@ -99,6 +99,12 @@ class AuditSettings(Group, frozen=True, kw_only=True):
     max_age_s: Annotated[int, Meta(ge=3600, le=3_153_600_000)] = 7_776_000
 
 
+class NodeSettings(Group, frozen=True, kw_only=True):
+    """What a worker tells of itself."""
+
+    heartbeat_s: Annotated[float, Meta(ge=0.1, le=3600)] = 10.0
+
+
 class RetrySettings(Group, frozen=True, kw_only=True):
     """When a message that could not be handled comes again, and when it is a dead letter."""
 
@@ -157,6 +163,7 @@ class Settings(Group, frozen=True, kw_only=True):
     merkle: MerkleSettings = MerkleSettings()
     anchors: AnchorSettings = AnchorSettings()
     audit: AuditSettings = AuditSettings()
+    nodes: NodeSettings = NodeSettings()
     retry: RetrySettings = RetrySettings()
     sidecar: SidecarSettings = SidecarSettings()
     disk: DiskSettings = DiskSettings()

@@ -13,6 +13,7 @@ from jsonschema import (  # type: ignore[import-untyped]
     ValidationError,
 )
 
+from recorder_worker.bus import service_schemas
 from recorder_worker.bus.codec import FACT_TYPES, encode
 from recorder_worker.bus.schemas import ASYNCAPI_NAME, documents
 from recorder_worker.core import events
@@ -32,10 +33,12 @@ from recorder_worker.core.model import (
     X11Source,
 )
 from recorder_worker.core.signing_keys import KeyKind, PublicKey
-from recorder_worker.core.subjects import Command, Fact
+from recorder_worker.core.subjects import Command, Endpoint, Fact
 
 FOLDER = Path(__file__).parents[2] / "schemas"
 SUBJECTS = [*map(str, Command), *map(str, Fact)]
+REQUESTS = [*map(str, Endpoint)]
+NAMES = [*SUBJECTS, *service_schemas.types()]
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 HEX = "ab" * 32
 NOW_NS = time.time_ns()
@@ -53,13 +56,13 @@ def test_what_is_committed_is_what_is_generated() -> None:
 def test_every_command_and_every_fact_has_a_schema() -> None:
     assert {path.name for path in FOLDER.iterdir()} == {
         ASYNCAPI_NAME,
-        *(f"{subject}.json" for subject in SUBJECTS),
+        *(f"{name}.json" for name in NAMES),
     }
     assert set(FACT_TYPES) == set(Fact)
     assert set(COMMAND_TYPES) == set(Command)
 
 
-@pytest.mark.parametrize("subject", SUBJECTS)
+@pytest.mark.parametrize("subject", NAMES)
 def test_every_schema_is_one(subject: str) -> None:
     schema = json.loads((FOLDER / f"{subject}.json").read_bytes())
     Draft202012Validator.check_schema(schema)
@@ -96,16 +99,21 @@ def test_the_asyncapi_document_has_a_channel_and_an_operation_for_each_subject()
     document = json.loads((FOLDER / ASYNCAPI_NAME).read_bytes())
     assert document["asyncapi"] == "3.0.0"
     channels = document["channels"]
-    assert sorted(channels) == sorted(SUBJECTS)
+    answers = [f"{subject}.answer" for subject in REQUESTS]
+    assert sorted(channels) == sorted([*SUBJECTS, *REQUESTS, *answers])
     for command in Command:
         assert channels[command.value]["address"] == command.value
     for fact in Fact:
-        assert channels[fact.value]["address"] == fact.of("{session_id}")
+        assert channels[fact.value]["address"] == fact.of(f"{{{fact.keyed_by}}}")
     directions = {
         operation["channel"]["$ref"].removeprefix("#/channels/"): operation
         for operation in document["operations"].values()
     }
-    assert sorted(directions) == sorted(SUBJECTS)
+    assert sorted(directions) == sorted([*SUBJECTS, *REQUESTS])
+    for subject in REQUESTS:
+        assert channels[subject]["address"] == subject
+        answer = directions[subject]["reply"]["channel"]["$ref"].removeprefix("#/channels/")
+        assert channels[answer]["address"] is None, "the client's inbox"
     for subject in SUBJECTS:
         operation = directions[subject]
         assert operation["action"] == ("receive" if subject in set(Command) else "send")
@@ -392,7 +400,7 @@ def test_facts_hold_to_their_schema(fact: Fact, event: Event) -> None:
     assert message["type"]
     with pytest.raises(ValidationError):
         validator(fact.value).validate(message | {"type": "film"})
-    del message["session_id" if "session_id" in message else "origin"]
+    del message[next(name for name in ("session_id", "worker", "origin") if name in message)]
     with pytest.raises(ValidationError):
         validator(fact.value).validate(message)
 
