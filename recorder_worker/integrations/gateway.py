@@ -15,7 +15,7 @@ import msgspec
 from recorder_worker import __version__
 from recorder_worker.bus.micro_service import MicroService, Served
 from recorder_worker.core import keys
-from recorder_worker.core.errors import RequestRefusedError
+from recorder_worker.core.errors import RefusedError, RequestRefusedError
 from recorder_worker.core.events import Totals
 from recorder_worker.core.evidence.proof_check import check_proof
 from recorder_worker.core.evidence.proof_file import ProofFile, encode_proof
@@ -190,15 +190,23 @@ class Gateway:
                 got=f"{request.session_id} with {size}",
                 hint="run `recorder proof` on its folder",
             )
-        made: ProofFile
-        if request.between is not None:
-            made = prove_consistency(recording, *request.between)
-        elif request.chunk is not None:
-            made = prove_leaf(recording, request.chunk, chunk=True)
-        else:
-            made = prove_leaf(recording, request.leaf or 0)
+        try:
+            made = _made(recording, request)
+        except RefusedError as error:
+            refusal = msgspec.structs.asdict(error.refusal)
+            raise RequestRefusedError(
+                400, **refusal | {"field": error.refusal.field.removeprefix("--")}
+            ) from error
         check_proof(made)  # a recording that is not whole gives no proof that is
         return made
+
+
+def _made(recording: StoredRecording, request: ProofRequest) -> ProofFile:
+    if request.between is not None:
+        return prove_consistency(recording, *request.between)
+    if request.chunk is not None:
+        return prove_leaf(recording, request.chunk, chunk=True)
+    return prove_leaf(recording, request.leaf or 0)
 
 
 def _place(entry: SessionEntry) -> str:

@@ -167,6 +167,27 @@ PIECE: dict[str, Any] = {
 }
 EPOCH = events.EpochKeys(number=1, keys=(PublicKey(KeyKind.ED25519, bytes(32)),))
 TOTALS = events.Totals(chunk_count=1)
+WORKER: dict[str, Any] = {
+    "worker": "n_1_ab",
+    "node": "n",
+    "stages": ("capture",),
+    "software": "s",
+    "capacity": 8,
+    "sessions": (ID,),
+    "heartbeat_s": 10,
+    "wall_ns": NOW_NS,
+}
+LOAD = events.NodeLoad(
+    cpu_count=2,
+    cpu_percent=12.5,
+    load_1m=0.5,
+    memory_total_bytes=8,
+    memory_available_bytes=4,
+    process_memory_bytes=2,
+    process_cpu_percent=3,
+    disk_total_bytes=9,
+    disk_free_bytes=8,
+)
 COMMANDS = [
     (Command.START, StartSession(source=PatternSource())),
     (Command.START, StartSession(source=X11Source(uri=":1"), session_id=ID, masks=(MASK,), fps=3)),
@@ -345,6 +366,50 @@ EXAMPLES: list[tuple[Fact, Event]] = [
             max_counter=1,
         ),
     ),
+    (
+        Fact.STORED,
+        events.SessionStored(
+            session_id=ID,
+            location="/data/sessions/1",
+            root_hash=HEX,
+            tree_size=3,
+            reason=EndReason.STOPPED,
+            seal_sha256=HEX,
+            seal_size=300,
+            records_size=900,
+            checkpoints_size=1200,
+            chunk_count=1,
+            chunk_bytes=4096,
+            mark_count=0,
+            sealed_wall_ns=NOW_NS,
+        ),
+    ),
+    (
+        Fact.INTEGRITY_FAILED,
+        events.IntegrityFailed(
+            session_id=ID,
+            stage="compress",
+            problem="damaged",
+            detail="segments/1.seg: …",
+            node="n",
+            wall_ns=NOW_NS,
+        ),
+    ),
+    (Fact.NODE_REGISTERED, events.NodeRegistered(**WORKER, load=LOAD)),
+    (
+        Fact.NODE_HEARTBEAT,
+        events.NodeHeartbeat(
+            **WORKER,
+            beat=1,
+            load=LOAD,
+            since_s=10,
+            frames=3,
+            raw_bytes=9,
+            stored_bytes=2,
+            messages=4,
+        ),
+    ),
+    (Fact.NODE_DRAINING, events.NodeDraining(**WORKER)),
     (
         Fact.ANCHOR_REQUESTED,
         events.AnchorRequested(
