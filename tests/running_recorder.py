@@ -110,6 +110,10 @@ class RunningRecorder:
         return self._worker.nats_urls[0]
 
     @property
+    def sidecar_port(self) -> int:
+        return self._worker.sidecar.port
+
+    @property
     def jetstream(self) -> JetStreamContext:
         return self.bus.jetstream()
 
