@@ -2,8 +2,8 @@
 
 Seven streams, and a bucket. COMMANDS holds what clients ask for, SESSIONS every fact about
 sessions, REGISTER the numbers of sessions and the head of their log, INTEGRATION what passes
-between the recorder and other systems, NODES what workers say of themselves, AUDIT who did what, and DEAD the messages that
-nobody could process. The bucket of sessions is a stream as well, by its name. Nothing is
+between the recorder and other systems, NODES what workers say of themselves, AUDIT who did what,
+and DEAD the messages that nobody could process. A bucket is a stream, too, by its name. Nothing is
 deleted from SESSIONS and AUDIT but by age: the one is the journal from which a session is rebuilt,
 the other must outlive whoever is in it (`deny_delete`, `deny_purge`); and a full stream refuses
 what is new instead of forgetting what is old. REGISTER knows no age, for its newest messages must

@@ -91,6 +91,7 @@ class AnchorSettings(Group, frozen=True, kw_only=True):
     tsa_url: Annotated[str, Meta(pattern=r"^(https?://[^\s/@]+(/[^\s]*)?)?$", max_length=2048)] = ""
     tsa_timeout_s: Annotated[float, Meta(gt=0, le=600)] = 10.0
     tsa_certificates: Text = ""
+    chain_keys: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
 
 
 class AuditSettings(Group, frozen=True, kw_only=True):

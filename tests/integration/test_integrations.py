@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 from nats.js.api import StreamConfig
@@ -157,10 +158,10 @@ async def seals_and_is_ready(recorder: RunningRecorder) -> str:
 
 def _ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:
-            return bool(response.status == 200)
+        urllib.request.urlopen(url, timeout=5).close()
     except OSError:
         return False
+    return True
 
 
 async def test_handlers_that_raise_for_ever_hold_up_no_session(
@@ -193,9 +194,11 @@ async def test_a_bucket_that_is_gone_holds_up_no_session_and_is_filled_later(
 
 async def _has(bucket: Any, key: str) -> bool:  # noqa: ANN401  (nats-py's bucket)
     try:
-        return json.loads((await bucket.get(key)).value)["state"] == "sealed"
+        found: dict[str, Any] = json.loads((await bucket.get(key)).value)
     except NotFoundError:
         return False
+    state: str = found["state"]
+    return state == "sealed"
 
 
 def _plain(config: StreamConfig) -> StreamConfig:
@@ -261,10 +264,10 @@ async def test_a_worker_registers_beats_and_drains_before_its_leases_go_back(
         settings = settings_in(
             tmp_path / "data",
             nats=NatsSettings(url=nats.url),
-            node="lab.one",
             capture=CaptureSettings(segment_s=0.1, capacity=3),
             nodes=NodeSettings(heartbeat_s=0.2),
         )
+        settings = msgspec.structs.replace(settings, node="lab.one")
         async with RunningRecorder(settings) as running:
             started = await running.client.start(LIVE, fps=20)
             session_id = started.session_id
