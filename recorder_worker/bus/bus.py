@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import nats.errors
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
@@ -69,6 +70,11 @@ class Bus:
         """Whether NATS is there at this moment."""
         state = self._broker.config.connection_state
         return bool(state) and self._broker.client.is_connected
+
+    @property
+    def client(self) -> Client:
+        """The connection itself, once there is one."""
+        return self._broker.client
 
     def jetstream(self) -> JetStreamContext:
         """JetStream on the present connection."""

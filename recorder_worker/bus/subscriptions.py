@@ -131,6 +131,11 @@ def decode_command(message: Msg) -> Delivery:
     )
 
 
+def decode_fact(message: Msg) -> Any:  # noqa: ANN401  (whichever type the fact has)
+    """Decodes an event of whichever per-session fact its subject names, strictly."""
+    return codec.decode(Fact(message.subject.rpartition(".")[0]), message.data)
+
+
 def decoder_of(fact: Fact) -> Callable[[Msg], Any]:
     """Decodes the events of one fact, strictly."""
     return lambda message: codec.decode(fact, message.data)

@@ -132,3 +132,11 @@ class RefusedError(RecorderError):
     def __init__(self, *, field: str, expected: str, got: str, hint: str) -> None:
         self.refusal = Refusal(field=field, expected=expected, got=got, hint=hint)
         super().__init__(f"{field}: expected {expected}, got {got}; {hint}")
+
+
+class RequestRefusedError(RefusedError):
+    """A request to the gateway is refused; answered as a service error with `code`."""
+
+    def __init__(self, code: int, *, field: str, expected: str, got: str, hint: str) -> None:
+        self.code = code
+        super().__init__(field=field, expected=expected, got=got, hint=hint)

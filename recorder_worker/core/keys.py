@@ -78,6 +78,11 @@ def receipt(tree_size: int, suffix: str) -> str:
     return f"{RECEIPTS}/{tree_size:020d}.{suffix}"
 
 
+def chain_receipt(tree_size: int, fingerprint: str) -> str:
+    """A receipt of an anchor with a chain of its own: one for each size and key."""
+    return receipt(tree_size, f"{fingerprint}.chain")
+
+
 def segment_unit(key: str) -> int:
     """The first unit of a segment, from its key or name."""
     return int(key.rsplit("/", 1)[-1].split("-", 1)[0])

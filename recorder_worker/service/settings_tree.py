@@ -117,6 +117,7 @@ class AnchorSettings(Group, frozen=True, kw_only=True):
     tsa_url: Annotated[str, Meta(pattern=r"^(https?://[^\s/@]+(/[^\s]*)?)?$", max_length=2048)] = ""
     tsa_timeout_s: Annotated[float, Meta(gt=0, le=600)] = 10.0
     tsa_certificates: Text = ""
+    chain_keys: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
 
 
 class AuditSettings(Group, frozen=True, kw_only=True):
@@ -155,6 +156,12 @@ class AuthSettings(Group, frozen=True, kw_only=True):
     ] = ("USER",)
     bearer: Secret = ""
     bearer_file: Text = ""
+
+
+class NodeSettings(Group, frozen=True, kw_only=True):
+    """What a worker tells of itself."""
+
+    heartbeat_s: Annotated[float, Meta(ge=0.1, le=3600)] = 10.0
 
 
 class RetrySettings(Group, frozen=True, kw_only=True):
@@ -217,6 +224,7 @@ class Settings(Group, frozen=True, kw_only=True):
     anchors: AnchorSettings = AnchorSettings()
     audit: AuditSettings = AuditSettings()
     auth: AuthSettings = AuthSettings()
+    nodes: NodeSettings = NodeSettings()
     retry: RetrySettings = RetrySettings()
     sidecar: SidecarSettings = SidecarSettings()
     disk: DiskSettings = DiskSettings()

@@ -25,10 +25,12 @@ from recorder_worker.core.pipeline import (
     SESSION_LOG,
 )
 from recorder_worker.core.subjects import Fact
+from recorder_worker.integrations.storage import StorageReports
 from recorder_worker.ports import BlobStore, Clock, Signer, StageMetrics
 from recorder_worker.service import policies
 from recorder_worker.service.anchors import register_anchors
 from recorder_worker.service.authorisation import authoriser_for
+from recorder_worker.service.integrations import register_integrations
 from recorder_worker.service.settings_tree import Settings
 from recorder_worker.service.signing import file_signer
 from recorder_worker.service.software import SOFTWARE, software_blake3
@@ -67,6 +69,7 @@ class StageSet:
         self._store = store
         self._clock = clock
         self._metrics = metrics
+        self.identity = _identity(node)
         self.capture: CaptureStage | None = None
         self.registered: list[str] = []
 
@@ -100,7 +103,7 @@ class StageSet:
                 rejections=rejections,
                 open_source=GuardedOpener(policies.source_rules(self._settings)),
                 number=partial(number, bus.log, self._store),
-                identity=_identity(self._node),
+                identity=self.identity,
                 policy=policies.capture_policy(self._settings),
             )
         )
@@ -135,7 +138,7 @@ class StageSet:
         stage = CompressStage(bus.log, self._store, self._metrics)
         bus.register(
             COMPRESS.name,
-            stage.handle,
+            self._reports(bus).watching(COMPRESS.name, stage.handle),
             decode=decoder_of(Fact.CHUNKED),
             workers=self._settings.compress.workers,
             progressed=progressed(COMPRESS.name),
@@ -157,7 +160,7 @@ class StageSet:
         )
         bus.register(
             MERKLE.name,
-            stage.handle,
+            self._reports(bus).watching(MERKLE.name, stage.handle),
             decode=decoder_of(Fact.COMPRESSED),
             workers=self._settings.merkle.workers,
             progressed=progressed(MERKLE.name),
@@ -167,6 +170,10 @@ class StageSet:
         self.registered.append(MERKLE.name)
         self._session_log(bus, progressed, signer, recorder)
         self.registered += register_anchors(bus, self._settings.anchors, self._store, progressed)
+        self.registered += register_integrations(bus, self._store, self._reports(bus))
+
+    def _reports(self, bus: Bus) -> StorageReports:
+        return StorageReports(bus.log, self._clock, self._node)
 
     def _session_log(self, bus: Bus, progressed: Progressed, signer: Signer, recorder: str) -> None:
         stage = SessionLogStage(
