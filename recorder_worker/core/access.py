@@ -54,6 +54,10 @@ class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
             hint=f"{identity.role} is confined to its own sessions (auth.own_only)",
         )
 
+    def confined_to(self, identity: Identity) -> str | None:
+        """The owner whose sessions alone the role may see; None: all."""
+        return identity.actor if identity.role in self.own_only else None
+
     def owner_of_start(self, identity: Identity, asked: str) -> str:
         """Whom a new session belongs to: who asks, unless he may start it for another.
 

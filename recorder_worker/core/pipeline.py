@@ -115,7 +115,7 @@ TABLE = Stage(
 GATEWAY = Stage(
     name="gateway",
     consumes=(),
-    emits=(Fact.AUDIT_VIEWED, Fact.AUDIT_EXPORTED),
+    emits=(Fact.AUDIT_VIEWED, Fact.AUDIT_EXPORTED, Fact.AUDIT_DENIED),
     order="each request by itself, shared among all workers",
     does="answers requests about sessions, as the NATS service `session-recorder`",
 )

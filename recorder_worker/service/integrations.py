@@ -21,15 +21,17 @@ from recorder_worker.bus.topology import COMMANDS_STREAM, SESSIONS_STREAM
 from recorder_worker.core.gateway_messages import StageBacklog, StreamUse
 from recorder_worker.core.pipeline import CONSUMERS, MERKLE, STORAGE, TABLE
 from recorder_worker.core.subjects import Fact
+from recorder_worker.integrations.audited_gate import AuditedGate
 from recorder_worker.integrations.gateway import Gateway, Surroundings
 from recorder_worker.integrations.node_reporter import NodeAbout, NodeReporter
-from recorder_worker.integrations.open_gate import OpenGate
 from recorder_worker.integrations.session_entries import EntryKeeper
 from recorder_worker.integrations.storage import StorageReports, StoredSessions
 from recorder_worker.ports import BlobStore, Clock
+from recorder_worker.service.authorisation import authoriser_for
 from recorder_worker.service.metrics import Metrics
 from recorder_worker.service.settings_tree import Settings
 from recorder_worker.service.software import SOFTWARE
+from recorder_worker.stages.audit import AuditTrail
 
 log = structlog.get_logger(__name__)
 
@@ -101,7 +103,11 @@ class Integrations:
         gateway = Gateway(
             SessionBucket(bus.jetstream),
             self._store,
-            OpenGate(bus.log, self._clock, self._node),
+            AuditedGate(
+                authoriser_for(self._settings.auth, bus.jetstream),
+                AuditTrail(bus.log, self._clock, self._node),
+                self._clock,
+            ),
             Surroundings(
                 software=SOFTWARE,
                 node=self._node,

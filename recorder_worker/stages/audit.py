@@ -60,10 +60,29 @@ class AuditTrail:
             command_id=delivery.command_id,
             command_blake3=blake3(delivery.body).hexdigest(),
             field=refusal.field,
-            reason=f"expected {refusal.expected}, got {refusal.got}; {refusal.hint}",
+            reason=_reason(refusal),
         )
         key = _key(Fact.AUDIT_DENIED, delivery)
         await self._log.emit(Fact.AUDIT_DENIED, session_id, event, key=key)
+
+    async def denied_request(
+        self, identity: Identity, *, request: str, session_id: str, refusal: Refusal, key: str
+    ) -> None:
+        """A request to the gateway is refused. `key` as in `viewed`."""
+        event = CommandDenied(
+            actor=identity.actor,
+            role=identity.role,
+            token_id=identity.token_id,
+            session_id=session_id,
+            node=self._node,
+            wall_ns=self._clock.wall_ns(),
+            command=request,
+            command_id=key,
+            field=refusal.field,
+            reason=_reason(refusal),
+        )
+        full_key = event_key(Fact.AUDIT_DENIED.value, "request", key)
+        await self._log.emit(Fact.AUDIT_DENIED, session_id, event, key=full_key)
 
     async def viewed(
         self, *, actor: str, role: Role, token_id: str, session_id: str, what: str, key: str
@@ -114,6 +133,10 @@ class AuditTrail:
         )
         full_key = event_key(Fact.AUDIT_EXPORTED.value, key)
         await self._log.emit(Fact.AUDIT_EXPORTED, session_id, event, key=full_key)
+
+
+def _reason(refusal: Refusal) -> str:
+    return f"expected {refusal.expected}, got {refusal.got}; {refusal.hint}"
 
 
 def _key(fact: Fact, delivery: Delivery) -> str:

@@ -44,6 +44,10 @@ class Authoriser(Protocol):
         """Raises RefusedError where he may do that with his own sessions only."""
         ...
 
+    def confined_to(self, identity: Identity) -> str | None:
+        """The owner whose sessions alone he may see; None: all."""
+        ...
+
     def owner_of_start(self, identity: Identity, asked: str) -> str:
         """Whom a new session belongs to. Raises RefusedError where he may not say so."""
         ...
@@ -68,6 +72,11 @@ class OpenAuthoriser:
 
     def check_owner(self, identity: Identity, action: str, owner: str) -> None:
         """Everybody may."""
+
+    def confined_to(self, identity: Identity) -> str | None:
+        """Nobody is confined."""
+        del identity
+        return None
 
     def owner_of_start(self, identity: Identity, asked: str) -> str:
         """Who the command says."""
@@ -122,6 +131,10 @@ class TokenAuthoriser:
     def check_owner(self, identity: Identity, action: str, owner: str) -> None:
         """Raises RefusedError where he may do that with his own sessions only."""
         self._access.check_owner(identity, action, owner)
+
+    def confined_to(self, identity: Identity) -> str | None:
+        """The owner whose sessions alone he may see; None: all."""
+        return self._access.confined_to(identity)
 
     def owner_of_start(self, identity: Identity, asked: str) -> str:
         """Whom a new session belongs to. Raises RefusedError where he may not say so."""

@@ -47,11 +47,14 @@ class CommandAccepted(Audited, frozen=True, kw_only=True, tag="command_accepted"
 
 
 class CommandDenied(Audited, frozen=True, kw_only=True, tag="command_denied", tag_field="type"):
-    """`audit.command.denied`: a command was refused, and why."""
+    """`audit.command.denied`: a command, or a request to the gateway, was refused, and why.
+
+    `command` is the subject of a command, or what the gateway was asked for, which has no digest.
+    """
 
     command: str
     command_id: str
-    command_blake3: Hex32
+    command_blake3: Hex32 | None = None
     field: str
     reason: str
 
