@@ -2,6 +2,7 @@
 
 from recorder_worker.ports.bus import ControlFeed, Delivery, EventLog, Logged
 from recorder_worker.ports.clock import Clock
+from recorder_worker.ports.encryption import CipherKeys, KeyWrap
 from recorder_worker.ports.metrics import StageMetrics
 from recorder_worker.ports.signing import Signer
 from recorder_worker.ports.sources import Frame, FrameSource, Picture, SourceOpener
@@ -10,12 +11,14 @@ from recorder_worker.ports.stores import BlobStore, BlobWriter
 __all__ = [
     "BlobStore",
     "BlobWriter",
+    "CipherKeys",
     "Clock",
     "ControlFeed",
     "Delivery",
     "EventLog",
     "Frame",
     "FrameSource",
+    "KeyWrap",
     "Logged",
     "Picture",
     "Signer",

@@ -28,6 +28,7 @@ from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, Clock, Signer, StageMetrics
 from recorder_worker.service import policies
 from recorder_worker.service.anchors import register_anchors
+from recorder_worker.service.encryption import cipher_keys, key_wrap
 from recorder_worker.service.settings_tree import Settings
 from recorder_worker.service.signing import file_signer
 from recorder_worker.service.software import SOFTWARE, software_blake3
@@ -91,6 +92,8 @@ class StageSet:
                 rejections=rejections,
                 open_source=open_source,
                 number=partial(number, bus.log, self._store),
+                cipher_keys=cipher_keys(self._settings),
+                key_wrap=key_wrap(self._settings),
                 identity=_identity(self._node),
                 policy=policies.capture_policy(self._settings),
             )
@@ -123,7 +126,8 @@ class StageSet:
         self.registered.append(CHUNK.name)
 
     def _compress(self, bus: Bus, progressed: Progressed) -> None:
-        stage = CompressStage(bus.log, self._store, self._metrics)
+        keys = cipher_keys(self._settings)
+        stage = CompressStage(bus.log, self._store, self._metrics, keys)
         bus.register(
             COMPRESS.name,
             stage.handle,
@@ -142,6 +146,7 @@ class StageSet:
             log=bus.log,
             store=self._store,
             signer=signer,
+            cipher_keys=cipher_keys(self._settings),
             clock=self._clock,
             metrics=self._metrics,
             recorder=recorder,

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from blake3 import blake3
 
+from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import (
     LeaseLostError,
@@ -38,6 +39,7 @@ from recorder_worker.core.model import (
 from recorder_worker.ports import Delivery, FrameSource, Logged
 from recorder_worker.stages.capture.admission import Admission, bad_source, id_in_use
 from recorder_worker.stages.capture.aftermath import tell_aftermath
+from recorder_worker.stages.capture.encryption import session_cipher, with_encryption
 from recorder_worker.stages.capture.journal import CapturedJournal
 from recorder_worker.stages.capture.mailbox import Mailbox
 from recorder_worker.stages.capture.manifest import Manifest, read_manifest, write_manifest
@@ -95,9 +97,10 @@ class Lease:
             manifest = msgspec.json.decode(data, type=Manifest)
             if journal.last is None:
                 await self._opened(journal, manifest, data)
+            cipher = await self._cipher(journal, manifest)
             queue_size = self._services.policy.queue_segments
             mailbox = Mailbox(asyncio.get_running_loop(), queue_size, wake)
-            reader = self._reader(journal, source, manifest, mailbox)
+            reader = self._reader(journal, source, manifest, mailbox, cipher)
         except BaseException:
             if source is not None:
                 source.close()
@@ -170,7 +173,9 @@ class Lease:
                 started = await self._admission.start(
                     self.session_id, self._command, self._delivery, source.facts
                 )
-            return source, manifest or self._manifest(_facts(source, started))
+            if manifest is None:
+                manifest = await asyncio.to_thread(self._manifest, _facts(source, started))
+            return source, manifest
         except BaseException:
             if source is not None:
                 source.close()
@@ -183,7 +188,8 @@ class Lease:
         return self._services.open_source(self._command.source, fps, first_unit)
 
     def _manifest(self, facts: SourceFacts) -> Manifest:
-        return Manifest(
+        """Blocking. The key of an encrypted session is durable before its manifest is."""
+        manifest = Manifest(
             session_id=self.session_id,
             command_id=self._delivery.command_id,
             command=msgspec.structs.replace(self._command, session_id=self.session_id),
@@ -193,6 +199,16 @@ class Lease:
             software=self._services.identity.software,
             accepted_wall_ns=self._services.clock.wall_ns(),
         )
+        services = self._services
+        return with_encryption(manifest, services.cipher_keys, services.key_wrap)
+
+    async def _cipher(self, journal: CapturedJournal, manifest: Manifest) -> SessionCipher | None:
+        """What to seal with; a session whose key is gone ends here, rather than go on plain."""
+        try:
+            return await asyncio.to_thread(session_cipher, manifest, self._services.cipher_keys)
+        except PermanentError as error:
+            await self._end_lost(journal, error)
+            raise
 
     async def _opened(self, journal: CapturedJournal, manifest: Manifest, data: bytes) -> None:
         identity, clock = self._services.identity, self._services.clock
@@ -224,6 +240,7 @@ class Lease:
         source: FrameSource | None,
         manifest: Manifest,
         mailbox: Mailbox,
+        cipher: SessionCipher | None,
     ) -> Reader:
         services, policy = self._services, self._services.policy
         longest_s = min(
@@ -240,6 +257,7 @@ class Lease:
                 limits=policy.segment,
                 keyframes=policy.keyframes,
                 masks=self._command.masks,
+                cipher=cipher,
             ),
             timeline=Timeline(
                 manifest.source.clock,
