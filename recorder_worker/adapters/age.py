@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyrage
 
@@ -18,8 +19,9 @@ _SECRET = "AGE-SECRET-KEY-"  # noqa: S105  (how a secret begins, not one)
 _SSH = ("ssh-ed25519 ", "ssh-rsa ")
 MAX_IDENTITY_SIZE = 1 << 20
 
-Recipient = pyrage.x25519.Recipient | pyrage.ssh.Recipient
-Identity = pyrage.x25519.Identity | pyrage.ssh.Identity
+# Of `pyrage.x25519` or `pyrage.ssh`, which have no types.
+Recipient = Any
+Identity = Any
 
 
 class AgeRecipients:

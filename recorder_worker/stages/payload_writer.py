@@ -14,7 +14,7 @@ from typing import Self
 from blake3 import blake3
 
 from recorder_worker.core import keys
-from recorder_worker.core.cipher.session_cipher import Place, PayloadKind, SessionCipher
+from recorder_worker.core.cipher.session_cipher import PayloadKind, Place, SessionCipher
 from recorder_worker.core.events import ChunkPlanned
 from recorder_worker.ports import BlobStore
 

@@ -173,9 +173,9 @@ class Lease:
                 started = await self._admission.start(
                     self.session_id, self._command, self._delivery, source.facts
                 )
-            if manifest is None:
-                manifest = await asyncio.to_thread(self._manifest, _facts(source, started))
-            return source, manifest
+            if manifest is not None:
+                return source, manifest
+            return source, await asyncio.to_thread(self._manifest, _facts(source, started))
         except BaseException:
             if source is not None:
                 source.close()
