@@ -71,7 +71,7 @@ def chunk_payload(
             hint=f"{keys.MANIFEST} names the recipients under `encryption`",
         )
     try:
-        yield from cipher.open(Place(PayloadKind.CHUNK, record.index), recording.stream(name))
+        yield from cipher.unseal(Place(PayloadKind.CHUNK, record.index), recording.stream(name))
     except FormatError as error:
         raise BlobDamagedError(
             f"{name}: cannot be decrypted: {error}; see what `recorder verify --identity` says"

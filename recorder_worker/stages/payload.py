@@ -223,7 +223,7 @@ def _opened(
         yield from stored
         return
     try:
-        yield from cipher.open(place, stored)
+        yield from cipher.unseal(place, stored)
     except FormatError as error:
         raise BlobDamagedError(f"{name}: {error}") from error
 

@@ -193,7 +193,7 @@ async def test_events_and_records_hold_no_digest_that_a_guess_can_be_tested_with
     for chunk in sorted((recorded / keys.CHUNKS).iterdir()):
         index = int(chunk.name.partition(".")[0])
         sealed = chunk.read_bytes()
-        payload = b"".join(cipher.open(Place(PayloadKind.CHUNK, index), [sealed]))
+        payload = b"".join(cipher.unseal(Place(PayloadKind.CHUNK, index), [sealed]))
         plain[index] = zstandard.ZstdDecompressor().decompressobj().decompress(payload)
     compressed = await encrypting.facts(Fact.COMPRESSED, recorded.name)
     stored = [event for event in compressed if isinstance(event, ChunkStored)]

@@ -36,7 +36,7 @@ def sealed(payload: bytes, place: Place = CHUNK, cipher: SessionCipher = CIPHER)
 
 
 def opened(stored: bytes, place: Place = CHUNK, cipher: SessionCipher = CIPHER) -> bytes:
-    return b"".join(cipher.open(place, [stored]))
+    return b"".join(cipher.unseal(place, [stored]))
 
 
 def refused(stored: bytes, place: Place = CHUNK, cipher: SessionCipher = CIPHER) -> bool:
@@ -69,7 +69,7 @@ def test_it_does_not_matter_in_which_parts_stored_bytes_come(
     for size in cuts:
         parts.append(stored[:size])
         stored = stored[size:]
-    assert b"".join(CIPHER.open(CHUNK, [*parts, stored])) == payload
+    assert b"".join(CIPHER.unseal(CHUNK, [*parts, stored])) == payload
 
 
 def test_the_same_payload_is_sealed_to_the_same_bytes_and_no_other_shares_its_key() -> None:
@@ -189,7 +189,7 @@ def test_a_long_payload_is_opened_in_little_memory() -> None:
             yield stored[at : at + (1 << 20)]
 
     tracemalloc.start()
-    size = sum(map(len, CIPHER.open(CHUNK, parts())))
+    size = sum(map(len, CIPHER.unseal(CHUNK, parts())))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size == len(payload)

@@ -86,7 +86,7 @@ class SessionCipher:
         yield MAGIC + bytes([VERSION]) + seed
         yield from seal_pieces(self._payload_key(seed), where, [bytes(payload)])
 
-    def open(self, place: Place, stored: Iterable[bytes]) -> Iterator[bytes]:
+    def unseal(self, place: Place, stored: Iterable[bytes]) -> Iterator[bytes]:
         """The payload of stored bytes, in pieces; each was checked before it is given out.
 
         Raises:

@@ -117,7 +117,7 @@ class PlainBytes:
 
 def _opened(record: ChunkRecord, stored: Iterator[bytes], cipher: SessionCipher) -> Iterator[bytes]:
     try:
-        yield from cipher.open(Place(PayloadKind.CHUNK, record.index), stored)
+        yield from cipher.unseal(Place(PayloadKind.CHUNK, record.index), stored)
     except FormatError as error:
         fault = ChunkFaultError(Step.PLAIN, f"cannot be decrypted: {error}")
         fault.unsupported = isinstance(error, UnsupportedError)
