@@ -152,7 +152,7 @@ def test_an_empty_piece_at_the_end_is_no_second_form_of_a_payload() -> None:
     twice += aead.encrypt((1).to_bytes(11, "big") + b"\x01", b"", place)
     with pytest.raises(FormatError, match="an empty one at the end"):
         list(open_pieces(key, place, [twice]))
-    assert b"".join(open_pieces(key, place, seal_pieces(key, place, []))) == b""
+    assert b"".join(open_pieces(key, place, seal_pieces(key, place, b""))) == b""
 
 
 def test_a_seed_that_the_payload_does_not_give_is_refused_by_both() -> None:

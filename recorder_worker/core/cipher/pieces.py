@@ -22,11 +22,13 @@ TAG_SIZE = 16
 _COUNTER_SIZE = 11
 
 
-def seal_pieces(key: bytes, place: bytes, payload: Iterable[bytes]) -> Iterator[bytes]:
-    """The sealed pieces of a payload that comes in parts of any size."""
+def seal_pieces(key: bytes, place: bytes, payload: bytes | bytearray) -> Iterator[bytes]:
+    """The sealed pieces of a payload; of an empty one, a piece with nothing in it."""
     aead = ChaCha20Poly1305(key)
-    for count, (piece, last) in enumerate(_cut(payload, PIECE_SIZE)):
-        yield aead.encrypt(_nonce(count, last=last), piece, place)
+    whole = memoryview(payload)
+    for count, at in enumerate(range(0, max(1, len(whole)), PIECE_SIZE)):
+        last = at + PIECE_SIZE >= len(whole)
+        yield aead.encrypt(_nonce(count, last=last), whole[at : at + PIECE_SIZE], place)
 
 
 def open_pieces(key: bytes, place: bytes, sealed: Iterable[bytes]) -> Iterator[bytes]:

@@ -84,7 +84,7 @@ class SessionCipher:
         where = self._where(place)
         seed = self._seed_hasher(where).update(payload).digest()
         yield MAGIC + bytes([VERSION]) + seed
-        yield from seal_pieces(self._payload_key(seed), where, [bytes(payload)])
+        yield from seal_pieces(self._payload_key(seed), where, payload)
 
     def unseal(self, place: Place, stored: Iterable[bytes]) -> Iterator[bytes]:
         """The payload of stored bytes, in pieces; each was checked before it is given out.
