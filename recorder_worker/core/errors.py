@@ -81,6 +81,10 @@ class KeyErasedError(PermanentError):
     """A private key that was asked to sign is erased, as it should be."""
 
 
+class SessionKeyMissingError(PermanentError):
+    """The key that a session's segments and chunks are encrypted with is not there."""
+
+
 class SourceError(PermanentError):
     """A source cannot be opened or read: what was expected, what was found, what to do."""
 

@@ -3,6 +3,7 @@
 from recorder_worker.ports.authorisation import JwksSource, Revocations, TokenVerifier
 from recorder_worker.ports.bus import ControlFeed, Delivery, EventLog, Logged
 from recorder_worker.ports.clock import Clock
+from recorder_worker.ports.encryption import CipherKeys, KeyWrap
 from recorder_worker.ports.gate import Admission, Asked, RequestGate
 from recorder_worker.ports.metrics import StageMetrics
 from recorder_worker.ports.signing import Signer
@@ -15,6 +16,7 @@ __all__ = [
     "Asked",
     "BlobStore",
     "BlobWriter",
+    "CipherKeys",
     "Clock",
     "ControlFeed",
     "Delivery",
@@ -23,6 +25,7 @@ __all__ = [
     "Frame",
     "FrameSource",
     "JwksSource",
+    "KeyWrap",
     "Logged",
     "Picture",
     "RequestGate",

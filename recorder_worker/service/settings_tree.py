@@ -197,6 +197,13 @@ class KeySettings(Group, frozen=True, kw_only=True):
     ml_dsa_44: bool = False
 
 
+class EncryptionSettings(Group, frozen=True, kw_only=True):
+    """Who may read new recordings; nobody named: whoever can read the store."""
+
+    recipients: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
+    recipients_file: Text = ""
+
+
 class LogSettings(Group, frozen=True, kw_only=True):
     """What is logged and how it looks."""
 
@@ -229,6 +236,7 @@ class Settings(Group, frozen=True, kw_only=True):
     sidecar: SidecarSettings = SidecarSettings()
     disk: DiskSettings = DiskSettings()
     keys: KeySettings = KeySettings()
+    encryption: EncryptionSettings = EncryptionSettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -30,6 +30,7 @@ from recorder_worker.ports import BlobStore, Clock, Signer, StageMetrics
 from recorder_worker.service import policies
 from recorder_worker.service.anchors import register_anchors
 from recorder_worker.service.authorisation import authoriser_for
+from recorder_worker.service.encryption import cipher_keys, key_wrap
 from recorder_worker.service.integrations import register_integrations
 from recorder_worker.service.settings_tree import Settings
 from recorder_worker.service.signing import file_signer
@@ -104,6 +105,8 @@ class StageSet:
                 open_source=GuardedOpener(policies.source_rules(self._settings)),
                 number=partial(number, bus.log, self._store),
                 identity=self.identity,
+                cipher_keys=cipher_keys(self._settings),
+                key_wrap=key_wrap(self._settings),
                 policy=policies.capture_policy(self._settings),
             )
         )
@@ -135,7 +138,8 @@ class StageSet:
         self.registered.append(CHUNK.name)
 
     def _compress(self, bus: Bus, progressed: Progressed) -> None:
-        stage = CompressStage(bus.log, self._store, self._metrics)
+        keys = cipher_keys(self._settings)
+        stage = CompressStage(bus.log, self._store, self._metrics, keys)
         bus.register(
             COMPRESS.name,
             self._reports(bus).watching(COMPRESS.name, stage.handle),
@@ -154,6 +158,7 @@ class StageSet:
             log=bus.log,
             store=self._store,
             signer=signer,
+            cipher_keys=cipher_keys(self._settings),
             clock=self._clock,
             metrics=self._metrics,
             recorder=recorder,

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from blake3 import blake3
 
+from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import (
     LeaseLostError,
@@ -38,9 +39,11 @@ from recorder_worker.core.model import (
 from recorder_worker.ports import Delivery, FrameSource, Logged
 from recorder_worker.stages.capture.admission import Admission, bad_source, id_in_use
 from recorder_worker.stages.capture.aftermath import tell_aftermath
+from recorder_worker.stages.capture.encryption import session_cipher
 from recorder_worker.stages.capture.journal import CapturedJournal
 from recorder_worker.stages.capture.mailbox import Mailbox
 from recorder_worker.stages.capture.manifest import Manifest, read_manifest, write_manifest
+from recorder_worker.stages.capture.new_manifest import new_manifest
 from recorder_worker.stages.capture.pulse import Pulse
 from recorder_worker.stages.capture.reader import Reader
 from recorder_worker.stages.capture.reader_policy import ReaderPolicy
@@ -96,9 +99,10 @@ class Lease:
             if journal.last is None:
                 await self._accepted(started)
                 await self._opened(journal, manifest, data)
+            cipher = await self._cipher(journal, manifest)
             queue_size = self._services.policy.queue_segments
             mailbox = Mailbox(asyncio.get_running_loop(), queue_size, wake)
-            reader = self._reader(journal, source, manifest, mailbox)
+            reader = self._reader(journal, source, manifest, mailbox, cipher)
         except BaseException:
             if source is not None:
                 source.close()
@@ -171,11 +175,21 @@ class Lease:
                 started = await self._admission.start(
                     self.session_id, self._command, self._delivery, source.facts
                 )
-            return source, manifest or self._manifest(_facts(source, started), started), started
+            if manifest is None:
+                manifest = await asyncio.to_thread(
+                    new_manifest,
+                    self._services,
+                    self.session_id,
+                    self._command,
+                    self._delivery.command_id,
+                    source,
+                    started,
+                )
         except BaseException:
             if source is not None:
                 source.close()
             raise
+        return source, manifest, started
 
     def _open_source(self, first_unit: int) -> FrameSource:
         fps = self._command.fps
@@ -183,19 +197,13 @@ class Lease:
             fps = self._services.policy.default_fps
         return self._services.open_source(self._command.source, fps, first_unit)
 
-    def _manifest(self, facts: SourceFacts, started: SessionStarted | None) -> Manifest:
-        owner = (started.owner if started else "") or self._command.owner
-        command = msgspec.structs.replace(self._command, session_id=self.session_id, owner=owner)
-        return Manifest(
-            session_id=self.session_id,
-            command_id=self._delivery.command_id,
-            command=command,
-            source=facts,
-            policy=self._services.policy.recording,
-            node=self._services.identity.node,
-            software=self._services.identity.software,
-            accepted_wall_ns=self._services.clock.wall_ns(),
-        )
+    async def _cipher(self, journal: CapturedJournal, manifest: Manifest) -> SessionCipher | None:
+        """What to seal with; a session whose key is gone ends here, rather than go on plain."""
+        try:
+            return await asyncio.to_thread(session_cipher, manifest, self._services.cipher_keys)
+        except PermanentError as error:
+            await self._end_lost(journal, error)
+            raise
 
     async def _accepted(self, started: SessionStarted | None) -> None:
         """Before the captured log begins: where it has begun, the audit trail has the start."""
@@ -233,6 +241,7 @@ class Lease:
         source: FrameSource | None,
         manifest: Manifest,
         mailbox: Mailbox,
+        cipher: SessionCipher | None,
     ) -> Reader:
         services, policy = self._services, self._services.policy
         longest_s = min(
@@ -249,6 +258,7 @@ class Lease:
                 limits=policy.segment,
                 keyframes=policy.keyframes,
                 masks=self._command.masks,
+                cipher=cipher,
             ),
             timeline=Timeline(
                 manifest.source.clock,
@@ -265,15 +275,6 @@ class Lease:
             clock=services.clock,
             deliver=mailbox.put,
         )
-
-
-def _facts(source: FrameSource | None, started: SessionStarted | None) -> SourceFacts:
-    """What the source is, or was when the session started."""
-    if source is not None:
-        return source.facts
-    if started is None:
-        raise PermanentError("a session without a source and without a start has no manifest")
-    return started.source
 
 
 def _native(command: StartSession) -> bool:

@@ -12,9 +12,11 @@ from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import RecordingPolicy
 from recorder_worker.ports import (
     BlobStore,
+    CipherKeys,
     Clock,
     ControlFeed,
     EventLog,
+    KeyWrap,
     SourceOpener,
     StageMetrics,
 )
@@ -48,7 +50,7 @@ class CapturePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptureServices:
-    """The ports of the capture stage."""
+    """The ports of the capture stage. `key_wrap` None: new sessions are not encrypted."""
 
     log: EventLog
     store: BlobStore
@@ -59,5 +61,7 @@ class CaptureServices:
     rejections: Rejections
     open_source: SourceOpener
     number: Callable[[str], Awaitable[SessionNumbered]]
+    cipher_keys: CipherKeys
+    key_wrap: KeyWrap | None
     identity: NodeIdentity
     policy: CapturePolicy
