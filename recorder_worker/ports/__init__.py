@@ -1,5 +1,6 @@
 """What the stages need from the outside world, as Protocols. One contract suite per port."""
 
+from recorder_worker.ports.audit_stream import AuditStream, StoredMessage
 from recorder_worker.ports.bus import ControlFeed, Delivery, EventLog, Logged
 from recorder_worker.ports.clock import Clock
 from recorder_worker.ports.metrics import StageMetrics
@@ -8,6 +9,7 @@ from recorder_worker.ports.sources import Frame, FrameSource, Picture, SourceOpe
 from recorder_worker.ports.stores import BlobStore, BlobWriter
 
 __all__ = [
+    "AuditStream",
     "BlobStore",
     "BlobWriter",
     "Clock",
@@ -21,4 +23,5 @@ __all__ = [
     "Signer",
     "SourceOpener",
     "StageMetrics",
+    "StoredMessage",
 ]

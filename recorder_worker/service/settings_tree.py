@@ -94,9 +94,10 @@ class AnchorSettings(Group, frozen=True, kw_only=True):
 
 
 class AuditSettings(Group, frozen=True, kw_only=True):
-    """How long is kept who did what."""
+    """How long is kept who did what, and how soon it is entered in the log of sessions."""
 
     max_age_s: Annotated[int, Meta(ge=3600, le=3_153_600_000)] = 7_776_000
+    digest_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
 
 
 class RetrySettings(Group, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from recorder_worker.adapters.nats_server.server import NatsServer
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.bus.bus import Bus
 from recorder_worker.service import policies
+from recorder_worker.service.audit_trail import NAME as AUDIT
 from recorder_worker.service.health import Health, bus_check, disk_check
 from recorder_worker.service.metrics import Metrics
 from recorder_worker.service.settings import node_name
@@ -86,6 +87,10 @@ class Worker:
         self._bus, self._watch = bus, watch
         await bus.start()
         watch.start()
+        trail = self._stages.audit_trail
+        if trail is not None:
+            self._health.add(AUDIT, trail.check)
+            trail.start()
         log.info(
             "WorkerStarted",
             node=self._node,
@@ -106,6 +111,8 @@ class Worker:
             await _until(begin_s + STOP_LEASES_S, self._stages.capture.release_all(), "leases")
         if self._watch is not None:
             await _until(begin_s + STOP_BUS_S, self._watch.stop(), "watch")
+        if self._stages.audit_trail is not None:
+            await _until(begin_s + STOP_BUS_S, self._stages.audit_trail.stop(), "audit trail")
         if self._bus is not None:
             await _until(begin_s + STOP_BUS_S, self._bus.stop(), "bus")
         if self._server is not None:
