@@ -30,6 +30,7 @@ LOG_BEACON = "beacon"
 LOG_RECEIPTS = "receipts"
 AUDIT = "audit"
 AUDIT_PROOFS = "proofs"
+AUDIT_SUFFIX = ".jsonl"
 
 
 def session_prefix(session_id: str) -> str:
@@ -91,7 +92,7 @@ def audit_bundle(first: int) -> str:
     So there is one name for what comes next, whatever its length: of two workers that write it the
     store, being immutable, takes one.
     """
-    return f"{AUDIT}/{first:012d}.jsonl"
+    return f"{AUDIT}/{first:012d}{AUDIT_SUFFIX}"
 
 
 def audit_proof(tree_size: int) -> str:

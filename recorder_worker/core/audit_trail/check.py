@@ -64,6 +64,7 @@ class TrailReport(msgspec.Struct, frozen=True, kw_only=True):
         bundles: those that are there, and are the ones that were entered.
         events: messages in them; `gaps` are losses that the recorder itself wrote down.
         aged: the last number of what was removed because of its age, and said to be; 0: nothing.
+        device_keys: the public keys that the bundles name as those that sign the log.
     """
 
     entries: int = 0
@@ -72,6 +73,7 @@ class TrailReport(msgspec.Struct, frozen=True, kw_only=True):
     events: int = 0
     gaps: int = 0
     aged: int = 0
+    device_keys: tuple[str, ...] = ()
     findings: tuple[TrailFinding, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -116,6 +118,7 @@ class _Check:
         self._findings: list[TrailFinding] = []
         self._missing: list[_Place] = []
         self._aged: list[AgedLine] = []
+        self._keys: dict[str, None] = {}
         self._good = self._events = self._gaps = 0
 
     def report(self, places: list[_Place]) -> TrailReport:
@@ -123,6 +126,7 @@ class _Check:
             bundle = self._read(place)
             if bundle is not None:
                 self._good += 1
+                self._keys[bundle.head.device_key] = None
                 self._events += sum(1 for _ in bundle.events)
                 self._gaps += sum(isinstance(line, GapLine) for line in bundle.lines)
                 self._aged += [line for line in bundle.lines if isinstance(line, AgedLine)]
@@ -138,6 +142,7 @@ class _Check:
             events=self._events,
             gaps=self._gaps,
             aged=removed,
+            device_keys=tuple(self._keys),
             findings=tuple(self._findings),
             warnings=tuple(self._strange({place.key for place in places}, last + 1)),
         )

@@ -28,6 +28,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, tag="bundle", tag_field="t
         first: the number of the line behind this one.
         previous: the digest of the trail up to here; zeros: it begins.
         made_ns: when the bundle was made, nanoseconds since the Unix epoch.
+        device_key: the public Ed25519 key that signs the log of sessions: a recorder that only ever
+            refused has a trail, and no session whose OPEN would name that key.
     """
 
     v: int
@@ -35,6 +37,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, tag="bundle", tag_field="t
     first: Number
     previous: Hex32
     made_ns: Nanoseconds
+    device_key: Hex32
 
 
 class _Numbered(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from recorder_worker.core.audit_trail.lines import VERSION, EventLine, GapLine, 
 from recorder_worker.core.errors import IncidentError
 from recorder_worker.ports import AuditStream, StoredMessage
 from recorder_worker.stages.audit_trail.stored_trail import StoredTrail
+from recorder_worker.stages.session_log.log_writer import LogWriter
 
 log = structlog.get_logger(__name__)
 
@@ -49,11 +50,11 @@ class Binder:
     """Reads trail and stream; writes neither."""
 
     def __init__(
-        self, stream: AuditStream, trail: StoredTrail, *, recorder: str, max_age_s: int
+        self, stream: AuditStream, trail: StoredTrail, writer: LogWriter, *, max_age_s: int
     ) -> None:
         self._stream = stream
         self._trail = trail
-        self._recorder = recorder
+        self._writer = writer
         self._max_age_s = max_age_s
 
     async def bind(self, made_ns: int, limit: int) -> bytes | None:
@@ -67,10 +68,11 @@ class Binder:
         text = BundleText(
             Head(
                 v=VERSION,
-                recorder=self._recorder,
+                recorder=self._writer.recorder,
                 first=trail.last + 1,
                 previous=trail.digest.hex(),
                 made_ns=made_ns,
+                device_key=self._writer.device_key,
             )
         )
         position = await asyncio.to_thread(self._position)

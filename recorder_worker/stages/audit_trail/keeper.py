@@ -64,7 +64,7 @@ class AuditKeeper:
         self._clock = clock
         self._digest_ns = round(digest_s * SECOND_NS)
         self.trail = StoredTrail(store, writer.known)
-        self._binder = Binder(stream, self.trail, recorder=writer.recorder, max_age_s=max_age_s)
+        self._binder = Binder(stream, self.trail, writer, max_age_s=max_age_s)
 
     async def fold(self) -> float:
         """Enter what is new, if it is time; gives the seconds until it is time again.

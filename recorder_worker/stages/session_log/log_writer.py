@@ -23,10 +23,16 @@ class LogWriter:
 
     def __init__(self, *, log: EventLog, store: BlobStore, signer: Signer, recorder: str) -> None:
         self._log = log
+        self._signer = signer
         self._completion = Completion(log=log, store=store, signer=signer, recorder=recorder)
         self.recorder = recorder
         self.known = self._completion.known
         self.lock = asyncio.Lock()
+
+    @property
+    def device_key(self) -> str:
+        """The public Ed25519 key that signs the log, in hexadecimal."""
+        return self._signer.device_keys()[0].data.hex()
 
     async def settle(self) -> tuple[LogHead, int]:
         """Finish what the newest head began; see `Completion.settle`."""
