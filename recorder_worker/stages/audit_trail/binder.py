@@ -21,7 +21,7 @@ from recorder_worker.core.audit_trail.bundle import BundleText
 from recorder_worker.core.audit_trail.lines import VERSION, EventLine, GapLine, Head, body_fields
 from recorder_worker.core.errors import IncidentError
 from recorder_worker.ports import AuditStream, StoredMessage
-from recorder_worker.stages.audit_trail.stored_trail import StoredTrail
+from recorder_worker.stages.audit_trail.stored_trail import Link, StoredTrail
 from recorder_worker.stages.session_log.log_writer import LogWriter
 
 log = structlog.get_logger(__name__)
@@ -56,6 +56,7 @@ class Binder:
         self._trail = trail
         self._writer = writer
         self._max_age_s = max_age_s
+        self._damaged: list[Link] = []
 
     async def bind(self, made_ns: int, limit: int) -> bytes | None:
         """The next bundle, with at most `limit` messages and gaps (and one more); None: no news.
@@ -171,8 +172,10 @@ class Binder:
             try:
                 bundle = trail.read(link)
             except IncidentError as error:
-                # It stays as it is, for whoever finds out what happened; `verify` names it.
-                log.warning("AuditBundleDamaged", error=str(error))
+                # It stays as it is, and what is behind it, for whoever finds out what happened.
+                if link not in self._damaged:
+                    self._damaged.append(link)
+                    log.warning("AuditBundleDamaged", error=str(error))
                 break
             if bundle.newest_ns + self._max_age_s * SECOND_NS >= made_ns:
                 break
