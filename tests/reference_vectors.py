@@ -14,6 +14,7 @@ from pathlib import Path
 import reference_attacks
 import reference_attacks_form
 import reference_attacks_parts
+import reference_audits
 import reference_logs
 from reference import check
 from reference_good import VECTORS, Vector
@@ -28,6 +29,7 @@ MODULES = (  # they add to VECTORS
     reference_attacks_form,
     reference_attacks_parts,
     reference_logs,
+    reference_audits,
 )
 
 
