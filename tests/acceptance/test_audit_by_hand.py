@@ -55,7 +55,9 @@ def test_a_true_trail_verifies_by_hand(tmp_path: Path, name: str, bundles: str) 
 
 def test_that_the_first_bundle_is_not_there_is_said_by_hand(tmp_path: Path) -> None:
     """Whether that is for its age says a line, which is looked for, and not there."""
-    assert "2 of 3 bundles, entered in the log" in by_hand(tmp_path, "tampered/audit-bundle-removed")
+    assert "2 of 3 bundles, entered in the log" in by_hand(
+        tmp_path, "tampered/audit-bundle-removed"
+    )
     kept = (tmp_path / "recorder-data/audit").glob("*.jsonl")
     assert not any('"type":"aged"' in path.read_text() for path in kept)
 

@@ -6,7 +6,9 @@ whoever changed them made all links anew: then it is somewhere in the bundle.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 
 from recorder_worker.core.audit_trail.bundle import split_lines
 from recorder_worker.core.audit_trail.lines import line_sha256, parse_head, parse_line
@@ -22,9 +24,10 @@ def diagnose(data: bytes, *, recorder: str, previous: bytes, numbers: range) -> 
         first, *rest = split_lines(data)
     except FormatError as error:
         return [str(error)]
-    found = [*_head(first, recorder, previous.hex(), numbers), *_lines(first, rest, numbers)]
+    findings = chain(_head(first, recorder, previous.hex(), numbers), _lines(first, rest, numbers))
+    found = list(islice(findings, SHOWN))
     every = f"one of the events {numbers.start} to {numbers.stop - 1}"
-    return found[:SHOWN] or [f"{every}, or the head, was changed, and all links were made anew"]
+    return found or [f"{every}, or the head, was changed, and all links were made anew"]
 
 
 def _head(data: bytes, recorder: str, previous: str, numbers: range) -> Iterator[str]:
@@ -62,12 +65,13 @@ def _lines(head: bytes, texts: Sequence[bytes], numbers: range) -> Iterator[str]
 
 
 def _places(seen: Sequence[int], numbers: range) -> Iterator[str]:
-    missing = [number for number in numbers if number not in set(seen)]
-    if missing and len(seen) < len(numbers):
-        yield f"missing: {', '.join(f'event {number}' for number in missing[:SHOWN])}"
+    counted = Counter(seen)
+    if len(seen) < len(numbers):
+        missing = [f"event {number}" for number in numbers if number not in counted][:SHOWN]
+        yield f"missing: {', '.join(missing)}"
     newest = 0
     for number in filter(None, seen):
-        if seen.count(number) > 1 or number not in numbers:
+        if counted[number] > 1 or number not in numbers:
             yield f"inserted: a line that says it is event {number}"
         elif number < newest:
             yield f"reordered: event {number} stands behind event {newest}"
