@@ -1,6 +1,6 @@
 """The log of sessions, its proofs and receipts, as docs/format.md has them.
 
-`python tests/reference_log.py DIR` holds `DIR/log` against `DIR/sessions`.
+`python tests/reference_log.py DIR` holds `DIR/log` against `DIR/sessions` and `DIR/audit`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from reference_audit import AUDIT_ENTRY, check_audit
 from reference_format import (
     OPEN,
     Bytes,
@@ -268,6 +269,8 @@ def check_entries(entries: list[bytes], sessions: dict[str, tuple[Record, list[N
         need(len(entry) == 60, f"log: entry {place} has not 60 bytes")
         source = Bytes(entry)
         kind, session = source.number(4), str(uuid.UUID(bytes=source.take(16)))
+        if kind == AUDIT_ENTRY:
+            continue
         counter, note = source.number(8), source.take(32)
         need(kind in {OPEN_ENTRY, SEAL_ENTRY}, f"log: entry {place} of kind {kind}", "UNSUPPORTED")
         need(session in sessions, f"the recording {session} was taken away")
@@ -300,6 +303,7 @@ def check_log(folder: Path) -> dict[str, Any]:
         need(root(entries, sha256) == note.root, "log: the root")
         check_tiles(folder / "log", entries)
         check_entries(entries, sessions)
+        check_audit(folder, note.origin.removesuffix("/log"), entries)
     except Problem as problem:
         return {"verdict": problem.verdict, "problem": str(problem)}
     return {"verdict": "COMPLETE", "problem": "", "size": note.size, "root_hash": note.root.hex()}

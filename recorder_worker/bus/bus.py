@@ -13,6 +13,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from recorder_worker.bus.apply import apply_topology
+from recorder_worker.bus.audit_stream import JetStreamAuditStream
 from recorder_worker.bus.broker import Login, connect, make_broker
 from recorder_worker.bus.control_feed import JetStreamControlFeed
 from recorder_worker.bus.disposition import Disposition, LastResort, RetryLimits
@@ -64,6 +65,7 @@ class Bus:
         self._registered: list[str] = []
         self.log = JetStreamEventLog(self.jetstream, EventHeaders(settings.node))
         self.controls = JetStreamControlFeed()
+        self.audit = JetStreamAuditStream(self.jetstream)
 
     @property
     def connected(self) -> bool:

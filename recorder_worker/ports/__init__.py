@@ -1,5 +1,6 @@
 """What the stages need from the outside world, as Protocols. One contract suite per port."""
 
+from recorder_worker.ports.audit_stream import AuditStream, StoredMessage
 from recorder_worker.ports.authorisation import JwksSource, Revocations, TokenVerifier
 from recorder_worker.ports.bus import ControlFeed, Delivery, EventLog, Logged
 from recorder_worker.ports.clock import Clock
@@ -14,6 +15,7 @@ from recorder_worker.ports.tables import EntryTable
 __all__ = [
     "Admission",
     "Asked",
+    "AuditStream",
     "BlobStore",
     "BlobWriter",
     "CipherKeys",
@@ -33,5 +35,6 @@ __all__ = [
     "Signer",
     "SourceOpener",
     "StageMetrics",
+    "StoredMessage",
     "TokenVerifier",
 ]

@@ -121,10 +121,11 @@ class AnchorSettings(Group, frozen=True, kw_only=True):
 
 
 class AuditSettings(Group, frozen=True, kw_only=True):
-    """How long is kept who did what, and how much of it."""
+    """How long is kept who did what, how much of it, and how soon it is entered in the log."""
 
     max_age_s: Annotated[int, Meta(ge=3600, le=3_153_600_000)] = 7_776_000
     max_bytes: Bytes = 2_147_483_648
+    digest_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
 
 
 class AuthSettings(Group, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ from recorder_worker.integrations.storage import StorageReports
 from recorder_worker.ports import BlobStore, Clock, Signer, StageMetrics
 from recorder_worker.service import policies
 from recorder_worker.service.anchors import register_anchors
+from recorder_worker.service.audit_trail import AuditKeeping
 from recorder_worker.service.authorisation import authoriser_for
 from recorder_worker.service.encryption import cipher_keys, key_wrap
 from recorder_worker.service.integrations import register_integrations
@@ -36,6 +37,7 @@ from recorder_worker.service.settings_tree import Settings
 from recorder_worker.service.signing import file_signer
 from recorder_worker.service.software import SOFTWARE, software_blake3
 from recorder_worker.stages.audit import AuditTrail
+from recorder_worker.stages.audit_trail.keeper import AuditKeeper
 from recorder_worker.stages.capture.services import CaptureServices, NodeIdentity
 from recorder_worker.stages.capture.stage import CaptureStage
 from recorder_worker.stages.chunk import ChunkStage
@@ -72,6 +74,7 @@ class StageSet:
         self._metrics = metrics
         self.identity = _identity(node)
         self.capture: CaptureStage | None = None
+        self.audit_trail: AuditKeeping | None = None
         self.registered: list[str] = []
 
     def register(self, bus: Bus, progressed: Progressed) -> None:
@@ -194,6 +197,15 @@ class StageSet:
             last_resort=last_resort(Fact.CHECKPOINT, stage.give_up),
         )
         self.registered.append(SESSION_LOG.name)
+        keeper = AuditKeeper(
+            bus.audit,
+            self._store,
+            stage.writer,
+            self._clock,
+            digest_s=self._settings.audit.digest_s,
+            max_age_s=self._settings.audit.max_age_s,
+        )
+        self.audit_trail = AuditKeeping(keeper, bus.log, self._clock)
 
 
 def last_resort(fact: Fact, give_up: Callable[[Any, str], Awaitable[None]]) -> LastResort:

@@ -15,6 +15,7 @@ from recorder_worker.adapters.nats_server.server import NatsServer
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.bus.bus import Bus
 from recorder_worker.service import policies
+from recorder_worker.service.audit_trail import NAME as AUDIT
 from recorder_worker.service.authorisation import check_network
 from recorder_worker.service.health import Health, bus_check, disk_check
 from recorder_worker.service.integrations import Integrations
@@ -102,6 +103,10 @@ class Worker:
         await bus.start()
         watch.start()
         await self._integrations.start(bus)
+        trail = self._stages.audit_trail
+        if trail is not None:
+            self._health.add(AUDIT, trail.check)
+            trail.start()
         log.info(
             "WorkerStarted",
             node=self._node,
@@ -125,6 +130,8 @@ class Worker:
         if self._watch is not None:
             await _until(begin_s + STOP_BUS_S, self._watch.stop(), "watch")
         await _until(begin_s + STOP_BUS_S, self._integrations.stop(), "gateway")
+        if self._stages.audit_trail is not None:
+            await _until(begin_s + STOP_BUS_S, self._stages.audit_trail.stop(), "audit trail")
         if self._bus is not None:
             await _until(begin_s + STOP_BUS_S, self._bus.stop(), "bus")
         if self._server is not None:

@@ -1,7 +1,8 @@
 """Checks receipts over the log of sessions and stores them: with the log, and with the session.
 
-A receipt is taken if it is over the exact checkpoint that stands in a log proof of its session.
-Anything else is refused, and nothing is stored.
+A receipt is taken if it is over the exact checkpoint that stands in a log proof of its session, or
+of no session in that of an AUDIT entry; the latter is kept with the log alone. Anything else is
+refused, and nothing is stored.
 
 The first time-stamp for a size stays; a second one of another authority adds nothing, and a
 redelivery finds the same bytes. Only one of an authority that is trusted here replaces one of
@@ -52,6 +53,7 @@ from recorder_worker.core.receipts.chain import (
 )
 from recorder_worker.core.receipts.ots import merge_ots, verify_ots
 from recorder_worker.core.receipts.timestamp import verify_timestamp
+from recorder_worker.core.session_log.entries import NO_SESSION
 from recorder_worker.core.session_log.log_proof import parse_log_proof
 from recorder_worker.ports import BlobStore
 
@@ -104,7 +106,8 @@ class ReceiptsStage:
         name = _file_name(receipt)
         self._store.put(keys.log_key(keys.receipt(receipt.tree_size, "note")), note)
         kept = self._keep(keys.log_key(name), receipt.receipt, receipt.kind, note)
-        self._keep(keys.blob_key(receipt.session_id, name), kept, receipt.kind, note)
+        if receipt.session_id != NO_SESSION:
+            self._keep(keys.blob_key(receipt.session_id, name), kept, receipt.kind, note)
         if receipt.kind == "rfc3161":
             self._advance_beacon(receipt.tree_size, note, (kept, receipt.receipt))
         log.info(
@@ -118,9 +121,11 @@ class ReceiptsStage:
     def _note(self, receipt: AnchorReceipt) -> bytes:
         """The checkpoint that the receipt has to be over: from a log proof of its session."""
         found = []
-        for name in (keys.PROOF_SEAL, keys.PROOF_OPEN):
+        session = (keys.blob_key(receipt.session_id, n) for n in (keys.PROOF_SEAL, keys.PROOF_OPEN))
+        audit = (keys.audit_proof(receipt.tree_size),)
+        for key in audit if receipt.session_id == NO_SESSION else session:
             with suppress(BlobMissingError):
-                data = self._store.get(keys.blob_key(receipt.session_id, name))
+                data = self._store.get(key)
                 found.append(parse_log_proof(data).checkpoint)
         if not found:
             raise BlobMissingError(

@@ -47,6 +47,8 @@ class Plant:
             "RECORDER_COMPRESS__ACK_WAIT_S": LEASE_S,
             "RECORDER_MERKLE__ACK_WAIT_S": LEASE_S,
             "RECORDER_DISK__FLOOR_BYTES": "0",
+            # The server keeps room for every stream: five of the default size are 50 GiB.
+            "RECORDER_NATS__MAX_BYTES": "1000000000",
         } | (env or {})
         self.workers: dict[str, list[WorkerProcess]] = {}
         self._stack = ExitStack()
