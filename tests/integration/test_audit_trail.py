@@ -34,7 +34,7 @@ from recorder_worker.bus.topology import AUDIT_STREAM, REGISTER_STREAM
 from recorder_worker.core import keys
 from recorder_worker.core.audit_trail.bundle import START, BundleText, chained, parse_bundle
 from recorder_worker.core.audit_trail.lines import AgedLine, EventLine, GapLine, Head, body_fields
-from recorder_worker.core.errors import FencedError, IncidentError
+from recorder_worker.core.errors import BusUnavailableError, FencedError, IncidentError
 from recorder_worker.core.events import (
     AnchorRequested,
     Checkpoint,
@@ -341,6 +341,20 @@ async def test_a_stream_that_was_lost_is_noticed_and_never_silently_begun_anew(
     assert bench.bodies() == before + [message.data for message in await bench.stored()]
     report = bench.report()
     assert (report.problems, report.audit.gaps, report.audit.last) == ((), 1, 6)
+
+
+async def test_a_stream_that_is_not_there_is_waited_for_and_is_no_empty_one(
+    bench: AuditBench,
+) -> None:
+    await bench.enter(1)
+    await bench.broker.jetstream.delete_stream(AUDIT_STREAM)
+    bench.clock.pass_s(DIGEST_S)
+    for keeper in (bench.keeper(), bench.beside("other").keeper()):
+        with pytest.raises(BusUnavailableError, match="restart a worker, which makes it again"):
+            await keeper._binder.bind(bench.clock.wall_ns(), 10)
+    await forget_all(bench.broker, AUDIT_STREAM)
+    await bench.enter(1)
+    assert [gap.reason for gap in gaps(bench)] == ["stream_cut"]
 
 
 async def test_sequences_that_are_given_out_again_are_noticed(bench: AuditBench) -> None:
