@@ -29,7 +29,7 @@ SOON_S = 0.2
 RETRY_S = 5.0
 
 
-class AuditTrail:
+class TrailTask:
     """The task that folds; `start` and `stop` it."""
 
     def __init__(self, keeper: AuditKeeper, events: EventLog, clock: Clock) -> None:

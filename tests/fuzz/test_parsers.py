@@ -30,6 +30,7 @@ from recorder_worker.core.evidence.proof_file import decode_proof, encode_proof
 from recorder_worker.core.note import parse_note, parse_notes
 from recorder_worker.core.playback import scan_headers
 from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.receipts.chain import parse_chain_receipt
 from recorder_worker.core.record_codec import decode_record, encode_record, frame_record
 from recorder_worker.core.record_file import unframed
 from recorder_worker.core.session_log.entries import decode_entry, encode_entry
@@ -91,6 +92,7 @@ TARGETS: dict[str, tuple[Target, tuple[type[Exception], ...]]] = {
     "log proof": (lambda data: parse_log_proof(data).text(), (FormatError,)),
     "audit bundle": (bundle_again, (FormatError,)),
     "audit diagnosis": (nothing(diagnosed), ()),
+    "anchor receipt": (lambda data: parse_chain_receipt(data).encode(), (FormatError,)),
     "frames": (nothing(lambda data: scan_headers([data])), (FormatError,)),
     "manifest": (
         nothing(lambda data: msgspec.json.decode(data, type=Manifest)),

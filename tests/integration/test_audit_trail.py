@@ -48,7 +48,7 @@ from recorder_worker.core.session_log.entries import NO_SESSION, EntryKind, enco
 from recorder_worker.core.session_log.log_proof import parse_log_proof
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import StoredMessage
-from recorder_worker.service.audit_trail import AuditTrail
+from recorder_worker.service.audit_trail import TrailTask
 from recorder_worker.stages.audit_trail import binder
 from recorder_worker.stages.audit_trail import keeper as keeper_module
 from recorder_worker.stages.session_log.numbering import number
@@ -528,7 +528,7 @@ async def test_where_the_newest_bundle_is_damaged_nothing_is_entered_and_it_is_s
     true = bench.bundle_path(1).read_bytes()
     bench.overwrite(1, true.replace(b"kim-1", b"kim-9"))
     await bench.events(1)
-    trail = AuditTrail(bench.keeper(), bench.log, bench.clock)
+    trail = TrailTask(bench.keeper(), bench.log, bench.clock)
     assert trail.check().ok
     for _ in range(2):
         await trail._fold()
