@@ -31,9 +31,11 @@ from nats_process import NatsProcess
 
 from recorder_worker.bus.broker import Login, RecorderBroker, connect, make_broker
 from recorder_worker.bus.topology import AUDIT_STREAM, REGISTER_STREAM
+from recorder_worker.cli.data_directory import DataDirectory
 from recorder_worker.core import keys
 from recorder_worker.core.audit_trail.bundle import START, BundleText, chained, parse_bundle
 from recorder_worker.core.audit_trail.lines import AgedLine, EventLine, GapLine, Head, body_fields
+from recorder_worker.core.audit_trail.listing import rows
 from recorder_worker.core.errors import BusUnavailableError, FencedError, IncidentError
 from recorder_worker.core.events import (
     AnchorRequested,
@@ -172,6 +174,20 @@ async def test_what_is_no_event_is_kept_like_all_others(bench: AuditBench, body:
     await bench.keeper().fold()
     await bench.check()
     assert bench.bodies()[1] == body
+
+
+async def test_what_a_redelivery_tells_again_is_kept_and_marked(bench: AuditBench) -> None:
+    await bench.enter(2)
+    await bench.forget_ids()
+    bench.published -= 1
+    await bench.enter(1)
+    await bench.check()
+    found = list(rows(DataDirectory(bench.folder)))
+    assert [(row.actor, row.again) for row in found] == [
+        ("kim-1", False),
+        ("kim-2", False),
+        ("kim-2", True),
+    ]
 
 
 async def test_audit_entries_disturb_neither_numbers_nor_the_newest_seal(
