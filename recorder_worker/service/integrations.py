@@ -86,7 +86,7 @@ class Integrations:
         await _unless_it_fails("node", lambda: self._start_reporter(bus))
 
     async def draining(self) -> None:
-        """Say that this worker is about to stop, and take no more requests."""
+        """Say that this worker is about to give its leases back."""
         if self._reporter is not None:
             await self._reporter.draining()
 
