@@ -76,9 +76,7 @@ async def told(recorder: RunningRecorder, fact: Fact, session_id: str) -> Event:
 
 async def deliver_again(recorder: RunningRecorder, consumer: str) -> None:
     """Let a consumer have everything again, as behind the loss of all its acknowledgements."""
-    info = await recorder.jetstream.consumer_info(SESSIONS_STREAM, consumer)
     await recorder.jetstream.delete_consumer(SESSIONS_STREAM, consumer)
-    await recorder.jetstream.add_consumer(SESSIONS_STREAM, info.config)
 
 
 # --- session storage ------------------------------------------------------------------------------
