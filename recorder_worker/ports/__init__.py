@@ -6,6 +6,7 @@ from recorder_worker.ports.metrics import StageMetrics
 from recorder_worker.ports.signing import Signer
 from recorder_worker.ports.sources import Frame, FrameSource, Picture, SourceOpener
 from recorder_worker.ports.stores import BlobStore, BlobWriter
+from recorder_worker.ports.tracing import NoTracing, Published, Taken, Tracing
 
 __all__ = [
     "BlobStore",
@@ -17,8 +18,12 @@ __all__ = [
     "Frame",
     "FrameSource",
     "Logged",
+    "NoTracing",
     "Picture",
+    "Published",
     "Signer",
     "SourceOpener",
     "StageMetrics",
+    "Taken",
+    "Tracing",
 ]

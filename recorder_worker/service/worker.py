@@ -17,10 +17,13 @@ from recorder_worker.bus.bus import Bus
 from recorder_worker.service import policies
 from recorder_worker.service.health import Health, bus_check, disk_check
 from recorder_worker.service.metrics import Metrics
+from recorder_worker.service.sampling import Sampler, sampler_of
 from recorder_worker.service.settings import node_name
 from recorder_worker.service.settings_tree import Settings
 from recorder_worker.service.sidecar import About, Sidecar
 from recorder_worker.service.stages import StageSet
+from recorder_worker.service.status import Status, status_of
+from recorder_worker.service.tracing import tracing_of
 from recorder_worker.service.watch import BacklogWatch
 
 log = structlog.get_logger(__name__)
@@ -53,6 +56,8 @@ class Worker:
         self._server: NatsServer | None = None
         self._bus: Bus | None = None
         self._watch: BacklogWatch | None = None
+        self._sampler: Sampler | None = None
+        self._tracing = tracing_of(settings, node, self.metrics)
         self.nats_urls: tuple[str, ...] = ()
         self.sidecar = Sidecar(
             settings.sidecar,
@@ -61,6 +66,7 @@ class Worker:
             metrics=self.metrics,
             sessions_active=lambda: len(self.sessions),
             before_scrape=self._measure_store,
+            status=self._status if settings.sidecar.status else None,
         )
 
     @property
@@ -78,7 +84,8 @@ class Worker:
         await self.sidecar.start()
         self.nats_urls = await self._find_nats()
         shown = ",".join(url.rsplit("@", 1)[-1] for url in self.nats_urls)
-        bus = Bus(policies.bus_settings(self._settings, self._node, self.nats_urls), self.metrics)
+        settings = policies.bus_settings(self._settings, self._node, self.nats_urls)
+        bus = Bus(settings, self.metrics, self._tracing)
         watch = BacklogWatch(bus, self._health, self.metrics, self._clock)
         self._stages.register(bus, lambda stage: watch.add(stage).handled)
         self._health.add("bus", bus_check(lambda: bus.connected, shown))
@@ -86,6 +93,10 @@ class Worker:
         self._bus, self._watch = bus, watch
         await bus.start()
         watch.start()
+        self._sampler = sampler_of(
+            self._settings, bus, self.store, self._clock, self.metrics, self._health
+        )
+        self._sampler.start()
         log.info(
             "WorkerStarted",
             node=self._node,
@@ -106,10 +117,13 @@ class Worker:
             await _until(begin_s + STOP_LEASES_S, self._stages.capture.release_all(), "leases")
         if self._watch is not None:
             await _until(begin_s + STOP_BUS_S, self._watch.stop(), "watch")
+        if self._sampler is not None:
+            await _until(begin_s + STOP_BUS_S, self._sampler.stop(), "sampler")
         if self._bus is not None:
             await _until(begin_s + STOP_BUS_S, self._bus.stop(), "bus")
         if self._server is not None:
             await _until(begin_s + STOP_S, self._server.stop(), "nats-server")
+        await _until(begin_s + STOP_S, self._tracing.stop(), "tracing")
         await _until(begin_s + STOP_S, self.sidecar.stop(), "sidecar")
 
     async def _find_nats(self) -> tuple[str, ...]:
@@ -136,6 +150,22 @@ class Worker:
 
     async def _measure_store(self) -> None:
         self.metrics.store_free(await asyncio.to_thread(self.store.free_bytes))
+        capacity = self._settings.capture.capacity if self._stages.capture else 0
+        floor_bytes = self._settings.disk.floor_bytes
+        self.metrics.gauges.machine(self._clock.state(), floor_bytes, capacity)
+
+    async def _status(self) -> Status:
+        return await status_of(
+            about=self.sidecar.about,
+            health=self._health,
+            metrics=self.metrics,
+            store=self.store,
+            clock=self._clock,
+            floor_bytes=self._settings.disk.floor_bytes,
+            leases=self.sessions,
+            watch=self._watch,
+            sampler=self._sampler,
+        )
 
 
 async def _until(end_s: float, ending: Coroutine[Any, Any, None], what: str) -> None:

@@ -51,7 +51,7 @@ class CompressStage:
             await self.give_up(event, str(error))
             raise
         await self._publish(stored_chunk(event, payload))
-        self._metrics.chunk_stored(payload.codec, payload.stored_size)
+        self._metrics.chunk_stored(payload.codec, event.plain_size, payload.stored_size)
 
     async def give_up(self, event: ChunkedEvent, reason: str) -> None:
         """Put a gap where a chunk would have been, so that the session goes on without it."""
