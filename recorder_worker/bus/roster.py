@@ -63,7 +63,8 @@ class SessionState(StrEnum):
 class SessionSeen(msgspec.Struct, frozen=True, kw_only=True):
     """One session as of the last look.
 
-    `signed_ns` is when the newest signed checkpoint was published, 0 before the first one.
+    `signed_ns` is when the newest signed checkpoint was published, 0 before the first one; what is
+    counted is under it, but for `units`, which are captured.
     """
 
     session_id: str
@@ -72,6 +73,7 @@ class SessionSeen(msgspec.Struct, frozen=True, kw_only=True):
     numbered_ns: int = 0
     signed_ns: int = 0
     tree_size: int = 0
+    units: int = 0
     frames: int = 0
     gaps: int = 0
     lost_units: int = 0
@@ -205,6 +207,8 @@ class SessionRoster:
         elif seen.state is not SessionState.INCIDENT:
             _, captured = await self._last(Fact.CAPTURED, Fact.CAPTURED.of(seen.session_id))
             found["state"] = _doing(captured)
+            if isinstance(captured, Captured):
+                found["units"] = captured.cursor.unit
         return msgspec.structs.replace(seen, **found)
 
     async def _last(self, fact: Fact, subject: str) -> tuple[RawStreamMsg | None, Event | None]:

@@ -43,6 +43,7 @@ class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     uri: str
     node: str
+    captured_units: int
     frames: int
     gaps: int
     lost_units: int
@@ -157,6 +158,7 @@ def _session_row(seen: SessionSeen, leases: tuple[str, ...], now_ns: int) -> Ses
         kind=seen.source_kind,
         uri=_shown(seen.source_uri),
         node=seen.node,
+        captured_units=max(seen.units, seen.frames),
         frames=seen.frames,
         gaps=seen.gaps,
         lost_units=seen.lost_units,

@@ -150,17 +150,20 @@ def _session(row: SessionRow) -> list[Cell]:
     gaps = f"{row.gaps}"
     if row.lost_units:
         gaps += f"<small>{row.lost_units} lost</small>"
+    frames = str(row.frames)
+    if row.state is not SessionState.SEALED:
+        frames = f"{row.captured_units}<small>{row.frames} signed</small>"
     signed = "none yet" if row.checkpoint_age_s is None else f"{_age(row.checkpoint_age_s)} ago"
     name = f"<code>{escape(row.session_id)}</code>"
     if row.incident:
         name += f'<small class="incident">{escape(row.incident)}</small>'
     return [
         ("number", str(row.number)),
-        ("session", name),
         ("state", state),
+        ("session", name),
         ("source", f"{escape(row.kind)}<small>{escape(row.uri)}</small>" if row.kind else "-"),
         ("node", escape(row.node) or "-"),
-        ("frames", f"{row.frames}"),
+        ("frames", frames),
         ("gaps", gaps),
         ("stored", _bytes(row.stored_bytes)),
         ("checkpoint", _word(signed, "bad") if row.late else signed),
@@ -172,12 +175,12 @@ def _stage(row: StageRow) -> list[Cell]:
     return [
         ("stage", f"<strong>{escape(row.stage)}</strong>"),
         ("waiting", str(row.waiting)),
-        ("in work", str(row.working)),
+        ("working", str(row.working)),
         ("lag", _word(lag, "warn") if row.lag_s > SLOW_S else lag),
         ("handled", str(row.handled)),
         ("redelivered", str(row.redelivered)),
         (
-            "dead letters",
+            "dead",
             _word(str(row.dead_letters), "bad") if row.dead_letters else str(row.dead_letters),
         ),
     ]
@@ -206,42 +209,38 @@ def _check(check: Check) -> list[Cell]:
     ]
 
 
-NUMBERS = {
-    "number",
-    "frames",
-    "gaps",
-    "stored",
-    "checkpoint",
-    "waiting",
-    "in work",
-    "lag",
-    "handled",
-    "redelivered",
-    "dead letters",
-    "messages",
-    "full",
+_WORDS = {"state", "session", "source", "node", "stage", "stream", "check", "is", "found"}
+"""Columns of words; all others are of numbers and stand to the right."""
+_ON_A_PHONE = {
+    "state": "three",
+    "session": "wide bare",
+    "source": "two",
+    "node": "two",
+    "check": "three bare",
+    "is": "bare",
+    "found": "wide bare",
 }
-"""Columns that stand to the right."""
+"""There a row is a card of four columns: how many of them a cell takes, and whether it is named."""
 
 
 def _table(rows: Iterable[list[Cell]], nothing: str) -> str:
     found = list(rows)
     if not found:
         return f"<p>{nothing}</p>"
-    head = "".join(f'<th scope="col"{_side(name)}>{name}</th>' for name, _ in found[0])
+    head = "".join(f'<th scope="col"{_kind(name)}>{name}</th>' for name, _ in found[0])
     body = "\n".join(
         "<tr>"
-        + "".join(
-            f'<td data-label="{name}"{_side(name)}><span>{text}</span></td>' for name, text in row
-        )
+        + "".join(f'<td data-label="{name}"{_kind(name)}>{text}</td>' for name, text in row)
         + "</tr>"
         for row in found
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"
 
 
-def _side(name: str) -> str:
-    return ' class="number"' if name in NUMBERS else ""
+def _kind(name: str) -> str:
+    kinds = [] if name in _WORDS else ["number"]
+    kinds += [_ON_A_PHONE[name]] if name in _ON_A_PHONE else []
+    return f' class="{" ".join(kinds)}"' if kinds else ""
 
 
 def _word(text: str, kind: str) -> str:

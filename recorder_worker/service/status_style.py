@@ -42,16 +42,19 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 td small { display: block; color: var(--dim); }
 .notice { background: var(--bad-bg); color: var(--bad); border-radius: .6rem; margin: 1rem 0 0;
   padding: .6rem .75rem; }
-meter { width: 5rem; vertical-align: middle; }
 @media (max-width: 46rem) {
   thead { position: absolute; clip-path: inset(50%); width: 1px; height: 1px; overflow: hidden; }
-  table, tbody, tr, td { display: block; }
-  tr { padding: .5rem .75rem; border-bottom: 1px solid var(--line); }
+  table, tbody { display: block; }
+  tr { display: grid; grid-template-columns: 1.5fr 1fr 1fr 1fr; gap: .3rem .6rem;
+    padding: .6rem .75rem; border-bottom: 1px solid var(--line); }
   tr:last-child { border-bottom: 0; }
-  td, td.number { border: 0; padding: .1rem 0; display: flex; gap: .75rem; text-align: right;
-    justify-content: space-between; align-items: baseline; }
-  td::before { content: attr(data-label); color: var(--dim); font-size: .82rem; flex: none; }
-  td > span { min-width: 0; }
+  td, td.number { display: block; border: 0; padding: 0; text-align: left; }
+  td::before { content: attr(data-label); display: block; color: var(--dim); font-size: .75rem; }
+  td.two { grid-column: span 2; }
+  td.wide { grid-column: 1 / -1; }
+  td.three { grid-column: span 3; }
+  td.bare::before { content: none; }
+  td.wide small { display: inline; }
 }
 """
 

@@ -41,7 +41,10 @@ class CountedExporter(SpanExporter):
         self._counted = counted
         self._say_at_s = 0.0
         self.taken = 0
-        """How many spans have left the queue; written by the sending thread alone."""
+        """How many spans have left the queue. Only the sending thread counts, here and below."""
+        self.settled = 0
+        """Of how many it is known what became of them."""
+        self.closed = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send spans; blocks for as long as the inner exporter does."""
@@ -54,8 +57,10 @@ class CountedExporter(SpanExporter):
         else:
             if result is not SpanExportResult.SUCCESS:
                 self._say(len(spans), "the collector is away, slow, or refuses them")
-        ok = result is SpanExportResult.SUCCESS
-        self._counted("exported" if ok else "failed", len(spans))
+        if not self.closed:
+            self.settled += len(spans)
+            ok = result is SpanExportResult.SUCCESS
+            self._counted("exported" if ok else "failed", len(spans))
         return result
 
     def shutdown(self) -> None:
@@ -134,7 +139,8 @@ class Outlet(SpanProcessor):
             async with asyncio.timeout(timeout_s):
                 await done.wait()
         except TimeoutError:
+            self._exporter.closed = True
             self._exporter.shutdown()
-            left = self._given - self._exporter.taken
+            left = self._given - self._exporter.settled
             if left:
                 self._counted("dropped", left)
