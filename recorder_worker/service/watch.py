@@ -89,7 +89,7 @@ class BacklogWatch:
         except LookupError as error:
             # FastStream would go on asking a consumer that is not there, silently.
             self._gone[stage] = f"{error}; restart the worker, which makes it again"
-            log.error("ConsumerGone", stage=stage, error=str(error))  # noqa: TRY400  (the trace says nothing)
+            log.warning("ConsumerGone", stage=stage, error=str(error))
             return
         except TimeoutError as error:
             log.debug("BacklogUnknown", stage=stage, error=str(error))

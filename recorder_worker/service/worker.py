@@ -133,7 +133,7 @@ class Worker:
             return tuple(url.strip() for url in settings.nats.url.split(",") if url.strip())
         if not policies.runs_all_stages(settings):
             url = f"nats://127.0.0.1:{settings.nats.port}"
-            log.info("ConnectingToLocalNats", url=url, why="nats.url is empty, some stages only")
+            log.info("LocalNatsAssumed", url=url, why="nats.url is empty, some stages only")
             return (url,)
         self._server = NatsServer(
             NatsServerOptions(
