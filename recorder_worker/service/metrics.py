@@ -18,6 +18,8 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from recorder_worker.core.model import EndReason, GapReason
+from recorder_worker.core.pipeline import CONSUMERS
 from recorder_worker.service.gauges import Gauges
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -45,6 +47,7 @@ class Metrics:
         self._store_free_bytes = Gauge(
             "recorder_store_free_bytes", "Room left in the blob store.", registry=self.registry
         )
+        self._begin_at_zero()
         build = Info("recorder_build", "The running software.", registry=self.registry)
         build.info({"version": version, "node": node})
 
@@ -134,6 +137,16 @@ class Metrics:
         self._dead_letters = Counter(
             "recorder_dead_letters_total", "Dead letters.", ["stage"], registry=registry
         )
+
+    def _begin_at_zero(self) -> None:
+        """A counter that is first seen at 1 has not grown, as Prometheus sees it: no alarm."""
+        for reason in GapReason:
+            self._gaps.labels(reason.value)
+        for ended in EndReason:
+            self._sessions_sealed.labels(ended.value)
+        for stage in CONSUMERS:
+            self._dead_letters.labels(stage.name)
+            self._redeliveries.labels(stage.name)
 
     def received(self, stage: str, size: int, *, again: bool) -> None:
         """A message of so many bytes was delivered to a stage; `again`: not for the first time."""
