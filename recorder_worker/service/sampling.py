@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from recorder_worker.bus.bus import Bus, StreamFill
+from recorder_worker.bus.bus import Backlog, Bus, StreamFill
 from recorder_worker.bus.roster import LogSeen, SessionSeen, SessionState
 from recorder_worker.bus.topology import (
     AUDIT_STREAM,
@@ -25,7 +25,7 @@ from recorder_worker.bus.topology import (
 )
 from recorder_worker.core.errors import StoreError
 from recorder_worker.core.keys import SEGMENTS, blob_key
-from recorder_worker.core.pipeline import MERKLE
+from recorder_worker.core.pipeline import CONSUMERS, MERKLE, TSA
 from recorder_worker.ports import BlobStore, Clock
 from recorder_worker.service.health import Health
 from recorder_worker.service.metrics import Metrics
@@ -38,6 +38,8 @@ FRESH_NS = 3_000_000_000
 """A page that is looked at shows nothing older than this, and asks no oftener."""
 WATCHED_NS = 30_000_000_000
 """So long after somebody looked, sessions go on to be looked at closely."""
+UNANSWERED_NS = 60_000_000_000
+"""What got no answer is asked again after this."""
 SPOOL_SEGMENTS_MAX = 20_000
 """No more are counted: so many are trouble enough, and the count must not be."""
 STREAMS = (
@@ -49,6 +51,10 @@ STREAMS = (
     DEAD_STREAM,
 )
 
+STAGES_LOOKED_AT = tuple(stage.name for stage in CONSUMERS if stage is not TSA)
+"""Also those that run elsewhere: of a stage that runs nowhere, nobody else would tell. Nobody need
+run `tsa`, and then its requests wait for ever."""
+
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """What was found. `missing` says what the server did not answer; the rest may be older."""
@@ -57,6 +63,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     sessions: tuple[SessionSeen, ...] = ()
     log_head: LogSeen | None = None
     streams: dict[str, StreamFill] = {}
+    backlogs: dict[str, Backlog] = {}
     spool_segments: int = 0
     spool_bytes: int = 0
     missing: tuple[str, ...] = ()
@@ -84,6 +91,8 @@ class Sampler:
         self._wanted = asyncio.Event()
         self._taken = asyncio.Event()
         self._looked_ns = -WATCHED_NS
+        self._not_before_ns: dict[str, int] = {}
+        self._reconnects = 0
         self._task: asyncio.Task[None] | None = None
         self.sample = Sample()
 
@@ -130,6 +139,9 @@ class Sampler:
     async def _look(self) -> bool:
         """Everything once; whether it was closely. What gets no answer keeps its last value."""
         self._gauges.bus(connected=self._bus.connected, reconnects=self._bus.reconnects)
+        if self._bus.reconnects != self._reconnects or not self._bus.connected:
+            self._reconnects = self._bus.reconnects
+            self._not_before_ns.clear()  # what the outage left unanswered
         closely = self._clock.monotonic_ns() - self._looked_ns < WATCHED_NS
         found = msgspec.structs.asdict(self.sample) | {"missing": ()}
         if not self._bus.connected:
@@ -139,6 +151,8 @@ class Sampler:
             await self._ask(found, "log_head", self._bus.roster.log_head())
             for stream in STREAMS:
                 await self._ask(found, stream, self._bus.fill(stream), into="streams")
+            for stage in STAGES_LOOKED_AT:
+                await self._ask(found, stage, self._bus.backlog(stage), into="backlogs")
             await self._measure_spool(found)
         found["taken_ns"] = self._clock.wall_ns()
         self.sample = Sample(**found)
@@ -152,14 +166,18 @@ class Sampler:
         question: Coroutine[Any, Any, Any],
         into: str | None = None,
     ) -> None:
-        if found["missing"]:
-            question.close()  # one that was not answered cost seconds already
+        now_ns = self._clock.monotonic_ns()
+        if now_ns < self._not_before_ns.get(what, now_ns):
+            question.close()
+            found["missing"] = (*found["missing"], what)
             return
         try:
             answer = await question
         except (TimeoutError, LookupError) as error:
             log.debug("SampleMissed", what=what, error=str(error))
             found["missing"] = (*found["missing"], what)
+            # A login that may not ask this waits for seconds, and would do so each time.
+            self._not_before_ns[what] = self._clock.monotonic_ns() + UNANSWERED_NS
             return
         if into is None:
             found[what] = answer
@@ -182,6 +200,8 @@ class Sampler:
         self._gauges.sessions(sample.sessions, now_ns)
         self._gauges.log_head(sample.log_head, now_ns)
         self._gauges.streams(sample.streams)
+        for stage, backlog in sample.backlogs.items():
+            self._gauges.backlog(stage, backlog, now_ns)
         self._gauges.spool(sample.spool_segments, sample.spool_bytes)
         self._gauges.checks(self._health.ready()[1])
 

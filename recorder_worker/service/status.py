@@ -9,6 +9,7 @@ import msgspec
 from recorder_worker.bus.roster import SessionSeen, SessionState
 from recorder_worker.core.errors import StoreError
 from recorder_worker.core.model import ClockState
+from recorder_worker.core.pipeline import CONSUMERS
 from recorder_worker.ports import BlobStore, Clock
 from recorder_worker.service.gauges import lag_s, unsigned_s
 from recorder_worker.service.health import Check, Health
@@ -55,15 +56,16 @@ class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One stage of this process."""
+    """One stage. What is counted is None where another process runs it."""
 
     stage: str
+    here: bool
     waiting: int
     working: int
     lag_s: float
-    handled: int
-    redelivered: int
-    dead_letters: int
+    handled: int | None
+    redelivered: int | None
+    dead_letters: int | None
 
 
 class StreamRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +127,7 @@ async def status_of(  # noqa: PLR0913  (whatever is looked at)
         sessions=rows,
         sessions_known=len(sample.sessions),
         leases=len(leases),
-        stages=_stage_rows(watch, metrics, now_ns),
+        stages=_stage_rows(sample, watch, metrics, now_ns),
         streams=_stream_rows(sample),
         log_entries=head.size if head else 0,
         log_root=head.root_hash if head else "",
@@ -175,22 +177,30 @@ def _shown(uri: str) -> str:
     return without_credentials(uri.partition("?")[0] if "://" in uri else uri)
 
 
-def _stage_rows(watch: BacklogWatch | None, metrics: Metrics, now_ns: int) -> tuple[StageRow, ...]:
-    def count(name: str, **labels: str) -> int:
-        return int(metrics.registry.get_sample_value(name, labels) or 0)
+def _stage_rows(
+    sample: Sample, watch: BacklogWatch | None, metrics: Metrics, now_ns: int
+) -> tuple[StageRow, ...]:
+    here = watch.backlogs if watch is not None else {}
+    found = sample.backlogs | here
 
-    return tuple(
-        StageRow(
+    def row(stage: str) -> StageRow:
+        def count(name: str, **labels: str) -> int | None:
+            if stage not in here:
+                return None
+            return int(metrics.registry.get_sample_value(name, labels | {"stage": stage}) or 0)
+
+        return StageRow(
             stage=stage,
-            waiting=found.pending,
-            working=found.ack_pending,
-            lag_s=lag_s(found, now_ns),
-            handled=count("recorder_messages_total", stage=stage, outcome="ok"),
-            redelivered=count("recorder_redeliveries_total", stage=stage),
-            dead_letters=count("recorder_dead_letters_total", stage=stage),
+            here=stage in here,
+            waiting=found[stage].pending,
+            working=found[stage].ack_pending,
+            lag_s=lag_s(found[stage], now_ns),
+            handled=count("recorder_messages_total", outcome="ok"),
+            redelivered=count("recorder_redeliveries_total"),
+            dead_letters=count("recorder_dead_letters_total"),
         )
-        for stage, found in (watch.backlogs.items() if watch is not None else ())
-    )
+
+    return tuple(row(stage.name) for stage in CONSUMERS if stage.name in found)
 
 
 def _stream_rows(sample: Sample) -> tuple[StreamRow, ...]:

@@ -79,7 +79,7 @@ def render(status: Status) -> str:
         _tiles(status),
         "<h2>Sessions</h2>",
         _sessions(status),
-        "<h2>Stages of this worker</h2>",
+        "<h2>Stages</h2>",
         _table(map(_stage, status.stages), "No stage has been looked at yet."),
         "<h2>Streams</h2>",
         _table(map(_stream, status.streams), "No stream has been looked at yet."),
@@ -172,18 +172,21 @@ def _session(row: SessionRow) -> list[Cell]:
 
 def _stage(row: StageRow) -> list[Cell]:
     lag = _age(row.lag_s)
+    elsewhere = "" if row.here else "<small>not here</small>"
+    dead = _count(row.dead_letters)
     return [
-        ("stage", f"<strong>{escape(row.stage)}</strong>"),
+        ("stage", f"<strong>{escape(row.stage)}</strong>{elsewhere}"),
         ("waiting", str(row.waiting)),
         ("working", str(row.working)),
         ("lag", _word(lag, "warn") if row.lag_s > SLOW_S else lag),
-        ("handled", str(row.handled)),
-        ("redelivered", str(row.redelivered)),
-        (
-            "dead",
-            _word(str(row.dead_letters), "bad") if row.dead_letters else str(row.dead_letters),
-        ),
+        ("handled", _count(row.handled)),
+        ("redelivered", _count(row.redelivered)),
+        ("dead", _word(dead, "bad") if row.dead_letters else dead),
     ]
+
+
+def _count(count: int | None) -> str:
+    return "-" if count is None else str(count)
 
 
 def _stream(row: StreamRow) -> list[Cell]:

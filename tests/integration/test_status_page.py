@@ -68,6 +68,7 @@ def status(**fields: object) -> Status:
         stages=(
             StageRow(
                 stage="merkle",
+                here=True,
                 waiting=3,
                 working=1,
                 lag_s=90.0,
@@ -263,7 +264,7 @@ async def test_a_recorder_shows_its_sessions_and_that_nats_is_away(tmp_path: Pat
             assert (running.number, sealed.number) == (2, 1)
             assert found.log_entries >= 3, "two begins and a seal"
             assert {stage.stage for stage in found.stages} >= {"capture", "chunk", "merkle", "log"}
-            assert sum(stage.handled for stage in found.stages) > 5
+            assert sum(stage.handled or 0 for stage in found.stages) > 5
             await recorder.client.pause(running_id)
             await until_shown(base, both | {running_id: SessionState.PAUSED})
             await recorder.client.resume(running_id)
