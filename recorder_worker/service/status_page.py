@@ -180,7 +180,7 @@ def _stage(row: StageRow) -> list[Cell]:
         ("working", str(row.working)),
         ("lag", _word(lag, "warn") if row.lag_s > SLOW_S else lag),
         ("handled", _count(row.handled)),
-        ("redelivered", _count(row.redelivered)),
+        ("repeated", _count(row.redelivered)),
         ("dead", _word(dead, "bad") if row.dead_letters else dead),
     ]
 
@@ -217,8 +217,7 @@ _WORDS = {"state", "session", "source", "node", "stage", "stream", "check", "is"
 _ON_A_PHONE = {
     "state": "three",
     "session": "wide bare",
-    "source": "two",
-    "node": "two",
+    "source": "three",
     "check": "three bare",
     "is": "bare",
     "found": "wide bare",
@@ -273,6 +272,7 @@ def _age(seconds: float) -> str:
 def _bytes(count: float) -> str:
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if count < 1024 or unit == "TiB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+            digits = 0 if unit == "B" or count >= 100 else 1
+            return f"{count:.{digits}f} {unit}"
         count /= 1024
     raise AssertionError("TiB is the last")

@@ -36,25 +36,25 @@ table { width: 100%; border-collapse: collapse; background: var(--card);
   border: 1px solid var(--line); border-radius: .6rem; }
 th, td { text-align: left; padding: .4rem .6rem; border-bottom: 1px solid var(--line);
   vertical-align: top; }
-th { color: var(--dim); font-size: .82rem; font-weight: 500; }
+th { color: var(--dim); font-size: .82rem; font-weight: 500; white-space: nowrap; }
 tr:last-child td { border-bottom: 0; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums;
+  white-space: nowrap; }
 td small { display: block; color: var(--dim); }
 .notice { background: var(--bad-bg); color: var(--bad); border-radius: .6rem; margin: 1rem 0 0;
   padding: .6rem .75rem; }
 @media (max-width: 46rem) {
   thead { position: absolute; clip-path: inset(50%); width: 1px; height: 1px; overflow: hidden; }
   table, tbody { display: block; }
-  tr { display: grid; grid-template-columns: 1.5fr 1fr 1fr 1fr; gap: .3rem .6rem;
+  tr { display: grid; grid-template-columns: 1.3fr 1fr 1fr 1.1fr; gap: .3rem .6rem;
     padding: .6rem .75rem; border-bottom: 1px solid var(--line); }
   tr:last-child { border-bottom: 0; }
-  td, td.number { display: block; border: 0; padding: 0; text-align: left; }
+  td, td.number { display: block; border: 0; padding: 0; text-align: left;
+    font-size: .9rem; }
   td::before { content: attr(data-label); display: block; color: var(--dim); font-size: .75rem; }
-  td.two { grid-column: span 2; }
   td.wide { grid-column: 1 / -1; }
   td.three { grid-column: span 3; }
   td.bare::before { content: none; }
-  td.wide small { display: inline; }
 }
 """
 

@@ -188,7 +188,17 @@ async def test_it_fits_its_screen_and_says_nothing_on_the_console(
     size: tuple[int, int], scheme: Scheme
 ) -> None:
     rows = tuple(
-        row(number=n, uri="/srv/videos/" + "a-very-long-name" * 9, state=state)
+        row(
+            number=n,
+            uri="/srv/videos/" + "a-very-long-name" * 9,
+            node="recorder-capture-7d9f8b6c5-x2x9z.example.internal",
+            state=state,
+            captured_units=1_234_567_890,
+            frames=1_234_567_000,
+            gaps=98_765,
+            lost_units=4_321_987,
+            stored_bytes=1_099_511_627_776,
+        )
         for n, state in enumerate(SessionState)
     )
     full = status(sessions=rows, missing=("NATS",))
