@@ -12,7 +12,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from recorder_worker.bus.apply import apply_topology
-from recorder_worker.bus.backlog import oldest_waiting
+from recorder_worker.bus.backlog import OldestWaiting
 from recorder_worker.bus.broker import Login, connect, make_broker
 from recorder_worker.bus.control_feed import JetStreamControlFeed
 from recorder_worker.bus.disposition import Disposition, LastResort, RetryLimits
@@ -74,6 +74,7 @@ class Bus:
             self.jetstream, EventHeaders(settings.node), self._telemetry.published
         )
         self.roster = SessionRoster(self.jetstream)
+        self._oldest = OldestWaiting(self.jetstream)
         self.controls = JetStreamControlFeed()
 
     @property
@@ -151,7 +152,7 @@ class Bus:
         consumer = self._consumers[stage]
         try:
             info = await self.jetstream().consumer_info(consumer.stream, stage)
-            oldest_ns = await oldest_waiting(self.jetstream(), consumer, info)
+            oldest_ns = await self._oldest.stored_ns(consumer, info)
         except NotFoundError as error:
             raise LookupError(f"consumer {consumer.stream}/{stage} is gone") from error
         except (nats.errors.Error, OSError) as error:

@@ -125,8 +125,11 @@ class Sampler:
     async def _look_for_ever(self) -> None:
         while True:
             self._wanted.clear()
-            if await self._look():
-                self._taken.set()
+            try:
+                if await self._look():
+                    self._taken.set()
+            except Exception as error:  # what is shown must not end for a defect
+                log.warning("SampleFailed", error=repr(error), exc_info=error)
             # As in watch.py: nats-py may drop the cancellation.
             if self._task is None:
                 return
