@@ -8,16 +8,19 @@ from typing import Any
 
 import msgspec
 import nats.errors
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from recorder_worker.bus.apply import apply_topology
+from recorder_worker.bus.audit_stream import JetStreamAuditStream
 from recorder_worker.bus.backlog import OldestWaiting
 from recorder_worker.bus.broker import Login, connect, make_broker
 from recorder_worker.bus.control_feed import JetStreamControlFeed
 from recorder_worker.bus.disposition import Disposition, LastResort, RetryLimits
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
+from recorder_worker.bus.key_value import KeyValueBucket
 from recorder_worker.bus.roster import SessionRoster
 from recorder_worker.bus.subscriptions import StageSubscription
 from recorder_worker.bus.telemetry import Telemetry
@@ -34,6 +37,8 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
     streams: StreamLimits
     consumers: ConsumerLimits
     retry: RetryLimits
+    buckets: tuple[str, ...] = ()
+    """KV buckets that have to be there."""
 
 
 class Backlog(msgspec.Struct, frozen=True):
@@ -76,6 +81,7 @@ class Bus:
         self.roster = SessionRoster(self.jetstream)
         self._oldest = OldestWaiting(self.jetstream)
         self.controls = JetStreamControlFeed()
+        self.audit = JetStreamAuditStream(self.jetstream)
 
     @property
     def connected(self) -> bool:
@@ -88,6 +94,11 @@ class Bus:
         """How often the connection was lost and came back."""
         state = self._broker.config.connection_state
         return int(self._broker.client.stats["reconnects"]) if state else 0
+
+    @property
+    def client(self) -> Client:
+        """The connection itself, once there is one."""
+        return self._broker.client
 
     def jetstream(self) -> JetStreamContext:
         """JetStream on the present connection."""
@@ -125,6 +136,9 @@ class Bus:
         """
         await connect(self._broker, self._settings.login)
         await apply_topology(self.jetstream(), streams(self._settings.streams), self._consumers)
+        for name in self._settings.buckets:
+            bucket = KeyValueBucket(self.jetstream, name)
+            await bucket.make(replicas=self._settings.streams.replicas)
         await self.controls.start(self._broker.client)
         await self._broker.start()
 

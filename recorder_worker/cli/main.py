@@ -45,11 +45,14 @@ def _options(
 
 def _register() -> None:
     from recorder_worker.cli import (  # noqa: PLC0415  (after `app`: each adds itself to it)
+        audit,
         clip,
         config,
         control,
+        decrypt,
         demo,
         frames,
+        identity,
         keys,
         log,
         proof,
@@ -58,6 +61,7 @@ def _register() -> None:
         schemas,
         sessions,
         start,
+        token,
         verify,
         watch,
     )
@@ -72,10 +76,14 @@ def _register() -> None:
         clip,
         proof,
         log,
+        audit,
         frames,
+        decrypt,
         replay,
         demo,
         keys,
+        token,
+        identity,
         config,
         schemas,
     ):

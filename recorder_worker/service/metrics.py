@@ -20,6 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.core.pipeline import CONSUMERS
+from recorder_worker.integrations.node_reporter import Throughput
 from recorder_worker.service.gauges import Gauges
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -204,6 +205,22 @@ class Metrics:
     def session_sealed(self, reason: str) -> None:
         """A session was sealed."""
         self._sessions_sealed.labels(reason).inc()
+
+    def throughput(self) -> Throughput:
+        """What was counted since the start, of all that a node manager is told."""
+        stages = {stage.name for stage in CONSUMERS}
+        return Throughput(
+            frames=self._count("recorder_frames_total"),
+            raw_bytes=self._count("recorder_raw_bytes_total"),
+            stored_bytes=self._count("recorder_stored_bytes_total"),
+            messages=sum(
+                self._count("recorder_messages_total", {"stage": stage, "outcome": "ok"})
+                for stage in stages
+            ),
+        )
+
+    def _count(self, name: str, labels: dict[str, str] | None = None) -> int:
+        return int(self.registry.get_sample_value(name, labels or {}) or 0)
 
     def store_free(self, free_bytes: int | None) -> None:
         """Room left in the blob store; None: it has no limit."""

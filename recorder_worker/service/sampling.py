@@ -20,12 +20,13 @@ from recorder_worker.bus.topology import (
     COMMANDS_STREAM,
     DEAD_STREAM,
     INTEGRATION_STREAM,
+    NODES_STREAM,
     REGISTER_STREAM,
     SESSIONS_STREAM,
 )
 from recorder_worker.core.errors import StoreError
 from recorder_worker.core.keys import SEGMENTS, blob_key
-from recorder_worker.core.pipeline import CONSUMERS, MERKLE, TSA
+from recorder_worker.core.pipeline import CONTROL, MERKLE, RECEIPTS, SESSION_LOG, STAGES
 from recorder_worker.ports import BlobStore, Clock
 from recorder_worker.service.health import Health
 from recorder_worker.service.metrics import Metrics
@@ -47,13 +48,14 @@ STREAMS = (
     SESSIONS_STREAM,
     REGISTER_STREAM,
     INTEGRATION_STREAM,
+    NODES_STREAM,
     AUDIT_STREAM,
     DEAD_STREAM,
 )
 
-STAGES_LOOKED_AT = tuple(stage.name for stage in CONSUMERS if stage is not TSA)
-"""Also those that run elsewhere: of a stage that runs nowhere, nobody else would tell. Nobody need
-run `tsa`, and then its requests wait for ever."""
+STAGES_LOOKED_AT = tuple(stage.name for stage in (CONTROL, *STAGES, SESSION_LOG, RECEIPTS))
+"""Also those that run elsewhere: of a stage that runs nowhere, nobody else would tell. Not those
+that need not run at all, such as `tsa`: what waits for them may wait for ever."""
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):

@@ -57,11 +57,15 @@ def test_no_logger_escapes_the_catalogue() -> None:
 
 
 ALARMS = {
+    "AuditEventsMissing",
+    "AuditTrailFailed",
+    "AuditTrailStopped",
     "BeaconUnreadable",
     "MessageDeadLettered",
     "NatsServerNotRestarted",
     "ProofNotStored",
     "ReaderCrashed",
+    "RequestFailed",
     "SessionLogStopped",
     "SessionLogUnreadable",
     "SigningStopped",
