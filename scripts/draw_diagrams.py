@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import log_catalogue
 from msgspec.inspect import StrType
 from nats.js.api import StreamConfig
 from typer.main import get_command
@@ -221,6 +222,14 @@ def _exposed(metric: object) -> str:
     return f"{getattr(metric, '_name', '')}{suffix}"
 
 
+# --- docs/observability.md ------------------------------------------------------------------------
+
+
+def log_event_table() -> str:
+    """Every event that is logged."""
+    return table(("event", "level", "fields", "means"), log_catalogue.rows())
+
+
 # --- docs/authorisation.md ------------------------------------------------------------------------
 
 
@@ -294,6 +303,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/operations.md": {"settings": settings_table, "metrics": metrics_table},
     "docs/authorisation.md": {"roles": roles_table},
     "docs/clients.md": {"commands": cli_reference},
+    "docs/observability.md": {"log events": log_event_table},
 }
 
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what recording a desktop and the tests need, on Debian and its kin, and only what is
 # missing: Xvfb (a display without a screen), xrandr and xsetroot, and the X libraries; b3sum, zstd
-# and openssl, with which a recording is verified by hand and time-stamped in the tests.
+# and openssl, with which a recording is verified by hand and time-stamped in the tests; and chromium,
+# in which the tests look at /status.
 # Says what it does. Where it cannot install, it says what will not work, and succeeds: everything
 # else does work.
 set -euo pipefail
 
-packages=(xvfb libxcb1 libxcb-shm0 libxcb-randr0 x11-xserver-utils b3sum zstd openssl)
+packages=(xvfb libxcb1 libxcb-shm0 libxcb-randr0 x11-xserver-utils b3sum zstd openssl chromium)
 
 if [ "$(uname -s)" != Linux ]; then
   echo "system: not Linux: recording an X display is not available; its tests are skipped"

@@ -14,16 +14,19 @@ from nats.js.errors import NotFoundError
 
 from recorder_worker.bus.apply import apply_topology
 from recorder_worker.bus.audit_stream import JetStreamAuditStream
+from recorder_worker.bus.backlog import OldestWaiting
 from recorder_worker.bus.broker import Login, connect, make_broker
 from recorder_worker.bus.control_feed import JetStreamControlFeed
 from recorder_worker.bus.disposition import Disposition, LastResort, RetryLimits
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.bus.key_value import KeyValueBucket
+from recorder_worker.bus.roster import SessionRoster
 from recorder_worker.bus.subscriptions import StageSubscription
+from recorder_worker.bus.telemetry import Telemetry
 from recorder_worker.bus.topology import ConsumerLimits, StreamLimits, consumers, streams
 from recorder_worker.core.errors import BusUnavailableError
-from recorder_worker.ports import StageMetrics
+from recorder_worker.ports import StageMetrics, Tracing
 
 
 class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,10 +42,16 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Backlog(msgspec.Struct, frozen=True):
-    """What JetStream says about a stage's consumer."""
+    """What JetStream says about a stage's consumer.
+
+    `redelivered` are the messages that are un-acked and were delivered more than once; `oldest_ns`
+    is when the message that waits longest was stored, 0 where none waits.
+    """
 
     pending: int
     ack_pending: int
+    redelivered: int = 0
+    oldest_ns: int = 0
 
 
 class StreamFill(msgspec.Struct, frozen=True):
@@ -50,20 +59,27 @@ class StreamFill(msgspec.Struct, frozen=True):
 
     stored_bytes: int
     max_bytes: int
+    messages: int = 0
 
 
 class Bus:
     """Register the stages, then `start`; `stop` waits for the handlers that run."""
 
-    def __init__(self, settings: BusSettings, metrics: StageMetrics) -> None:
+    def __init__(
+        self, settings: BusSettings, metrics: StageMetrics, tracing: Tracing | None = None
+    ) -> None:
         self._settings = settings
-        self._metrics = metrics
+        self._telemetry = Telemetry(metrics, tracing)
         self._last_resorts: dict[str, LastResort] = {}
         disposition = Disposition(settings.retry, metrics, self._last_resorts)
         self._broker = make_broker(settings.login, [disposition])
         self._consumers = consumers(settings.consumers)
         self._registered: list[str] = []
-        self.log = JetStreamEventLog(self.jetstream, EventHeaders(settings.node))
+        self.log = JetStreamEventLog(
+            self.jetstream, EventHeaders(settings.node), self._telemetry.published
+        )
+        self.roster = SessionRoster(self.jetstream)
+        self._oldest = OldestWaiting(self.jetstream)
         self.controls = JetStreamControlFeed()
         self.audit = JetStreamAuditStream(self.jetstream)
 
@@ -72,6 +88,12 @@ class Bus:
         """Whether NATS is there at this moment."""
         state = self._broker.config.connection_state
         return bool(state) and self._broker.client.is_connected
+
+    @property
+    def reconnects(self) -> int:
+        """How often the connection was lost and came back."""
+        state = self._broker.config.connection_state
+        return int(self._broker.client.stats["reconnects"]) if state else 0
 
     @property
     def client(self) -> Client:
@@ -100,7 +122,7 @@ class Bus:
             self._consumers[stage],
             handle,
             decode=decode,
-            metrics=self._metrics,
+            telemetry=self._telemetry,
             progressed=progressed,
         ).register(self._broker, workers)
         self._registered.append(stage)
@@ -148,11 +170,14 @@ class Bus:
         consumer = self._consumers[stage]
         try:
             info = await self.jetstream().consumer_info(consumer.stream, stage)
+            oldest_ns = await self._oldest.stored_ns(consumer, info)
         except NotFoundError as error:
             raise LookupError(f"consumer {consumer.stream}/{stage} is gone") from error
         except (nats.errors.Error, OSError) as error:
             raise TimeoutError(f"no answer about {consumer.stream}/{stage}: {error!r}") from error
-        return Backlog(info.num_pending or 0, info.num_ack_pending or 0)
+        return Backlog(
+            info.num_pending or 0, info.num_ack_pending or 0, info.num_redelivered or 0, oldest_ns
+        )
 
     async def fill(self, stream: str) -> StreamFill:
         """How full a stream is.
@@ -167,4 +192,4 @@ class Bus:
             raise LookupError(f"stream {stream} is gone") from error
         except (nats.errors.Error, OSError) as error:
             raise TimeoutError(f"no answer about stream {stream}: {error!r}") from error
-        return StreamFill(info.state.bytes, info.config.max_bytes or 0)
+        return StreamFill(info.state.bytes, info.config.max_bytes or 0, info.state.messages)

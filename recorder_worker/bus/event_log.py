@@ -7,6 +7,7 @@ all sessions together. Which stream it is in is a matter of the fact (topology.S
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
@@ -61,14 +62,22 @@ TRANSIENT = (
 
 T = TypeVar("T")
 Headers = Callable[[Fact, str, Event], dict[str, str]]
+Told = Callable[[Fact, str, dict[str, str], int, int], None]
+"""Called behind every event that was stored, with fact, session, headers, bytes, and since when."""
 
 
 class JetStreamEventLog:
     """`EventLog` on the streams of the facts."""
 
-    def __init__(self, jetstream: Callable[[], JetStreamContext], headers: Headers) -> None:
+    def __init__(
+        self,
+        jetstream: Callable[[], JetStreamContext],
+        headers: Headers,
+        told: Told | None = None,
+    ) -> None:
         self._jetstream = jetstream
         self._headers = headers
+        self._told = told
         self._say_full_at_s = 0.0
 
     async def last(self, fact: Fact, session_id: str) -> Logged | None:
@@ -188,6 +197,7 @@ class JetStreamEventLog:
         subject = fact.of(session_id)
         data = codec.encode(event)
         merged = self._headers(fact, session_id, event) | headers
+        began_ns = time.time_ns()
         try:
             ack = await patiently(
                 lambda: self._jetstream().publish(
@@ -201,6 +211,8 @@ class JetStreamEventLog:
         except StreamFullError as error:
             self._say_full(STREAM_OF[fact], error)
             raise
+        if self._told is not None and not ack.duplicate:
+            self._told(fact, session_id, merged, len(data), began_ns)
         return ack.seq
 
     def _say_full(self, stream: str, error: StreamFullError) -> None:

@@ -21,9 +21,10 @@ class EventHeaders:
         """The headers of one event.
 
         Deterministic, like the event: the trace is the session's UUID, so that all spans of a
-        session are one trace whichever worker made them.
+        session are one trace whichever worker made them. The subject is part of the digest: what
+        passes a stage unchanged is another event behind it.
         """
-        digest = blake3(encode(event)).hexdigest()
+        digest = blake3(fact.value.encode() + b"\n" + encode(event)).hexdigest()
         headers = {
             "content-type": "application/json",
             "ce-specversion": "1.0",

@@ -14,6 +14,7 @@ from recorder_worker import __version__
 from recorder_worker.bus import service_schemas
 from recorder_worker.bus.codec import FACT_TYPES
 from recorder_worker.core.command_parsing import COMMAND_TYPES
+from recorder_worker.core.log_schema import LOG_NAME, log_schema
 from recorder_worker.core.pipeline import CONSUMERS, SERVICES
 from recorder_worker.core.subjects import Command, Fact
 
@@ -25,6 +26,7 @@ def documents() -> dict[str, bytes]:
     """File name to content, for the folder `schemas/`."""
     made: dict[str, Any] = {f"{subject}.json": schema for subject, schema in _schemas().items()}
     made[ASYNCAPI_NAME] = asyncapi()
+    made[LOG_NAME] = log_schema()
     return {name: _text(document) for name, document in made.items()}
 
 

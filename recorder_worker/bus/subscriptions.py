@@ -8,7 +8,6 @@ covered by a heartbeat.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Generic, TypeVar
@@ -24,10 +23,11 @@ from recorder_worker.bus import codec
 from recorder_worker.bus.bearer import bearer_in
 from recorder_worker.bus.broker import RecorderBroker
 from recorder_worker.bus.event_log import MESSAGE_ID
+from recorder_worker.bus.telemetry import Telemetry
 from recorder_worker.bus.topology import Consumer
 from recorder_worker.core.ids import command_id
 from recorder_worker.core.subjects import Command, Fact
-from recorder_worker.ports import Delivery, StageMetrics
+from recorder_worker.ports import Delivery
 
 T = TypeVar("T")
 
@@ -54,14 +54,14 @@ class StageSubscription(Generic[T]):
         handle: Callable[[T], Awaitable[None]],
         *,
         decode: Callable[[Msg], T],
-        metrics: StageMetrics,
+        telemetry: Telemetry,
         progressed: Callable[[], None],
     ) -> None:
         self._stage = stage
         self._consumer = consumer
         self._handle = handle
         self._decode = decode
-        self._metrics = metrics
+        self._telemetry = telemetry
         self._progressed = progressed
 
     def register(self, broker: RecorderBroker, workers: int) -> None:
@@ -84,17 +84,14 @@ class StageSubscription(Generic[T]):
         return Incoming(self._decode(message.raw_message), message)
 
     async def _consume(self, incoming: Incoming[T]) -> None:
-        started_s = time.monotonic()
-        outcome = "error"
-        try:
-            with structlog.contextvars.bound_contextvars(stage=self._stage):
-                async with self._heartbeat(incoming.message):
-                    await self._handle(incoming.value)
-            outcome = "ok"
-            # Only what succeeds is progress: a stage that does nothing but fail is not ready.
-            self._progressed()
-        finally:
-            self._metrics.handled(self._stage, outcome, time.monotonic() - started_s)
+        with (
+            structlog.contextvars.bound_contextvars(stage=self._stage),
+            self._telemetry.handling(self._stage, incoming.message.raw_message),
+        ):
+            async with self._heartbeat(incoming.message):
+                await self._handle(incoming.value)
+        # Only what succeeds is progress: a stage that does nothing but fail is not ready.
+        self._progressed()
 
     @asynccontextmanager
     async def _heartbeat(self, message: NatsMessage) -> AsyncIterator[None]:

@@ -21,7 +21,7 @@ def schemas(
     ] = Path("schemas"),
     json: JsonOption = False,
 ) -> None:
-    """Write the JSON Schema of every command and fact, and the AsyncAPI document."""
+    """Write the JSON Schema of commands, facts and log lines, and the AsyncAPI document."""
     from recorder_worker.bus.schemas import documents  # noqa: PLC0415  (loads NATS)
 
     folder.mkdir(parents=True, exist_ok=True)

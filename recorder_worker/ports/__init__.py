@@ -11,6 +11,7 @@ from recorder_worker.ports.signing import Signer
 from recorder_worker.ports.sources import Frame, FrameSource, Picture, SourceOpener
 from recorder_worker.ports.stores import BlobStore, BlobWriter
 from recorder_worker.ports.tables import EntryTable
+from recorder_worker.ports.tracing import NoTracing, Published, Taken, Tracing
 
 __all__ = [
     "Admission",
@@ -29,12 +30,16 @@ __all__ = [
     "JwksSource",
     "KeyWrap",
     "Logged",
+    "NoTracing",
     "Picture",
+    "Published",
     "RequestGate",
     "Revocations",
     "Signer",
     "SourceOpener",
     "StageMetrics",
     "StoredMessage",
+    "Taken",
     "TokenVerifier",
+    "Tracing",
 ]

@@ -8,6 +8,14 @@ from typing import Protocol
 class StageMetrics(Protocol):
     """What stages and the bus count. Never labelled by session."""
 
+    def received(self, stage: str, size: int, *, again: bool) -> None:
+        """A message of so many bytes was delivered to a stage; `again`: not for the first time."""
+        ...
+
+    def published(self, stage: str, size: int) -> None:
+        """A stage has had an event of so many bytes stored."""
+        ...
+
     def handled(self, stage: str, outcome: str, seconds: float) -> None:
         """A message left a stage."""
         ...
@@ -36,8 +44,8 @@ class StageMetrics(Protocol):
         """Units were recorded as missing."""
         ...
 
-    def chunk_stored(self, codec: str, stored_bytes: int) -> None:
-        """A chunk became durable."""
+    def chunk_stored(self, codec: str, plain_bytes: int, stored_bytes: int) -> None:
+        """A chunk became durable; `plain_bytes` is its size before compression."""
         ...
 
     def checkpoint_signed(self) -> None:

@@ -18,16 +18,19 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.core.pipeline import CONSUMERS
 from recorder_worker.integrations.node_reporter import Throughput
+from recorder_worker.service.gauges import Gauges
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_RATIOS = (1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
 class Metrics:
-    """Every metric: a `StageMetrics`, and the gauges that the service reads on demand.
+    """Every metric: a `StageMetrics`, and the gauges of what is looked up.
 
     The registry is its own, so that two recorders in one process (a test, the demo) do not share
     numbers.
@@ -41,9 +44,11 @@ class Metrics:
         self._declare_recording()
         self._declare_sessions()
         self._declare_stages()
+        self.gauges = Gauges(self.registry)
         self._store_free_bytes = Gauge(
             "recorder_store_free_bytes", "Room left in the blob store.", registry=self.registry
         )
+        self._begin_at_zero()
         build = Info("recorder_build", "The running software.", registry=self.registry)
         build.info({"version": version, "node": node})
 
@@ -68,6 +73,17 @@ class Metrics:
         )
         self._stored_bytes = Counter(
             "recorder_stored_bytes_total", "Chunk payloads as stored.", registry=registry
+        )
+        self._chunk_plain_bytes = Counter(
+            "recorder_chunk_plain_bytes_total",
+            "The same payloads before compression.",
+            registry=registry,
+        )
+        self._chunk_ratio = Histogram(
+            "recorder_chunk_ratio",
+            "Size of a chunk before compression, divided by its size as stored.",
+            buckets=_RATIOS,
+            registry=registry,
         )
         self._gaps = Counter("recorder_gaps_total", "Gaps recorded.", ["reason"], registry=registry)
         self._lost_units = Counter(
@@ -107,18 +123,40 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self._stage_pending = Gauge(
-            "recorder_stage_pending", "Messages not yet delivered.", ["stage"], registry=registry
-        )
-        self._stage_ack_pending = Gauge(
-            "recorder_stage_ack_pending",
-            "Messages delivered and not yet acknowledged.",
+        self._redeliveries = Counter(
+            "recorder_redeliveries_total",
+            "Messages that were delivered to a stage again.",
             ["stage"],
+            registry=registry,
+        )
+        self._message_bytes = Counter(
+            "recorder_message_bytes_total",
+            "Bytes of the messages that stages take (`in`) and publish (`out`).",
+            ["stage", "direction"],
             registry=registry,
         )
         self._dead_letters = Counter(
             "recorder_dead_letters_total", "Dead letters.", ["stage"], registry=registry
         )
+
+    def _begin_at_zero(self) -> None:
+        """A counter that is first seen at 1 has not grown, as Prometheus sees it: no alarm."""
+        for reason in GapReason:
+            self._gaps.labels(reason.value)
+        for ended in EndReason:
+            self._sessions_sealed.labels(ended.value)
+        for stage in CONSUMERS:
+            self._dead_letters.labels(stage.name)
+            self._redeliveries.labels(stage.name)
+
+    def received(self, stage: str, size: int, *, again: bool) -> None:
+        """A message of so many bytes was delivered to a stage; `again`: not for the first time."""
+        self._message_bytes.labels(stage, "in").inc(size)
+        self._redeliveries.labels(stage).inc(again)
+
+    def published(self, stage: str, size: int) -> None:
+        """A stage has had an event of so many bytes stored."""
+        self._message_bytes.labels(stage, "out").inc(size)
 
     def handled(self, stage: str, outcome: str, seconds: float) -> None:
         """A message left a stage."""
@@ -153,9 +191,11 @@ class Metrics:
         self._gaps.labels(reason).inc()
         self._lost_units.inc(lost_units)
 
-    def chunk_stored(self, codec: str, stored_bytes: int) -> None:
-        """A chunk became durable."""
+    def chunk_stored(self, codec: str, plain_bytes: int, stored_bytes: int) -> None:
+        """A chunk became durable; `plain_bytes` is its size before compression."""
         self._chunks.labels(codec).inc()
+        self._chunk_plain_bytes.inc(plain_bytes)
+        self._chunk_ratio.observe(plain_bytes / max(1, stored_bytes))
         self._stored_bytes.inc(stored_bytes)
 
     def checkpoint_signed(self) -> None:
@@ -181,11 +221,6 @@ class Metrics:
 
     def _count(self, name: str, labels: dict[str, str] | None = None) -> int:
         return int(self.registry.get_sample_value(name, labels or {}) or 0)
-
-    def stage_backlog(self, stage: str, pending: int, ack_pending: int) -> None:
-        """Messages of a stage that wait, and that are being handled, as JetStream says."""
-        self._stage_pending.labels(stage).set(pending)
-        self._stage_ack_pending.labels(stage).set(ack_pending)
 
     def store_free(self, free_bytes: int | None) -> None:
         """Room left in the blob store; None: it has no limit."""

@@ -182,6 +182,18 @@ class SidecarSettings(Group, frozen=True, kw_only=True):
 
     host: Annotated[str, Meta(min_length=1, max_length=255)] = "127.0.0.1"
     port: Annotated[int, Meta(ge=-1, le=65535)] = 8090
+    status: bool = True
+
+
+class TracingSettings(Group, frozen=True, kw_only=True):
+    """Where traces go."""
+
+    otlp_endpoint: Annotated[
+        str, Meta(pattern=r"^(https?://[^\s/@]+(/[^\s]*)?)?$", max_length=2048)
+    ] = ""
+    sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    service_name: Annotated[str, Meta(min_length=1, max_length=255)] = "session-recorder"
+    timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
 
 
 class DiskSettings(Group, frozen=True, kw_only=True):
@@ -235,6 +247,7 @@ class Settings(Group, frozen=True, kw_only=True):
     nodes: NodeSettings = NodeSettings()
     retry: RetrySettings = RetrySettings()
     sidecar: SidecarSettings = SidecarSettings()
+    tracing: TracingSettings = TracingSettings()
     disk: DiskSettings = DiskSettings()
     keys: KeySettings = KeySettings()
     encryption: EncryptionSettings = EncryptionSettings()

@@ -1,4 +1,4 @@
-"""The HTTP sidecar: health and metrics, no more. Everything else is on the bus."""
+"""The HTTP sidecar: health, metrics and a page to look at. Everything else is on the bus."""
 
 from __future__ import annotations
 
@@ -12,16 +12,12 @@ from recorder_worker.core.errors import SettingsError
 from recorder_worker.service.health import Check, Health
 from recorder_worker.service.metrics import CONTENT_TYPE, Metrics
 from recorder_worker.service.settings_tree import SidecarSettings
+from recorder_worker.service.status import About, Status
+from recorder_worker.service.status_page import status_routes
 
 OFF = -1
 
-
-class About(msgspec.Struct, frozen=True):
-    """What does not change while the process runs."""
-
-    version: str
-    node: str
-    stages: tuple[str, ...]
+__all__ = ["About", "Sidecar"]
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -45,9 +41,10 @@ class FullReport(msgspec.Struct, frozen=True):
 
 
 class Sidecar:
-    """Answers `/livez`, `/readyz`, `/health` and `/metrics`.
+    """Answers `/livez`, `/readyz`, `/health`, `/metrics` and, where there is one, `/status`.
 
     `before_scrape` is awaited before metrics are rendered, for gauges that are read on demand.
+    `status` gives what the page shows; None: there is no page.
     """
 
     def __init__(
@@ -59,13 +56,15 @@ class Sidecar:
         metrics: Metrics,
         sessions_active: Callable[[], int],
         before_scrape: Callable[[], Awaitable[None]] | None = None,
+        status: Callable[[], Awaitable[Status]] | None = None,
     ) -> None:
         self._settings = settings
-        self._about = about
+        self.about = about
         self._health = health
         self._metrics = metrics
         self._sessions_active = sessions_active
         self._before_scrape = before_scrape
+        self._status = status
         self._runner: web.AppRunner | None = None
         self._port = OFF
 
@@ -92,6 +91,8 @@ class Sidecar:
                 web.get("/metrics", self._scrape),
             ]
         )
+        if self._status is not None:
+            app.add_routes(status_routes(self._status))
         runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await runner.setup()
         try:
@@ -119,9 +120,9 @@ class Sidecar:
         report = _report(*self._health.ready())
         full = FullReport(
             ok=report.ok,
-            version=self._about.version,
-            node=self._about.node,
-            stages=self._about.stages,
+            version=self.about.version,
+            node=self.about.node,
+            stages=self.about.stages,
             sessions_active=self._sessions_active(),
             failing=report.failing,
             checks=report.checks,

@@ -10,7 +10,7 @@ from functools import partial
 
 import structlog
 
-from recorder_worker.bus.bus import Bus, StreamFill
+from recorder_worker.bus.bus import Backlog, Bus, StreamFill
 from recorder_worker.bus.topology import COMMANDS_STREAM, SESSIONS_STREAM
 from recorder_worker.core.pipeline import CAPTURE
 from recorder_worker.ports import Clock
@@ -36,6 +36,8 @@ class BacklogWatch:
         self._clock = clock
         self._progress: dict[str, StageProgress] = {}
         self._gone: dict[str, str] = {}
+        self.backlogs: dict[str, Backlog] = {}
+        """What was found last, by stage."""
         self._streams = {
             stream: Check(f"stream.{stream}", ok=True, detail="not seen yet") for stream in STREAMS
         }
@@ -87,13 +89,14 @@ class BacklogWatch:
         except LookupError as error:
             # FastStream would go on asking a consumer that is not there, silently.
             self._gone[stage] = f"{error}; restart the worker, which makes it again"
-            log.error("ConsumerGone", stage=stage, error=str(error))  # noqa: TRY400  (the trace says nothing)
+            log.warning("ConsumerGone", stage=stage, error=str(error))
             return
         except TimeoutError as error:
             log.debug("BacklogUnknown", stage=stage, error=str(error))
             return
         self._gone.pop(stage, None)
-        self._metrics.stage_backlog(stage, backlog.pending, backlog.ack_pending)
+        self.backlogs[stage] = backlog
+        self._metrics.gauges.backlog(stage, backlog, self._clock.wall_ns())
         # A lease is un-acked for as long as its session lasts, and a start that waits for a
         # free worker is no fault: neither is a stall of capture.
         waiting = 0 if stage == CAPTURE.name else backlog.pending + backlog.ack_pending

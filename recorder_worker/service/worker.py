@@ -20,10 +20,13 @@ from recorder_worker.service.authorisation import check_network
 from recorder_worker.service.health import Health, bus_check, disk_check
 from recorder_worker.service.integrations import Integrations
 from recorder_worker.service.metrics import Metrics
+from recorder_worker.service.sampling import Sampler, sampler_of
 from recorder_worker.service.settings import node_name
 from recorder_worker.service.settings_tree import Settings
 from recorder_worker.service.sidecar import About, Sidecar
 from recorder_worker.service.stages import StageSet
+from recorder_worker.service.status import Status, status_of
+from recorder_worker.service.tracing import tracing_of
 from recorder_worker.service.watch import BacklogWatch
 
 log = structlog.get_logger(__name__)
@@ -68,6 +71,8 @@ class Worker:
         self._server: NatsServer | None = None
         self._bus: Bus | None = None
         self._watch: BacklogWatch | None = None
+        self._sampler: Sampler | None = None
+        self._tracing = tracing_of(settings, node, self.metrics)
         self.nats_urls: tuple[str, ...] = ()
         self.sidecar = Sidecar(
             settings.sidecar,
@@ -76,6 +81,7 @@ class Worker:
             metrics=self.metrics,
             sessions_active=lambda: len(self.sessions),
             before_scrape=self._measure_store,
+            status=self._status if settings.sidecar.status else None,
         )
 
     @property
@@ -94,7 +100,8 @@ class Worker:
         self.nats_urls = await self._find_nats()
         await asyncio.to_thread(check_network, self._settings, self.nats_urls)
         shown = ",".join(url.rsplit("@", 1)[-1] for url in self.nats_urls)
-        bus = Bus(policies.bus_settings(self._settings, self._node, self.nats_urls), self.metrics)
+        settings = policies.bus_settings(self._settings, self._node, self.nats_urls)
+        bus = Bus(settings, self.metrics, self._tracing)
         watch = BacklogWatch(bus, self._health, self.metrics, self._clock)
         self._stages.register(bus, lambda stage: watch.add(stage).handled)
         self._health.add("bus", bus_check(lambda: bus.connected, shown))
@@ -102,6 +109,10 @@ class Worker:
         self._bus, self._watch = bus, watch
         await bus.start()
         watch.start()
+        self._sampler = sampler_of(
+            self._settings, bus, self.store, self._clock, self.metrics, self._health
+        )
+        self._sampler.start()
         await self._integrations.start(bus)
         trail = self._stages.audit_trail
         if trail is not None:
@@ -129,6 +140,8 @@ class Worker:
             await _until(begin_s + STOP_LEASES_S, self._stages.capture.release_all(), "leases")
         if self._watch is not None:
             await _until(begin_s + STOP_BUS_S, self._watch.stop(), "watch")
+        if self._sampler is not None:
+            await _until(begin_s + STOP_BUS_S, self._sampler.stop(), "sampler")
         await _until(begin_s + STOP_BUS_S, self._integrations.stop(), "gateway")
         if self._stages.audit_trail is not None:
             await _until(begin_s + STOP_BUS_S, self._stages.audit_trail.stop(), "audit trail")
@@ -136,6 +149,7 @@ class Worker:
             await _until(begin_s + STOP_BUS_S, self._bus.stop(), "bus")
         if self._server is not None:
             await _until(begin_s + STOP_S, self._server.stop(), "nats-server")
+        await _until(begin_s + STOP_S, self._tracing.stop(), "tracing")
         await _until(begin_s + STOP_S, self.sidecar.stop(), "sidecar")
 
     async def _find_nats(self) -> tuple[str, ...]:
@@ -145,7 +159,7 @@ class Worker:
             return tuple(url.strip() for url in settings.nats.url.split(",") if url.strip())
         if not policies.runs_all_stages(settings):
             url = f"nats://127.0.0.1:{settings.nats.port}"
-            log.info("ConnectingToLocalNats", url=url, why="nats.url is empty, some stages only")
+            log.info("LocalNatsAssumed", url=url, why="nats.url is empty, some stages only")
             return (url,)
         self._server = NatsServer(
             NatsServerOptions(
@@ -162,6 +176,22 @@ class Worker:
 
     async def _measure_store(self) -> None:
         self.metrics.store_free(await asyncio.to_thread(self.store.free_bytes))
+        capacity = self._settings.capture.capacity if self._stages.capture else 0
+        floor_bytes = self._settings.disk.floor_bytes
+        self.metrics.gauges.machine(self._clock.state(), floor_bytes, capacity)
+
+    async def _status(self) -> Status:
+        return await status_of(
+            about=self.sidecar.about,
+            health=self._health,
+            metrics=self.metrics,
+            store=self.store,
+            clock=self._clock,
+            floor_bytes=self._settings.disk.floor_bytes,
+            leases=self.sessions,
+            watch=self._watch,
+            sampler=self._sampler,
+        )
 
 
 async def _until(end_s: float, ending: Coroutine[Any, Any, None], what: str) -> None:

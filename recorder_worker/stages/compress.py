@@ -61,7 +61,7 @@ class CompressStage:
             await self.give_up(event, str(error))
             raise
         await self._publish(stored_chunk(event, payload))
-        self._metrics.chunk_stored(payload.codec, payload.stored_size)
+        self._metrics.chunk_stored(payload.codec, event.plain_size, payload.stored_size)
 
     def _payload(self, plan: ChunkPlanned) -> StoredPayload:
         return store_payload(self._store, plan, self._cipher(plan))

@@ -5,8 +5,16 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from recorder_worker.bus.bus import Backlog, StreamFill
+from recorder_worker.bus.roster import LogSeen, SessionSeen, SessionState
+from recorder_worker.core.model import ClockState
 from recorder_worker.ports import StageMetrics
+from recorder_worker.service.gauges import Gauges
+from recorder_worker.service.health import Check
 from recorder_worker.service.metrics import Metrics
+
+NOW = 1_795_000_000_000_000_000
+SECOND = 1_000_000_000
 
 UNITS = (
     "_total",
@@ -15,6 +23,14 @@ UNITS = (
     "_active",
     "_pending",
     "_info",
+    "_entries",
+    "_segments",
+    "_messages",
+    "_capacity",
+    "_known",
+    "_connected",
+    "_ok",
+    "_state",
     "_bucket",
     "_sum",
     "_count",
@@ -34,9 +50,37 @@ def use_all(metrics: StageMetrics) -> None:
     metrics.sessions_active(2)
     metrics.segment_captured(10, 3000, 200)
     metrics.gap_captured("pause", 7)
-    metrics.chunk_stored("zstd", 100)
+    metrics.chunk_stored("zstd", 150, 100)
+    metrics.received("chunk", 300, again=False)
+    metrics.received("chunk", 300, again=True)
+    metrics.published("chunk", 40)
     metrics.checkpoint_signed()
     metrics.session_sealed("stopped")
+
+
+def use_gauges(gauges: Gauges) -> None:
+    signed = SessionSeen(session_id="a", number=1, state=SessionState.RECORDING, signed_ns=NOW)
+    never = SessionSeen(session_id="b", number=2, state=SessionState.PAUSED, numbered_ns=NOW)
+    gauges.backlog("chunk", Backlog(4, 1, 2, NOW), NOW + 3 * SECOND)
+    gauges.backlog("log", Backlog(0, 0), NOW)
+    gauges.sessions(
+        [
+            signed,
+            never,
+            SessionSeen(session_id="c", number=3, state=SessionState.SEALED, signed_ns=1),
+            SessionSeen(session_id="d", number=4, state=SessionState.INCIDENT, signed_ns=1),
+            SessionSeen(session_id="e", number=5, state=SessionState.STARTING, numbered_ns=1),
+        ],
+        NOW + 7 * SECOND,
+    )
+    gauges.log_head(LogSeen(9, "ab" * 32, NOW), NOW + 11 * SECOND)
+    gauges.spool(5, 500)
+    gauges.bus(connected=True, reconnects=2)
+    gauges.bus(connected=False, reconnects=3)
+    gauges.streams({"SESSIONS": StreamFill(10, 100, 3), "REGISTER": StreamFill(10, -1, 3)})
+    gauges.checks([Check("bus", ok=False, detail=""), Check("disk", ok=True, detail="")])
+    gauges.machine(ClockState.SYNCHRONISED, 77, 8)
+    gauges.spans("dropped", 6)
 
 
 def samples(metrics: Metrics) -> dict[str, float]:
@@ -51,7 +95,6 @@ def samples(metrics: Metrics) -> dict[str, float]:
 
 def test_every_metric_is_shown_with_its_value(metrics: Metrics) -> None:
     use_all(metrics)
-    metrics.stage_backlog("chunk", 4, 1)
     metrics.store_free(99)
     found = samples(metrics)
     expected = {
@@ -70,8 +113,12 @@ def test_every_metric_is_shown_with_its_value(metrics: Metrics) -> None:
         "recorder_messages_total{outcome=ack,stage=chunk}": 1,
         "recorder_message_seconds_count{stage=chunk}": 1,
         "recorder_message_seconds_sum{stage=chunk}": 0.02,
-        "recorder_stage_pending{stage=chunk}": 4,
-        "recorder_stage_ack_pending{stage=chunk}": 1,
+        "recorder_message_bytes_total{direction=in,stage=chunk}": 600,
+        "recorder_message_bytes_total{direction=out,stage=chunk}": 40,
+        "recorder_redeliveries_total{stage=chunk}": 1,
+        "recorder_chunk_plain_bytes_total{}": 150,
+        "recorder_chunk_ratio_bucket{le=1.5}": 1,
+        "recorder_chunk_ratio_bucket{le=1.0}": 0,
         "recorder_dead_letters_total{stage=merkle}": 1,
         "recorder_checkpoints_total{}": 1,
         "recorder_store_free_bytes{}": 99,
@@ -80,8 +127,44 @@ def test_every_metric_is_shown_with_its_value(metrics: Metrics) -> None:
     assert {name: found.get(name) for name in expected} == expected
 
 
+def test_what_is_looked_up_is_shown_too(metrics: Metrics) -> None:
+    use_gauges(metrics.gauges)
+    found = samples(metrics)
+    expected = {
+        "recorder_stage_pending{stage=chunk}": 4,
+        "recorder_stage_ack_pending{stage=chunk}": 1,
+        "recorder_stage_redelivered_pending{stage=chunk}": 2,
+        "recorder_stage_lag_seconds{stage=chunk}": 3,
+        "recorder_stage_lag_seconds{stage=log}": 0,
+        "recorder_sessions_known{state=recording}": 1,
+        "recorder_sessions_known{state=incident}": 1,
+        "recorder_sessions_known{state=sealing}": 0,
+        # Sealed, given up or never opened: none of these owes a checkpoint.
+        "recorder_checkpoint_age_seconds{}": 7,
+        "recorder_log_entries{}": 9,
+        "recorder_log_age_seconds{}": 11,
+        "recorder_spool_segments{}": 5,
+        "recorder_spool_bytes{}": 500,
+        "recorder_bus_connected{}": 0,
+        "recorder_bus_reconnects_total{}": 3,
+        "recorder_stream_bytes{stream=SESSIONS}": 10,
+        "recorder_stream_max_bytes{stream=SESSIONS}": 100,
+        "recorder_stream_max_bytes{stream=REGISTER}": float("inf"),
+        "recorder_stream_messages{stream=REGISTER}": 3,
+        "recorder_check_ok{check=bus}": 0,
+        "recorder_check_ok{check=disk}": 1,
+        "recorder_clock_state{state=synchronised}": 1,
+        "recorder_clock_state{state=unknown}": 0,
+        "recorder_store_floor_bytes{}": 77,
+        "recorder_sessions_capacity{}": 8,
+        "recorder_spans_total{outcome=dropped}": 6,
+    }
+    assert {name: found.get(name) for name in expected} == expected
+
+
 def test_names_end_in_their_unit_and_labels_never_name_a_session(metrics: Metrics) -> None:
     use_all(metrics)
+    use_gauges(metrics.gauges)
     for family in text_string_to_metric_families(metrics.render().decode()):
         for sample in family.samples:
             if sample.name.startswith("recorder_"):

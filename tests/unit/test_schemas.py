@@ -20,6 +20,7 @@ from recorder_worker.core import events
 from recorder_worker.core.command_parsing import COMMAND_TYPES
 from recorder_worker.core.commands import MarkSession, StartSession, StopSession
 from recorder_worker.core.events import Event
+from recorder_worker.core.log_schema import LOG_NAME
 from recorder_worker.core.model import (
     Cursor,
     EndReason,
@@ -56,6 +57,7 @@ def test_what_is_committed_is_what_is_generated() -> None:
 def test_every_command_and_every_fact_has_a_schema() -> None:
     assert {path.name for path in FOLDER.iterdir()} == {
         ASYNCAPI_NAME,
+        LOG_NAME,
         *(f"{name}.json" for name in NAMES),
     }
     assert set(FACT_TYPES) == set(Fact)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import re
 import signal
@@ -30,7 +31,8 @@ _RESTART_WAITS_S = (0.2, 1.0, 2.0, 5.0, 10.0)
 _STEADY_S = 60.0
 _TAIL_LINES = 8
 _LINE = re.compile(r"^(?:\[\d+\] )?\[(?P<level>[A-Z]{3})\] ?(?P<text>.*)$")
-_LEVELS = {"WRN": "warning", "ERR": "error", "FTL": "error"}
+_LEVELS = {"WRN": logging.WARNING, "ERR": logging.WARNING, "FTL": logging.WARNING}
+"""No more than warnings: what it could not do is asked for again, or it ends and that is said."""
 
 log = structlog.get_logger("nats-server")
 
@@ -220,10 +222,11 @@ class NatsServer:
 def _log_line(text: str) -> None:
     found = _LINE.match(text)
     if found is None:
-        log.info(text)
+        log.info("NatsServerSaid", text=text)
     elif found["text"].strip():
         # Its [INF] is a banner of twenty lines at every start.
-        getattr(log, _LEVELS.get(found["level"], "debug"))(found["text"])
+        level = _LEVELS.get(found["level"], logging.DEBUG)
+        log.log(level, "NatsServerSaid", text=found["text"])
 
 
 def _refuse_taken_port(port: int) -> None:

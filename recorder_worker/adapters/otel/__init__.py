@@ -1,0 +1,1 @@
+"""Traces by OpenTelemetry: what is a span, and how spans leave without holding anything up."""
