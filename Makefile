@@ -18,7 +18,7 @@ check: venv
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-test: system venv
+test: system asyncapi venv
 	$(BIN)/pytest
 
 demo: system venv
@@ -84,3 +84,14 @@ clean:
 .PHONY: container-test
 container-test: venv
 	PYTHONPATH=tests $(BIN)/python -m container.smoke
+
+# AsyncAPI's own parser, for a test; without node that test is skipped.
+.PHONY: asyncapi
+asyncapi:
+	@scripts/setup-asyncapi.sh
+
+# Examples in the AsyncAPI document: what a recorder publishes in sessions that are run for this.
+.PHONY: examples
+examples: venv
+	PYTHONPATH=tests $(BIN)/python scripts/capture_examples.py
+	$(BIN)/recorder schemas schemas
