@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import frames, integrity, pipeline
+from benchmarks import frames, integrity, pipeline, sizing
 from recorder_worker.service import logs
 from recorder_worker.service.settings_tree import LogSettings
 
-BENCHMARKS = {"frames": frames.main, "pipeline": pipeline.main, "integrity": integrity.main}
+BENCHMARKS = {
+    "frames": frames.main,
+    "pipeline": pipeline.main,
+    "integrity": integrity.main,
+    "sizing": sizing.main,
+}
 
 if __name__ == "__main__":
     logs.configure(LogSettings(level="error"))

@@ -5,9 +5,9 @@
     .venv/bin/python scripts/audit.py --no-vulnerabilities    asks nobody
 
 Writes `dist/sbom.cdx.json` (CycloneDX, of the runtime lock, with hashes and licences) and
-Writes `dist/sbom.cdx.json` (CycloneDX, of the runtime lock, with hashes and licences) and the list
-`dist/licences.txt`. Asks OSV about known vulnerabilities. Exit codes: 0 nothing is known against any
-all packages or for some: that is no good news.
+`dist/licences.txt`. Asks OSV about known vulnerabilities. Exit codes: 0 nothing is known against
+any package; 1 something is; 65 a licence is not among those that are allowed; 69 nobody answered,
+for all packages or for some: that is no good news.
 """
 
 from __future__ import annotations
