@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import nats
-import psutil
+import psutil  # type: ignore[import-untyped]
 from nats.js import JetStreamContext
 
 from benchmarks.peers import print_table
@@ -30,6 +30,7 @@ from benchmarks.recordings import film_of_noise
 from recorder_worker.adapters.nats_server.config import NatsServerOptions
 from recorder_worker.adapters.nats_server.server import NatsServer
 from recorder_worker.client import RecorderClient
+from recorder_worker.core.errors import BusUnavailableError
 from recorder_worker.core.events import Captured
 from recorder_worker.core.pipeline import STAGES
 from recorder_worker.core.subjects import Fact
@@ -149,8 +150,7 @@ async def running(folder: Path) -> AsyncIterator[tuple[Measured, RecorderClient]
         stack.push_async_callback(bus.close)
         measured = Measured(processes, folder / "data", bus.jetstream())
         # What starting up takes is not the loads': all four stages are there when this is sealed.
-        warm = await client.start(WARM_UP, timeout_s=READY_S)
-        await client.wait_sealed(warm.session_id, SEALED_S)
+        await _warm_up(client)
         yield measured, client
 
 
@@ -174,16 +174,25 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait(READY_S)
 
 
+async def _warm_up(client: RecorderClient) -> None:
+    async with asyncio.timeout(READY_S):
+        while True:
+            try:
+                started = await client.start(WARM_UP, timeout_s=READY_S)
+                break
+            except BusUnavailableError:  # no stage has made the streams yet
+                await asyncio.sleep(SAMPLE_S)
+    await client.wait_sealed(started.session_id, SEALED_S)
+
+
 async def record(load: Load, measured: Measured, client: RecorderClient) -> Figures:
     """One load, from its start to its seal."""
     before, (journal, events) = measured.cpu_s(), await measured.journal()
     measured.peak.clear()
-    fields = {} if load.fps is None else {"fps": load.fps}
+    fields: dict[str, Any] = {} if load.fps is None else {"fps": load.fps}
     started = await client.start(load.source, timeout_s=READY_S, **fields)
-    if load.source["kind"] == "x11":
-        sealing = asyncio.create_task(_stop_later(client, started.session_id))
-    else:
-        sealing = asyncio.create_task(client.wait_sealed(started.session_id, SECONDS + SEALED_S))
+    stop_s = SECONDS if load.source["kind"] == "x11" else None
+    sealing = asyncio.create_task(_sealed(client, started.session_id, stop_s))
     while not sealing.done():
         measured.sample()
         await asyncio.sleep(SAMPLE_S)
@@ -202,10 +211,12 @@ async def record(load: Load, measured: Measured, client: RecorderClient) -> Figu
     )
 
 
-async def _stop_later(client: RecorderClient, session_id: str) -> None:
-    await asyncio.sleep(SECONDS)
-    await client.stop(session_id)
-    await client.wait_sealed(session_id, SEALED_S)
+async def _sealed(client: RecorderClient, session_id: str, stop_s: float | None) -> None:
+    """Wait for the seal; a source that does not end is stopped."""
+    if stop_s is not None:
+        await asyncio.sleep(stop_s)
+        await client.stop(session_id)
+    await client.wait_sealed(session_id, SECONDS + SEALED_S)
 
 
 # --- the tables -----------------------------------------------------------------------------------
