@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import frames, integrity, pipeline, sizing
+from benchmarks import encryption, frames, integrity, pipeline, sizing
 from recorder_worker.service import logs
 from recorder_worker.service.settings_tree import LogSettings
 
@@ -12,6 +12,7 @@ BENCHMARKS = {
     "frames": frames.main,
     "pipeline": pipeline.main,
     "integrity": integrity.main,
+    "encryption": encryption.main,
     "sizing": sizing.main,
 }
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import nats
-import psutil  # type: ignore[import-untyped]
+import psutil
 from nats.js import JetStreamContext
 
 from benchmarks.peers import print_table

@@ -16,13 +16,14 @@ from typing import Any
 import msgspec
 from markdown_parts import code, first_line, table
 
+from recorder_worker.bus import service_schemas
 from recorder_worker.bus.asyncapi import ANSWERS
 from recorder_worker.bus.codec import FACT_TYPES
 from recorder_worker.bus.topology import COMMANDS_STREAM, DEAD_STREAM, STREAM_OF
 from recorder_worker.cli.output import EXIT_CODES as CLI_EXIT_CODES
 from recorder_worker.core.command_parsing import COMMAND_TYPES
-from recorder_worker.core.pipeline import CONSUMERS
-from recorder_worker.core.subjects import DEAD, Command, Fact
+from recorder_worker.core.pipeline import CONSUMERS, SERVICES
+from recorder_worker.core.subjects import DEAD, Command, Endpoint, Fact
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +38,7 @@ def subjects() -> str:
     """Every subject: who publishes it, who consumes it, what its messages are."""
     says, ids = _said("## Subjects", 2), _said("## Message ids and fences", 1)
     fences = _said("## Message ids and fences", 2)
-    told = {str(f): [s.name for s in CONSUMERS if f in s.emits] for f in Fact}
+    told = {str(f): [s.name for s in (*CONSUMERS, *SERVICES) if f in s.emits] for f in Fact}
     taken = {
         subject: [s.name for s in CONSUMERS if subject in s.consumes]
         for subject in (*map(str, Command), *(f.wildcard for f in Fact))
@@ -70,7 +71,16 @@ def subjects() -> str:
     ]
     dead = (code(f"{DEAD}.*"), code(DEAD_STREAM), "every stage", "", "", "", "no")
     fact_rows.append((*dead, "a message that a stage could not process, as it came"))
-    return f"{table(commands, rows)}\n\n{table(facts, fact_rows)}"
+    return "\n\n".join([table(commands, rows), table(facts, fact_rows), _endpoints()])
+
+
+def _endpoints() -> str:
+    """The requests that the recorder answers."""
+    rows = [
+        (code(one), "clients", "gateway", _schema(f"{one}.request"), _schema(f"{one}.answer"))
+        for one in Endpoint
+    ]
+    return table(("request", "sent by", "answered by", "schema", "answer"), rows)
 
 
 def _names(stages: list[str]) -> str:
@@ -101,13 +111,15 @@ def messages() -> str:
     """Every message with its fields, and the values that they are made of."""
     kinds: dict[str, Any] = {c.value: kind for c, kind in COMMAND_TYPES.items()}
     kinds |= {f.value: kind for f, kind in FACT_TYPES.items()}
+    kinds |= service_schemas.types()
     _, parts = msgspec.json.schema_components(kinds.values(), ref_template="{name}")
-    shown: set[str] = set()
-    sections = []
-    for subject, kind in kinds.items():
-        members = getattr(kind, "__args__", None) or (kind,)
-        shown |= {member.__name__ for member in members}
-        sections.append(f"### {subject}\n\n{_members(members, parts)}")
+    members = {s: getattr(kind, "__args__", None) or (kind,) for s, kind in kinds.items()}
+    for subject, found in members.items():
+        for member in found:
+            # Where another message has it as a value: its own place is the message.
+            parts[member.__name__]["place"] = re.sub(r"[^\w-]", "", subject)
+    sections = [f"### {subject}\n\n{_members(found, parts)}" for subject, found in members.items()]
+    shown = {member.__name__ for found in members.values() for member in found}
     values = [name for name, part in sorted(parts.items()) if name not in shown]
     structs = [_value(name, parts) for name in values if "properties" in parts[name]]
     return "\n\n".join([*sections, "## Values", *structs])
@@ -118,10 +130,9 @@ def _members(members: tuple[Any, ...], parts: dict[str, Schema]) -> str:
         return _struct(members[0], parts, set())
     common = set.intersection(*(_fields(parts[m.__name__], parts) for m in members))
     shared = {name for name, _ in common}
-    base = next(
-        b for b in members[0].__mro__ if shared <= set(_names_of(b)) and b is not members[0]
-    )
-    lines = [_sentence(base), _table(members[0], parts, set(_names_of(members[0])) - shared)]
+    above = [b for b in members[0].__mro__[1:] if shared <= set(_names_of(b))]
+    lines = [_sentence(above[0])] if above else []
+    lines.append(_table(members[0], parts, set(_names_of(members[0])) - shared))
     for member in members:
         tag = member.__struct_config__.tag
         rest = _struct(member, parts, shared)
@@ -130,7 +141,8 @@ def _members(members: tuple[Any, ...], parts: dict[str, Schema]) -> str:
 
 
 def _names_of(kind: Any) -> tuple[str, ...]:  # noqa: ANN401  (a Struct or one of its bases)
-    return tuple(getattr(kind, "__struct_fields__", ()))
+    names = getattr(kind, "__struct_fields__", ())
+    return names if isinstance(names, tuple) else ()  # of Struct itself it is a descriptor
 
 
 def _fields(part: Schema, parts: dict[str, Schema]) -> set[tuple[str, str]]:
@@ -205,20 +217,29 @@ def _kind(field: Schema, parts: dict[str, Schema]) -> str:
     if "$ref" in field:
         name = field["$ref"]
         part = parts[name]
-        return f"[{name}](#{name.lower()})" if "properties" in part else _kind(part, parts)
+        if "properties" not in part:
+            return _kind(part, parts)
+        return f"[{name}](#{part.get('place', name.lower())})"
     if "anyOf" in field:
         return " or ".join(_kind(one, parts) for one in field["anyOf"])
-    if "enum" in field:
-        values = ", ".join(map(code, field["enum"]))
-        return f"one of {values}" if len(field["enum"]) > 1 else values
     if field.get("type") == "array":
-        return f"a list of {_kind(field.get('items', {}), parts)}"
+        return _list(field, parts)
     if field.get("type") == "object":
         return f"by name: {_kind(field.get('additionalProperties', {}), parts)}"
     return _plain(field)
 
 
+def _list(field: Schema, parts: dict[str, Schema]) -> str:
+    if "prefixItems" in field:
+        return f"a list of {', '.join(_kind(one, parts) for one in field['prefixItems'])}"
+    items = field.get("items", {})
+    return f"a list of {_kind(items, parts)}" if items is not False else "an empty list"
+
+
 def _plain(field: Schema) -> str:
+    if "enum" in field:
+        values = ", ".join(map(code, field["enum"]))
+        return f"one of {values}" if len(field["enum"]) > 1 else values
     match field.get("type"):
         case "integer":
             return f"a whole number{_range(field)}"

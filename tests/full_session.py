@@ -132,6 +132,8 @@ async def messages(recorder: RunningRecorder) -> list[Message]:
     found = []
     for stream in await recorder.jetstream.streams_info():
         name = stream.config.name or ""
+        if name.startswith("KV_"):  # a bucket holds values, not messages of ours
+            continue
         for sequence in range(max(1, stream.state.first_seq), stream.state.last_seq + 1):
             try:
                 message = await recorder.jetstream.get_msg(name, seq=sequence, direct=True)

@@ -1,7 +1,8 @@
 """A second implementation of docs/format.md: literal, slow, and without a line of the product.
 
-`python tests/reference.py DIR` reads a recording or a clip, checks it and decodes every frame. It
-prints JSON: root_hash, tree_size, verdict, problem, and for each frame the BLAKE3 of its pixels.
+`python tests/reference.py DIR [IDENTITY]` reads a recording or a clip, checks it and decodes every
+frame; those of an encrypted one with the identity of a recipient. It prints JSON: root_hash,
+tree_size, verdict, problem, and for each frame the BLAKE3 of its pixels.
 Writer and verifier must not share their mistakes: where the two differ, one misreads the format.
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reference_clip import PartialTree
+from reference_encryption import NAMES, SEALED, declared, decrypt, digest, place_of, unwrap
 from reference_format import (
     BEAT,
     CHUNK,
@@ -46,8 +48,8 @@ Keys = list[tuple[int, bytes]]
 class Folder:
     """The records that are here, by index, and the notes, by ascending size."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, identity: Path | None = None) -> None:
+        self.folder, self.identity = folder, identity
         self.frames: list[dict[str, Any]] = []
         self.problems: list[Problem] = []
         self.raw: dict[int, bytes] = {}
@@ -199,16 +201,31 @@ class Folder:
                 need(h(body) == record["body_blake3"], f"mark {record['index']}: digest")
         Coverage(self).check(records)
 
-    def plain(self, record: Record) -> bytes:
+    @cached_property
+    def key(self) -> bytes | None:
+        return unwrap(self.file("session.json"), self.identity)
+
+    def plain(self, record: Record) -> bytes | None:
+        """None: it is encrypted, and nobody who may read it is here."""
+        encrypted = record["cipher"] == SEALED
         name = f"chunks/{record['index']:010d}." + ("zst" if record["codec"] == 1 else "raw")
+        name += ".enc" if encrypted else ""
         stored = self.file(name)
         need(len(stored) == record["stored_size"], f"{name}: size")
         need(h(stored) == record["stored_blake3"], f"{name}: BLAKE3")
         need(hashlib.sha256(stored).digest() == record["stored_sha256"], f"{name}: SHA-256")
         need(record["plain_size"] <= 2**32, f"{name}: more than 2^32 bytes")
+        declares = declared(self.file("session.json"))
+        need(declares == NAMES[record["cipher"]], f"{name}: session.json declares {declares}")
+        if encrypted and self.key is None:
+            return None
+        if encrypted and self.key:
+            where = place_of(1, record["session"], record["index"])
+            stored = decrypt(self.key, where, stored)
         plain = inflate(stored, record["plain_size"]) if record["codec"] == 1 else stored
         need(len(plain) == record["plain_size"], f"{name}: plain size")
-        need(h(plain) == record["plain_blake3"], f"{name}: plain BLAKE3")
+        digest_ = digest(self.key, plain) if encrypted and self.key else h(plain)
+        need(digest_ == record["plain_blake3"], f"{name}: plain BLAKE3")
         return plain
 
     def steps(self) -> list[Callable[[], None]]:
@@ -284,7 +301,9 @@ class Coverage:
         for n, name in ((5, "raw_size"), (6, "plain_size"), (7, "stored_size")):
             self.totals[n] += record[name]
         player = self.players.setdefault(stream, Player(self.folder.frames))
-        player.play(record, self.folder.plain(record))
+        plain = self.folder.plain(record)
+        if plain is not None:
+            player.play(record, plain)
 
     def gap(self, record: Record) -> None:
         stream, units = self.span(record)
@@ -331,8 +350,8 @@ class Coverage:
 class Recording(Folder):
     """A whole recording: compact files, a journal, or both."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, identity: Path | None = None) -> None:
+        super().__init__(folder, identity)
         self.try_(self.read_records)
         self.try_(self.read_checkpoints)
 
@@ -371,8 +390,8 @@ class Recording(Folder):
 class Clip(Folder):
     """A part of a recording that proves itself."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, identity: Path | None = None) -> None:
+        super().__init__(folder, identity)
         self.tree: PartialTree | None = None
         self.try_(self.read_clip)
 
@@ -412,8 +431,9 @@ class Clip(Folder):
         return "CLIP"
 
 
-def check(folder: Path) -> dict[str, Any]:
-    found = Clip(folder) if (folder / "clip").exists() else Recording(folder)
+def check(folder: Path, identity: Path | None = None) -> dict[str, Any]:
+    kind = Clip if (folder / "clip").exists() else Recording
+    found = kind(folder, identity)
     for step in found.steps():
         found.try_(step)
     verdict = ""
@@ -440,4 +460,4 @@ def root_of(found: Folder) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(check(Path(sys.argv[1])), indent=2))
+    print(json.dumps(check(*map(Path, sys.argv[1:])), indent=2))

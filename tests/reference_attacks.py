@@ -30,8 +30,8 @@ DELTA, ZST = "chunks/0000000002.raw", "chunks/0000000005.zst"
 ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
-def tampered(verdict: str = "TAMPERED") -> Callable[[Make], Make]:
-    return vector("recordings/tampered", verdict)
+def tampered(verdict: str = "TAMPERED", opened: str = "") -> Callable[[Make], Make]:
+    return vector("recordings/tampered", verdict, opened)
 
 
 def flip(data: bytes, at: int) -> bytes:

@@ -22,17 +22,18 @@ class Vector:
     verdict: str
     what: str
     make: Make
+    opened: str = ""  # of an encrypted one: the verdict of somebody with an identity
 
 
 VECTORS: list[Vector] = []
 
 
-def vector(folder: str, verdict: str) -> Callable[[Make], Make]:
+def vector(folder: str, verdict: str, opened: str = "") -> Callable[[Make], Make]:
     """The name of a vector is that of its function, and its docstring says what it is."""
 
     def keep(make: Make) -> Make:
         name = make.__name__.strip("_").replace("_", "-")
-        VECTORS.append(Vector(name, folder, verdict, (make.__doc__ or "").strip(), make))
+        VECTORS.append(Vector(name, folder, verdict, (make.__doc__ or "").strip(), make, opened))
         return make
 
     return keep
@@ -304,11 +305,11 @@ def unknown_type(store: SignatureStore) -> Files:
 
 @vector("recordings/unsupported", "UNSUPPORTED")
 def unknown_cipher(store: SignatureStore) -> Files:
-    """A chunk with cipher 2, signed."""
-    return base(store).edit(1, cipher=2).sealed()
+    """A chunk with cipher 9, signed."""
+    return base(store).edit(1, cipher=9).sealed()
 
 
 @vector("recordings/unsupported", "UNSUPPORTED")
 def unknown_cipher_behind_an_epoch(store: SignatureStore) -> Files:
-    """The chunk behind an EPOCH has cipher 2; which keys sign is known all the same."""
-    return epochs(store).edit(6, cipher=2).sealed()
+    """The chunk behind an EPOCH has cipher 9; which keys sign is known all the same."""
+    return epochs(store).edit(6, cipher=9).sealed()

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pyrage
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from reference_format import ED25519, ML_DSA_44, root, split
@@ -26,7 +27,7 @@ from reference_notes import (
 
 
 class SignatureStore:
-    """The ML-DSA signatures that were made once, by key and message."""
+    """What was made once: ML-DSA signatures by key and message, time-stamps, wrapped keys."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,6 +50,15 @@ class SignatureStore:
             self.known[name] = base64.b64encode(timestamp(data)).decode()
         self.used.add(name)
         return base64.b64decode(self.known[name])
+
+    def wrapped(self, key: bytes, recipient: str) -> str:
+        """A session key as an age file, whose stanzas hold random bytes."""
+        name = "wrapped " + hashlib.sha256(recipient.encode() + key).hexdigest()
+        if name not in self.known:
+            to = pyrage.x25519.Recipient.from_str(recipient)
+            self.known[name] = pyrage.encrypt(key, [to], armored=True).decode()
+        self.used.add(name)
+        return self.known[name]
 
     def save(self) -> None:
         used = {name: self.known[name] for name in sorted(self.used)}

@@ -1,7 +1,7 @@
 """Makes the recordings and logs of `tests/vectors`: `python tests/reference_vectors.py [OUT]`.
 
-Every run makes the same bytes. What cannot be made the same twice (ML-DSA signatures, time-stamps)
-is kept in `made-once.json` beside them, and taken from there.
+Every run makes the same bytes. What cannot be made the same twice (ML-DSA signatures, time-stamps,
+wrapped keys) is kept in `made-once.json` beside them, and taken from there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import reference_attacks
 import reference_attacks_form
 import reference_attacks_parts
 import reference_logs
+import reference_sealed
 from reference import check
 from reference_good import VECTORS, Vector
 from reference_log import check_log
@@ -23,11 +24,13 @@ from reference_signing import SignatureStore
 OUT = Path(__file__).parent / "vectors"
 MADE_ONCE = OUT / "recordings" / "made-once.json"
 EXPECTED = "expected.json"
+IDENTITY = OUT / "recordings" / "identity.txt"
 MODULES = (  # they add to VECTORS
     reference_attacks,
     reference_attacks_form,
     reference_attacks_parts,
     reference_logs,
+    reference_sealed,
 )
 
 
@@ -45,6 +48,14 @@ def write(vector: Vector, store: SignatureStore, out: Path) -> dict[str, object]
         "root_hash": found.get("root_hash", ""),
         "reference_says": found["problem"],
     }
+    if vector.opened:
+        with_identity = check(folder, IDENTITY)
+        expected |= {
+            "verdict_with_identity": vector.opened,
+            "reference_says_with_identity": with_identity["problem"],
+        }
+        if with_identity["verdict"] != vector.opened:
+            found["verdict"] = f"{with_identity['verdict']} with the identity"
     text = json.dumps(expected, indent=2, ensure_ascii=False) + "\n"
     (folder / EXPECTED).write_text(text, encoding="utf-8")
     return {**expected, "found": found["verdict"]}
@@ -52,6 +63,7 @@ def write(vector: Vector, store: SignatureStore, out: Path) -> dict[str, object]
 
 def main(out: Path) -> int:
     store = SignatureStore(MADE_ONCE)
+    IDENTITY.write_text(reference_sealed.IDENTITY_FILE)
     for folder in {vector.folder for vector in VECTORS}:
         shutil.rmtree(out / folder, ignore_errors=True)
     wrong = 0

@@ -341,6 +341,7 @@ class Writer:
         raw, notes = self.raw(), self.notes()
         names = {"session.json", *(f"chunks/{n:010d}.raw" for n in shown)}
         names |= {f"chunks/{n:010d}.zst" for n in shown} | {f"marks/{n:010d}.json" for n in shown}
+        names |= {f"{name}.enc" for name in names if name.startswith("chunks/")}
         visible = [notes[n + 1] for n in sorted(shown) if n + 1 in notes]
         files = compact([raw[n] for n in sorted(shown)], visible)
         if self.records[-1]["type"] != SEAL:

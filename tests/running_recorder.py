@@ -62,6 +62,8 @@ STREAM_OF = {
     "merkle": SESSIONS_STREAM,
     "log": SESSIONS_STREAM,
     "receipts": INTEGRATION_STREAM,
+    "storage": SESSIONS_STREAM,
+    "table": SESSIONS_STREAM,
 }
 
 
@@ -106,6 +108,10 @@ class RunningRecorder:
     @property
     def url(self) -> str:
         return self._worker.nats_urls[0]
+
+    @property
+    def sidecar_port(self) -> int:
+        return self._worker.sidecar.port
 
     @property
     def jetstream(self) -> JetStreamContext:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 from recorder_worker import __version__
+from recorder_worker.bus import service_schemas
 from recorder_worker.bus.asyncapi_messages import components, correlation_ids, dead_letter_name
 from recorder_worker.bus.topology import (
     COMMANDS_STREAM,
     DEAD_STREAM,
     STREAM_OF,
 )
-from recorder_worker.core.pipeline import CONSUMERS, Stage
+from recorder_worker.core.pipeline import CONSUMERS, SERVICES, Stage
 from recorder_worker.core.subjects import DEAD, Command, Fact
 
 Document = dict[str, Any]
@@ -59,6 +60,18 @@ SECURITY = {
         "description": "A client certificate, where the server asks for one (TLS).",
     },
 }
+"""How to log in at the server."""
+
+BEARER = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "Where commands are authorised: a signed token in the header "
+        "`Authorization` of the message.",
+    }
+}
+"""How a command says who sends it."""
 
 
 def asyncapi() -> Document:
@@ -74,7 +87,7 @@ def asyncapi() -> Document:
         "components": {
             **components(),
             "correlationIds": correlation_ids(),
-            "securitySchemes": SECURITY,
+            "securitySchemes": SECURITY | BEARER,
         },
     }
 
@@ -103,7 +116,7 @@ def _servers() -> Document:
             "protocol": "nats",
             "description": "The server that `recorder run` brings along. It asks for a login only "
             "where one is set.",
-            "security": [{"$ref": f"#/components/securitySchemes/{s}"} for s in _LOCAL],
+            "security": [{"$ref": f"#/components/securitySchemes/{s}"} for s in LOCAL_LOGINS],
         },
         "own": {
             "host": "{host}:{port}",
@@ -118,7 +131,8 @@ def _servers() -> Document:
     }
 
 
-_LOCAL = ("userPassword", "token")
+LOCAL_LOGINS = ("userPassword", "token")
+"""Those that the embedded server knows."""
 
 
 # --- channels -------------------------------------------------------------------------------------
@@ -130,6 +144,7 @@ def _channels() -> Document:
         **{_answers(command): _answer_channel(command) for command in Command},
         **{fact.value: _fact_channel(fact) for fact in Fact},
         DEAD: _dead_channel(),
+        **service_schemas.channels(),
     }
 
 
@@ -172,15 +187,24 @@ _SESSION_ID = {
 }
 
 
+_PARAMETERS = {
+    "session_id": _SESSION_ID,
+    "worker": {"description": "The worker process."},
+}
+"""What may stand in a subject."""
+
+
 def _fact_channel(fact: Fact) -> Document:
     channel: Document = {
-        "address": fact.of("{session_id}"),
+        "address": fact.of(f"{{{fact.keyed_by}}}"),
         "title": f"Fact {fact.value}",
         "messages": _messages(fact.value),
         "tags": [{"name": "fact"}],
         "x-jetstream": {"stream": STREAM_OF[fact]},
     }
-    return channel | ({"parameters": {"session_id": _SESSION_ID}} if fact.per_session else {})
+    if fact.keyed_by:
+        channel["parameters"] = {fact.keyed_by: _PARAMETERS[fact.keyed_by]}
+    return channel
 
 
 def _dead_channel() -> Document:
@@ -213,14 +237,15 @@ def _operations() -> Document:
         for subject in stage.consumes:
             name = subject.removesuffix(".*")
             made[f"{stage.name}.takes.{name}"] = _takes(stage, name)
-        for fact in stage.emits:
-            made[f"{stage.name}.tells.{fact.value}"] = _tells(stage.name, fact.value)
-    told = {fact for stage in CONSUMERS for fact in stage.emits}
+    for teller in (*CONSUMERS, *SERVICES):
+        for fact in teller.emits:
+            made[f"{teller.name}.tells.{fact.value}"] = _tells(teller.name, fact.value)
+    told = {fact for teller in (*CONSUMERS, *SERVICES) for fact in teller.emits}
     for fact in Fact:
         if fact not in told:  # not a stage's, but of something else that the recorder runs
             made[f"recorder.tells.{fact.value}"] = _tells("the recorder", fact.value)
     made[f"recorder.tells.{DEAD}"] = _tells("any stage", DEAD, dead_letter_name())
-    return made
+    return made | service_schemas.operations()
 
 
 def _takes(stage: Stage, name: str) -> Document:
@@ -237,6 +262,7 @@ def _takes(stage: Stage, name: str) -> Document:
     }
     if name in set(Command):
         operation["reply"] = _reply(Command(name))
+        operation["security"] = [{"$ref": "#/components/securitySchemes/bearer"}]
     return operation
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from recorder_worker.bus import service_schemas
+from recorder_worker.bus.bearer import AUTHORIZATION
 from recorder_worker.bus.codec import FACT_TYPES
 from recorder_worker.bus.message_examples import examples
 from recorder_worker.core.command_parsing import COMMAND_TYPES
@@ -18,6 +20,7 @@ Document = dict[str, Any]
 COMMAND_HEADERS = "CommandHeaders"
 FACT_HEADERS = "FactHeaders"
 DEAD_LETTER_HEADERS = "DeadLetterHeaders"
+ERROR_HEADERS = "ServiceErrorHeaders"
 SESSION = "session"
 
 
@@ -27,6 +30,9 @@ def components() -> Document:
         "messages": {
             **{command.value: _command_message(command) for command in Command},
             **{fact.value: _fact_message(fact) for fact in Fact},
+            **{
+                name: _service_message(name, kind) for name, kind in service_schemas.types().items()
+            },
             dead_letter_name(): _dead_letter_message(),
         },
         "schemas": _payloads() | _headers(),
@@ -64,6 +70,15 @@ def _fact_message(fact: Fact) -> Document:
     }
     if fact.per_session:
         message["correlationId"] = {"$ref": f"#/components/correlationIds/{SESSION}"}
+    return message
+
+
+def _service_message(name: str, kind: Any) -> Document:  # noqa: ANN401  (a Struct)
+    message = _message(name, kind, "service")
+    if name == service_schemas.ERROR:
+        message["headers"] = {"$ref": f"#/components/schemas/{ERROR_HEADERS}"}
+    elif name.endswith(".request"):
+        message["headers"] = {"$ref": f"#/components/schemas/{COMMAND_HEADERS}"}
     return message
 
 
@@ -113,6 +128,7 @@ def _payloads() -> Document:
     """A schema for each message, and for every type that one of them is made of."""
     kinds: dict[str, Any] = {command.value: kind for command, kind in COMMAND_TYPES.items()}
     kinds |= {fact.value: kind for fact, kind in FACT_TYPES.items()}
+    kinds |= service_schemas.types()
     made, parts = msgspec.json.schema_components(
         kinds.values(), ref_template="#/components/schemas/{name}"
     )
@@ -125,7 +141,8 @@ def _for_asyncapi(value: Any) -> Any:  # noqa: ANN401  (any JSON)
     """As AsyncAPI's schemas, of draft 07, want it.
 
     `discriminator` is another thing there, and not needed: the tags tell the members apart. What
-    stands beside a `$ref` is ignored there, so it is put beside an `allOf`.
+    stands beside a `$ref` is ignored there, so it is put beside an `allOf`. The places of a fixed
+    list are `items` there.
     """
     if isinstance(value, list):
         return [_for_asyncapi(item) for item in value]
@@ -136,6 +153,9 @@ def _for_asyncapi(value: Any) -> Any:  # noqa: ANN401  (any JSON)
         for name, item in value.items()
         if not (name == "discriminator" and "propertyName" in item)
     }
+    if "prefixItems" in fields:
+        fields["additionalItems"] = fields.pop("items", True)
+        fields["items"] = fields.pop("prefixItems")
     if "$ref" in fields and len(fields) > 1:
         reference = fields.pop("$ref")
         return {"allOf": [{"$ref": reference}], **fields}
@@ -154,6 +174,19 @@ def _headers() -> Document:
                     "description": "The command's id, if the client gives one: published twice it "
                     "is one command."
                 },
+                AUTHORIZATION: {
+                    "type": "string",
+                    "pattern": "^Bearer .+$",
+                    "description": "Who sends it: a signed token, where tokens are asked for.",
+                },
+            },
+        },
+        ERROR_HEADERS: {
+            "type": "object",
+            "required": ["Nats-Service-Error-Code", "Nats-Service-Error"],
+            "properties": {
+                "Nats-Service-Error-Code": {"type": "string", "pattern": "^[0-9]{3}$"},
+                "Nats-Service-Error": text,
             },
         },
         FACT_HEADERS: {

@@ -10,6 +10,7 @@ import typer
 from blake3 import blake3
 
 from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.cli.identities import IdentityOption, cipher_of
 from recorder_worker.cli.output import JsonOption, out, print_json_line
 from recorder_worker.cli.verify import check_is_recording
 from recorder_worker.core.playback import DecodedFrame
@@ -26,6 +27,7 @@ def frames(
         Path,
         typer.Argument(help="The recording's folder.", metavar="DIR", exists=True, file_okay=False),
     ],
+    identity: IdentityOption = None,
     json: JsonOption = False,
 ) -> None:
     """Print one line a frame: index, time in ns, width, height, BLAKE3 of its raw BGR bytes.
@@ -34,7 +36,7 @@ def frames(
     that anyone can check, with other tools, that what was on the screen is what was kept.
     """
     check_is_recording(folder)
-    for frame in decoded(folder):
+    for frame in decoded(folder, identity):
         digest = blake3(frame.picture.tobytes()).hexdigest()
         if json:
             print_json_line(
@@ -51,6 +53,7 @@ def frames(
             out.out(f"{frame.unit} {frame.t_ns} {frame.width} {frame.height} {digest}")
 
 
-def decoded(folder: Path) -> Iterator[DecodedFrame]:
-    """Every frame of a recording, in order. Raises FormatError, BlobDamagedError."""
-    return recording_frames(FolderRecording(folder))
+def decoded(folder: Path, identities: list[Path] | None = None) -> Iterator[DecodedFrame]:
+    """Every frame of a recording, in order. Raises FormatError, BlobDamagedError, RefusedError."""
+    recording = FolderRecording(folder)
+    return recording_frames(recording, cipher_of(recording, identities))

@@ -21,9 +21,12 @@ from rich.progress import (
 
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.cli.evidence_files import read_checkpoints, read_policy
-from recorder_worker.cli.output import JsonOption, err, print_json
+from recorder_worker.cli.identities import IdentityOption, cipher_of
+from recorder_worker.cli.output import JsonOption, err, fail, print_json
 from recorder_worker.cli.report import print_report
 from recorder_worker.core import keys
+from recorder_worker.core.cipher.session_cipher import SessionCipher
+from recorder_worker.core.errors import BlobDamagedError, BlobMissingError, FormatError
 from recorder_worker.core.note import SignedNote
 from recorder_worker.core.verify.policy import TrustPolicy
 from recorder_worker.core.verify.report import Report
@@ -65,6 +68,7 @@ def verify(
             dir_okay=False,
         ),
     ] = None,
+    identity: IdentityOption = None,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -77,19 +81,32 @@ def verify(
 
     Exit codes: 0 COMPLETE or COMPLETE_WITH_GAPS; 10 TRUNCATED; 11 CLIP; 12 REDACTED; 13 TAMPERED;
     14 EQUIVOCATION; 15 UNSUPPORTED; 20 whole, but signed by a key that `--trust` does not name, or
-    against a rule of it; 2 wrong usage.
+    against a rule of it; 65 an encrypted recording, for none of the identities; 2 wrong usage.
 
     Without `--trust` integrity is judged by the keys in the recording itself, and the report says
-    that nobody vouches for them.
+    that nobody vouches for them. Of an encrypted recording stored bytes, records and signatures
+    are checked without a key; with `--identity` what is inside as well.
     """
     check_is_recording(folder)
     notes = [note for path in seen or () for note in read_checkpoints(path)]
-    report = checked(folder, read_policy(trust), seen=notes, jobs=jobs)
+    cipher, unusable = _cipher(folder, identity)
+    report = checked(folder, read_policy(trust), seen=notes, jobs=jobs, cipher=cipher)
     if json:
         print_json(as_json(report))
     else:
         print_report(report)
-    sys.exit(report.exit_code)
+    sys.exit(report.exit_code or unusable)
+
+
+def _cipher(folder: Path, identities: list[Path] | None) -> tuple[SessionCipher | None, int]:
+    """What opens the chunks; and an exit code, where the manifest is to blame that nothing does.
+
+    What is wrong with the manifest then stands in the report, unless its writer signed it so.
+    """
+    try:
+        return cipher_of(FolderRecording(folder), identities), 0
+    except (FormatError, BlobMissingError, BlobDamagedError) as error:
+        return None, fail(error)
 
 
 def check_is_recording(folder: Path) -> None:
@@ -117,6 +134,7 @@ def checked(
     *,
     seen: Sequence[SignedNote] = (),
     jobs: int | None = None,
+    cipher: SessionCipher | None = None,
 ) -> Report:
     """Verify a folder, with a progress bar where a person looks on."""
     with Progress(
@@ -140,6 +158,7 @@ def checked(
             tell if err.is_terminal else None,
             workers=jobs or os.cpu_count() or 1,
             seen=seen,
+            cipher=cipher,
         )
 
 

@@ -147,6 +147,7 @@ class _Fold:
                 plain_size=sum(s.plain_size for s in segments),
                 zstd_level=self.policy.zstd_level,
                 zstd_window_log=self.policy.zstd_window_log,
+                cipher=self.policy.cipher,
                 segments=tuple(_reference(s) for s in segments),
             ),
             open_segments=(),

@@ -50,9 +50,13 @@ def segment(first_unit: int, digest: str) -> str:
     return f"{SEGMENTS}/{first_unit:012d}-{digest[:16]}.seg"
 
 
-def chunk(index: int, *, compressed: bool) -> str:
-    """One chunk payload, named by its leaf index; `.raw` where zstd could not shrink it."""
-    return f"{CHUNKS}/{index:010d}.{'zst' if compressed else 'raw'}"
+def chunk(index: int, *, compressed: bool, encrypted: bool = False) -> str:
+    """One chunk payload, named by its leaf index; `.raw` where zstd could not shrink it.
+
+    `.enc` behind that where it is encrypted, for then no other tool should be tried on it.
+    """
+    form = "zst" if compressed else "raw"
+    return f"{CHUNKS}/{index:010d}.{form}{'.enc' if encrypted else ''}"
 
 
 def mark(index: int) -> str:
@@ -76,6 +80,11 @@ def receipt(tree_size: int, suffix: str) -> str:
     `suffix` is `tsr` (RFC 3161), `ots` (OpenTimestamps) or `note` (the checkpoint itself).
     """
     return f"{RECEIPTS}/{tree_size:020d}.{suffix}"
+
+
+def chain_receipt(tree_size: int, fingerprint: str) -> str:
+    """A receipt of an anchor with a chain of its own: one for each size and key."""
+    return receipt(tree_size, f"{fingerprint}.chain")
 
 
 def segment_unit(key: str) -> int:

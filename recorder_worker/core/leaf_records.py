@@ -9,6 +9,7 @@ import msgspec
 from blake3 import blake3
 
 from recorder_worker.core import keys
+from recorder_worker.core.cipher.names import CIPHER_NONE
 from recorder_worker.core.errors import FormatError
 from recorder_worker.core.events import (
     BeatLeaf,
@@ -172,7 +173,9 @@ def _open(leaf: OpenLeaf, recorder: str, parts: RecordKeys, salt: bytes) -> Open
 
 
 def _chunk(leaf: ChunkStored, salt: bytes) -> ChunkRecord:
-    name = keys.chunk(leaf.index, compressed=leaf.codec == "zstd")
+    name = keys.chunk(
+        leaf.index, compressed=leaf.codec == "zstd", encrypted=leaf.cipher != CIPHER_NONE
+    )
     if leaf.name != name:
         raise FormatError(
             f"leaf {leaf.index}: expected its chunk to be stored as {name}, got {leaf.name!r}; "

@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from recorder_worker.core.cipher.names import CIPHER_NONE
+
 SCHEMA_VERSION = 1
 
 SessionId = Annotated[
@@ -184,7 +186,7 @@ class RecordingPolicy(Wire, frozen=True, kw_only=True):
     and not of the settings of whichever worker comes later. A single segment may be larger than a
     chunk's limits: it is never split. The recorder promises a signed checkpoint at least every
     `checkpoint_interval_ns` and every `checkpoint_leaves` leaves, and keys that sign for no longer
-    than `epoch_length_ns`.
+    than `epoch_length_ns`. `cipher` names what segments and chunks are encrypted with.
     """
 
     chunk_duration_ns: Nanoseconds
@@ -195,3 +197,4 @@ class RecordingPolicy(Wire, frozen=True, kw_only=True):
     checkpoint_interval_ns: Nanoseconds = 5_000_000_000
     checkpoint_leaves: Annotated[int, Meta(ge=1, le=2**32 - 1)] = 64
     epoch_length_ns: Nanoseconds = 300_000_000_000
+    cipher: str = CIPHER_NONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recorder_worker.core.cipher.names import CIPHERS
 from recorder_worker.core.events import StreamEnd, Totals
 from recorder_worker.core.layout import (
     BLOB,
@@ -44,7 +45,6 @@ from recorder_worker.core.signing_keys import KeyKind, PublicKey
 HASHES = ("blake3",)
 FRAME_FORMATS = ("tiles64-bgr",)
 CODECS = ("zstd", "stored")
-CIPHERS = ("none",)
 TYPES = ("OPEN", "CHUNK", "GAP", "MARK", "SEAL", "EPOCH", "BEAT")
 """Names of the type codes, from 1."""
 

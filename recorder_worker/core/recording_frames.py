@@ -7,22 +7,33 @@ from collections.abc import Iterable, Iterator
 import zstandard
 
 from recorder_worker.core import keys
-from recorder_worker.core.errors import BlobMissingError, FormatError
+from recorder_worker.core.cipher.names import CIPHER_NONE
+from recorder_worker.core.cipher.session_cipher import PayloadKind, Place, SessionCipher
+from recorder_worker.core.errors import (
+    BlobDamagedError,
+    BlobMissingError,
+    FormatError,
+    RefusedError,
+)
 from recorder_worker.core.playback import DecodedFrame, FrameDecoder
 from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.record_file import unframed
 from recorder_worker.core.records import ChunkRecord, GapRecord
+from recorder_worker.core.verify.chunks import chunk_name
 from recorder_worker.core.verify.reader import RecordingReader
 
 
-def recording_frames(recording: RecordingReader) -> Iterator[DecodedFrame]:
+def recording_frames(
+    recording: RecordingReader, cipher: SessionCipher | None = None
+) -> Iterator[DecodedFrame]:
     """Every frame, in order. A frame's picture is valid until the next one is asked for.
 
     This plays; it does not verify. Of an unsealed recording it gives the chunks that are in its
-    records so far.
+    records so far. `cipher` opens the chunks of an encrypted session.
 
     Raises:
         FormatError: a record, a chunk or a frame is not of the format.
+        RefusedError: a chunk is encrypted and no cipher is given.
     """
     decoder = FrameDecoder()
     for data in recording_records(recording):
@@ -31,13 +42,40 @@ def recording_frames(recording: RecordingReader) -> Iterator[DecodedFrame]:
             decoder = FrameDecoder()
         if not isinstance(record, ChunkRecord):
             continue
-        name = keys.chunk(record.index, compressed=record.codec == "zstd")
-        pieces: Iterable[bytes] = recording.stream(name)
+        pieces: Iterable[bytes] = chunk_payload(recording, record, cipher)
         if record.codec == "zstd":
-            pieces = _inflated(pieces, name)
+            pieces = _inflated(pieces, chunk_name(record))
         for piece in pieces:
             yield from decoder.feed(piece)
         decoder.finish()
+
+
+def chunk_payload(
+    recording: RecordingReader, record: ChunkRecord, cipher: SessionCipher | None
+) -> Iterator[bytes]:
+    """A chunk's stored bytes, without their encryption; each piece was checked before.
+
+    Raises:
+        FormatError: they were not sealed in this place with this key.
+        RefusedError: they are encrypted and no cipher is given.
+    """
+    name = chunk_name(record)
+    if record.cipher == CIPHER_NONE:
+        yield from recording.stream(name)
+        return
+    if cipher is None:
+        raise RefusedError(
+            field="--identity",
+            expected="an identity of one of the session's recipients, for it is encrypted",
+            got="none",
+            hint=f"{keys.MANIFEST} names the recipients under `encryption`",
+        )
+    try:
+        yield from cipher.unseal(Place(PayloadKind.CHUNK, record.index), recording.stream(name))
+    except FormatError as error:
+        raise BlobDamagedError(
+            f"{name}: cannot be decrypted: {error}; see what `recorder verify --identity` says"
+        ) from error
 
 
 def recording_records(recording: RecordingReader) -> Iterator[bytes]:

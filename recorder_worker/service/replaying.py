@@ -8,15 +8,22 @@ from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.bus.broker import Login, connect, make_broker
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
+from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.service.settings import node_name
 from recorder_worker.service.settings_tree import Settings
 from recorder_worker.stages.replay import Replay, ReplayResult
 
 
 async def replay_session(
-    settings: Settings, login: Login, session_id: str, target: Path
+    settings: Settings,
+    login: Login,
+    session_id: str,
+    target: Path,
+    cipher: SessionCipher | None = None,
 ) -> ReplayResult:
     """Replay a session of this recorder's data directory into a new folder.
+
+    `cipher` is that of an encrypted session, by somebody who has an identity.
 
     Raises:
         RefusedError: the stream does not know the session, or it is not sealed.
@@ -30,6 +37,7 @@ async def replay_session(
             store=DirectoryStore(settings.data_path),
             target=DirectoryStore(target),
             session_id=session_id,
+            cipher=cipher,
         )
         return await replay.run()
     finally:

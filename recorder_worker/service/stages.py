@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from recorder_worker.adapters.sources.opener import open_source
+from recorder_worker.adapters.sources.opener import GuardedOpener
 from recorder_worker.bus.bus import Bus
 from recorder_worker.bus.codec import decode
 from recorder_worker.bus.disposition import LastResort
@@ -25,17 +25,23 @@ from recorder_worker.core.pipeline import (
     SESSION_LOG,
 )
 from recorder_worker.core.subjects import Fact
+from recorder_worker.integrations.storage import StorageReports
 from recorder_worker.ports import BlobStore, Clock, Signer, StageMetrics
 from recorder_worker.service import policies
 from recorder_worker.service.anchors import register_anchors
+from recorder_worker.service.authorisation import authoriser_for
+from recorder_worker.service.encryption import cipher_keys, key_wrap
+from recorder_worker.service.integrations import register_integrations
 from recorder_worker.service.settings_tree import Settings
 from recorder_worker.service.signing import file_signer
 from recorder_worker.service.software import SOFTWARE, software_blake3
+from recorder_worker.stages.audit import AuditTrail
 from recorder_worker.stages.capture.services import CaptureServices, NodeIdentity
 from recorder_worker.stages.capture.stage import CaptureStage
 from recorder_worker.stages.chunk import ChunkStage
 from recorder_worker.stages.compress import CompressStage
 from recorder_worker.stages.control import ControlStage
+from recorder_worker.stages.gate import CommandGate
 from recorder_worker.stages.merkle.stage import MerkleStage
 from recorder_worker.stages.rejection import Rejections
 from recorder_worker.stages.session_log.numbering import number
@@ -64,6 +70,7 @@ class StageSet:
         self._store = store
         self._clock = clock
         self._metrics = metrics
+        self.identity = _identity(node)
         self.capture: CaptureStage | None = None
         self.registered: list[str] = []
 
@@ -80,7 +87,12 @@ class StageSet:
 
     def _capture(self, bus: Bus, progressed: Progressed) -> None:
         rejections = Rejections(bus.log, self._clock, self._metrics)
-        control = ControlStage(bus.log, self._clock, rejections)
+        gate = CommandGate(
+            authoriser_for(self._settings.auth, bus.jetstream),
+            AuditTrail(bus.log, self._clock, self._node),
+            rejections,
+        )
+        control = ControlStage(bus.log, self._clock, gate)
         self.capture = CaptureStage(
             CaptureServices(
                 log=bus.log,
@@ -88,10 +100,13 @@ class StageSet:
                 clock=self._clock,
                 metrics=self._metrics,
                 controls=bus.controls,
+                gate=gate,
                 rejections=rejections,
-                open_source=open_source,
+                open_source=GuardedOpener(policies.source_rules(self._settings)),
                 number=partial(number, bus.log, self._store),
-                identity=_identity(self._node),
+                identity=self.identity,
+                cipher_keys=cipher_keys(self._settings),
+                key_wrap=key_wrap(self._settings),
                 policy=policies.capture_policy(self._settings),
             )
         )
@@ -123,10 +138,11 @@ class StageSet:
         self.registered.append(CHUNK.name)
 
     def _compress(self, bus: Bus, progressed: Progressed) -> None:
-        stage = CompressStage(bus.log, self._store, self._metrics)
+        keys = cipher_keys(self._settings)
+        stage = CompressStage(bus.log, self._store, self._metrics, keys)
         bus.register(
             COMPRESS.name,
-            stage.handle,
+            self._reports(bus).watching(COMPRESS.name, stage.handle),
             decode=decoder_of(Fact.CHUNKED),
             workers=self._settings.compress.workers,
             progressed=progressed(COMPRESS.name),
@@ -142,13 +158,14 @@ class StageSet:
             log=bus.log,
             store=self._store,
             signer=signer,
+            cipher_keys=cipher_keys(self._settings),
             clock=self._clock,
             metrics=self._metrics,
             recorder=recorder,
         )
         bus.register(
             MERKLE.name,
-            stage.handle,
+            self._reports(bus).watching(MERKLE.name, stage.handle),
             decode=decoder_of(Fact.COMPRESSED),
             workers=self._settings.merkle.workers,
             progressed=progressed(MERKLE.name),
@@ -158,6 +175,10 @@ class StageSet:
         self.registered.append(MERKLE.name)
         self._session_log(bus, progressed, signer, recorder)
         self.registered += register_anchors(bus, self._settings.anchors, self._store, progressed)
+        self.registered += register_integrations(bus, self._store, self._reports(bus))
+
+    def _reports(self, bus: Bus) -> StorageReports:
+        return StorageReports(bus.log, self._clock, self._node)
 
     def _session_log(self, bus: Bus, progressed: Progressed, signer: Signer, recorder: str) -> None:
         stage = SessionLogStage(

@@ -9,7 +9,14 @@ import asyncio
 
 import msgspec
 
-from recorder_worker.core.errors import PermanentError
+from recorder_worker.core import keys
+from recorder_worker.core.cipher.names import CIPHER_NONE, CIPHER_SEALED
+from recorder_worker.core.cipher.session_cipher import SessionCipher
+from recorder_worker.core.errors import (
+    PermanentError,
+    SessionKeyMissingError,
+    UnsupportedError,
+)
 from recorder_worker.core.events import (
     ChunkedEvent,
     ChunkPlanned,
@@ -21,19 +28,20 @@ from recorder_worker.core.frames import FRAMES_FORMAT
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.model import GapReason
 from recorder_worker.core.subjects import Fact
-from recorder_worker.ports import BlobStore, EventLog, StageMetrics
+from recorder_worker.ports import BlobStore, CipherKeys, EventLog, StageMetrics
 from recorder_worker.stages.payload import StoredPayload, store_payload
-
-CIPHER_NONE = "none"
 
 
 class CompressStage:
     """Handles `session.chunked.<id>`."""
 
-    def __init__(self, log: EventLog, store: BlobStore, metrics: StageMetrics) -> None:
+    def __init__(
+        self, log: EventLog, store: BlobStore, metrics: StageMetrics, cipher_keys: CipherKeys
+    ) -> None:
         self._log = log
         self._store = store
         self._metrics = metrics
+        self._cipher_keys = cipher_keys
 
     async def handle(self, event: ChunkedEvent) -> None:
         """Publish the leaf, a chunk's once its payload is durable.
@@ -46,12 +54,31 @@ class CompressStage:
             await self._publish(event)
             return
         try:
-            payload = await asyncio.to_thread(store_payload, self._store, event)
+            payload = await asyncio.to_thread(self._payload, event)
         except PermanentError as error:
+            if isinstance(error, SessionKeyMissingError) and await self._is_sealed(event):
+                return  # comes again behind the seal: its leaf is in the tree, and the key erased
             await self.give_up(event, str(error))
             raise
         await self._publish(stored_chunk(event, payload))
         self._metrics.chunk_stored(payload.codec, payload.stored_size)
+
+    def _payload(self, plan: ChunkPlanned) -> StoredPayload:
+        return store_payload(self._store, plan, self._cipher(plan))
+
+    def _cipher(self, plan: ChunkPlanned) -> SessionCipher | None:
+        if plan.cipher == CIPHER_NONE:
+            return None
+        if plan.cipher != CIPHER_SEALED:
+            raise UnsupportedError(
+                f"chunk {plan.index}: expected cipher {CIPHER_NONE} or {CIPHER_SEALED}, got "
+                f"{plan.cipher!r}; update this worker"
+            )
+        return SessionCipher(plan.session_id, self._cipher_keys.get(plan.session_id))
+
+    async def _is_sealed(self, plan: ChunkPlanned) -> bool:
+        seal = keys.blob_key(plan.session_id, keys.SEAL)
+        return await asyncio.to_thread(self._store.size, seal) is not None
 
     async def give_up(self, event: ChunkedEvent, reason: str) -> None:
         """Put a gap where a chunk would have been, so that the session goes on without it."""
@@ -89,7 +116,7 @@ def stored_chunk(plan: ChunkPlanned, payload: StoredPayload) -> ChunkStored:
         span=plan.span,
         keyframe=plan.keyframe,
         frames=FRAMES_FORMAT,
-        cipher=CIPHER_NONE,
+        cipher=plan.cipher,
         raw_size=plan.raw_size,
         plain_size=plan.plain_size,
         **msgspec.structs.asdict(payload),

@@ -1,12 +1,12 @@
 """A chunk's payload: its segments one after the other, through zstd, into the blob store.
 
 One zstd frame a chunk, with the long window in which scrolled text repeats; what does not shrink
-is kept as it is. The bytes depend on the segments and the plan alone.
+is kept as it is. The bytes depend on the segments, the plan and the session's key alone: in an
+encrypted session the segments are opened, and the chunk is sealed, with that key (`cipher`).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
@@ -14,15 +14,23 @@ import zstandard
 from blake3 import blake3
 
 from recorder_worker.core import keys
+from recorder_worker.core.cipher.session_cipher import Place, SessionCipher, plain_hasher
 from recorder_worker.core.errors import (
     BlobDamagedError,
     BlobMissingError,
     BlobUnreadableError,
+    FormatError,
     ImmutableConflictError,
     StoreError,
 )
 from recorder_worker.core.events import ChunkPlanned, SegmentRef
-from recorder_worker.ports import BlobStore, BlobWriter
+from recorder_worker.ports import BlobStore
+from recorder_worker.stages.payload_writer import (
+    Digests,
+    PayloadWriter,
+    chunk_place,
+    segment_place,
+)
 
 CODEC_ZSTD = "zstd"
 CODEC_STORED = "stored"
@@ -39,7 +47,9 @@ class StoredPayload(msgspec.Struct, frozen=True, kw_only=True):
     stored_sha256: str
 
 
-def store_payload(store: BlobStore, plan: ChunkPlanned) -> StoredPayload:
+def store_payload(
+    store: BlobStore, plan: ChunkPlanned, cipher: SessionCipher | None
+) -> StoredPayload:
     """Make a planned chunk's payload durable.
 
     A payload that an earlier try made is adopted when it holds exactly the plan's segments: the
@@ -50,14 +60,14 @@ def store_payload(store: BlobStore, plan: ChunkPlanned) -> StoredPayload:
         BlobUnreadableError: a segment, or the payload, cannot be read; try again a few times.
         StoreError: the store failed; try again.
     """
-    found = find_payload(store, plan)
+    found = find_payload(store, plan, cipher)
     if found is not None:
         return found
     try:
-        return write_payload(store, plan, lambda: spooled_segments(store, plan))
+        return write_payload(store, plan, cipher, lambda: spooled_segments(store, plan, cipher))
     except (ImmutableConflictError, BlobMissingError):
         # Another worker was faster: its payload stands, and may have cost us the spool.
-        found = find_payload(store, plan)
+        found = find_payload(store, plan, cipher)
         if found is None:
             raise
         return found
@@ -66,6 +76,7 @@ def store_payload(store: BlobStore, plan: ChunkPlanned) -> StoredPayload:
 def write_payload(
     store: BlobStore,
     plan: ChunkPlanned,
+    cipher: SessionCipher | None,
     segments: Callable[[], Iterator[bytes]],
 ) -> StoredPayload:
     """Write a payload made of its segments' plain bytes, as one zstd frame or as it is.
@@ -73,29 +84,32 @@ def write_payload(
     Raises:
         ImmutableConflictError: there is another payload under this name.
     """
-    return _compress(store, plan, segments()) or _copy(store, plan, segments())
+    return _compress(store, plan, cipher, segments()) or _copy(store, plan, cipher, segments())
 
 
-def find_payload(store: BlobStore, plan: ChunkPlanned) -> StoredPayload | None:
+def find_payload(
+    store: BlobStore, plan: ChunkPlanned, cipher: SessionCipher | None
+) -> StoredPayload | None:
     """The payload of a plan that is in the store already; None where there is none.
 
     Raises:
         BlobDamagedError: there is one, but it does not hold the plan's segments.
     """
     for codec in (CODEC_ZSTD, CODEC_STORED):
-        name = keys.chunk(plan.index, compressed=codec == CODEC_ZSTD)
-        key = keys.blob_key(plan.session_id, name)
-        if store.size(key) is None:
+        name = _name(plan, codec, cipher)
+        if store.size(keys.blob_key(plan.session_id, name)) is None:
             continue
-        digests = _Digests()
-        plain = blake3()
-        for piece in stored_segments(store, plan, name, digests):
+        digests = Digests()
+        plain = plain_hasher(cipher)
+        for piece in stored_segments(store, plan, cipher, codec, digests):
             plain.update(piece)
-        return digests.payload(name, codec, plain.hexdigest())
+        return _stored(name, codec, digests, plain.hexdigest())
     return None
 
 
-def spooled_segments(store: BlobStore, plan: ChunkPlanned) -> Iterator[bytes]:
+def spooled_segments(
+    store: BlobStore, plan: ChunkPlanned, cipher: SessionCipher | None
+) -> Iterator[bytes]:
     """The plain bytes of each segment of a plan, from the spool, checked against the plan."""
     for reference in plan.segments:
         stored = b"".join(_read(store, keys.blob_key(plan.session_id, reference.name)))
@@ -103,79 +117,68 @@ def spooled_segments(store: BlobStore, plan: ChunkPlanned) -> Iterator[bytes]:
             raise BlobDamagedError(
                 f"segment {reference.name}: its stored bytes do not have the digest of its event"
             )
+        place = segment_place(keys.segment_unit(reference.name))
+        compressed = b"".join(_opened(cipher, place, [stored], reference.name))
         plain = zstandard.ZstdDecompressor().decompress(
-            stored, max_output_size=reference.plain_size
+            compressed, max_output_size=reference.plain_size
         )
-        yield _checked(reference, plain)
+        yield _checked(reference, plain, cipher)
 
 
 def stored_segments(
-    store: BlobStore, plan: ChunkPlanned, name: str, digests: _Digests | None = None
+    store: BlobStore,
+    plan: ChunkPlanned,
+    cipher: SessionCipher | None,
+    codec: str,
+    digests: Digests | None = None,
 ) -> Iterator[bytes]:
     """The plain bytes of each segment of a plan, cut out of its stored chunk and checked."""
-    pieces: Iterable[bytes] = _read(store, keys.blob_key(plan.session_id, name))
+    name = _name(plan, codec, cipher)
+    stored: Iterable[bytes] = _read(store, keys.blob_key(plan.session_id, name))
     if digests is not None:
-        pieces = digests.watch(pieces)
-    reader = _PieceReader(_inflated(pieces) if name.endswith(".zst") else pieces)
+        stored = digests.watch(stored)
+    pieces = _opened(cipher, chunk_place(plan.index), stored, name)
+    reader = _PieceReader(_inflated(pieces) if codec == CODEC_ZSTD else pieces)
     for reference in plan.segments:
-        yield _checked(reference, reader.take(reference.plain_size))
+        yield _checked(reference, reader.take(reference.plain_size), cipher)
     if not reader.at_end():
         raise BlobDamagedError(f"chunk {name}: there are bytes behind its last segment")
 
 
-class _Digests:
-    """Counts and digests stored bytes as they pass."""
+def _name(plan: ChunkPlanned, codec: str, cipher: SessionCipher | None) -> str:
+    return keys.chunk(plan.index, compressed=codec == CODEC_ZSTD, encrypted=cipher is not None)
 
-    def __init__(self) -> None:
-        self._size = 0
-        self._blake3 = blake3()
-        self._sha256 = hashlib.sha256()
 
-    def update(self, piece: bytes) -> None:
-        self._size += len(piece)
-        self._blake3.update(piece)
-        self._sha256.update(piece)
-
-    def watch(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        for piece in pieces:
-            self.update(piece)
-            yield piece
-
-    @property
-    def size(self) -> int:
-        return self._size
-
-    def payload(self, name: str, codec: str, plain_blake3: str) -> StoredPayload:
-        return StoredPayload(
-            name=name,
-            codec=codec,
-            plain_blake3=plain_blake3,
-            stored_size=self._size,
-            stored_blake3=self._blake3.hexdigest(),
-            stored_sha256=self._sha256.hexdigest(),
-        )
+def _stored(name: str, codec: str, digests: Digests, plain_blake3: str) -> StoredPayload:
+    return StoredPayload(
+        name=name,
+        codec=codec,
+        plain_blake3=plain_blake3,
+        stored_size=digests.size,
+        stored_blake3=digests.blake3,
+        stored_sha256=digests.sha256,
+    )
 
 
 def _compress(
-    store: BlobStore, plan: ChunkPlanned, segments: Iterator[bytes]
+    store: BlobStore,
+    plan: ChunkPlanned,
+    cipher: SessionCipher | None,
+    segments: Iterator[bytes],
 ) -> StoredPayload | None:
     """Write the payload as one zstd frame; None where that would not be smaller."""
-    name = keys.chunk(plan.index, compressed=True)
-    writer = store.writer(keys.blob_key(plan.session_id, name))
-    digests, plain = _Digests(), blake3()
-    try:
+    plain = plain_hasher(cipher)
+    with PayloadWriter(store, plan, cipher, zstd=True) as writer:
         compressor = zstandard.ZstdCompressor(compression_params=_parameters(plan))
         stream = compressor.compressobj(size=plan.plain_size)
         for segment in segments:
             plain.update(segment)
-            _write(writer, digests, stream.compress(segment))
-        _write(writer, digests, stream.flush())
-        if digests.size >= plan.plain_size:
+            writer.write(stream.compress(segment))
+        writer.write(stream.flush())
+        if writer.size >= plan.plain_size:
             return None
         writer.commit()
-        return digests.payload(name, CODEC_ZSTD, plain.hexdigest())
-    finally:
-        writer.abort()
+        return _stored(writer.name, CODEC_ZSTD, writer.digests, plain.hexdigest())
 
 
 def _parameters(plan: ChunkPlanned) -> zstandard.ZstdCompressionParameters:
@@ -185,25 +188,20 @@ def _parameters(plan: ChunkPlanned) -> zstandard.ZstdCompressionParameters:
     )
 
 
-def _copy(store: BlobStore, plan: ChunkPlanned, segments: Iterator[bytes]) -> StoredPayload:
+def _copy(
+    store: BlobStore,
+    plan: ChunkPlanned,
+    cipher: SessionCipher | None,
+    segments: Iterator[bytes],
+) -> StoredPayload:
     """Write the payload as it is."""
-    name = keys.chunk(plan.index, compressed=False)
-    writer = store.writer(keys.blob_key(plan.session_id, name))
-    digests = _Digests()
-    try:
+    plain = plain_hasher(cipher)
+    with PayloadWriter(store, plan, cipher, zstd=False) as writer:
         for segment in segments:
-            _write(writer, digests, segment)
+            plain.update(segment)
+            writer.write(segment)
         writer.commit()
-        stored = digests.payload(name, CODEC_STORED, "")
-        return msgspec.structs.replace(stored, plain_blake3=stored.stored_blake3)
-    finally:
-        writer.abort()
-
-
-def _write(writer: BlobWriter, digests: _Digests, piece: bytes) -> None:
-    if piece:
-        writer.write(piece)
-        digests.update(piece)
+        return _stored(writer.name, CODEC_STORED, writer.digests, plain.hexdigest())
 
 
 def _read(store: BlobStore, key: str) -> Iterator[bytes]:
@@ -217,8 +215,22 @@ def _read(store: BlobStore, key: str) -> Iterator[bytes]:
         raise BlobUnreadableError(str(error)) from error
 
 
-def _checked(reference: SegmentRef, plain: bytes) -> bytes:
-    if len(plain) != reference.plain_size or blake3(plain).hexdigest() != reference.plain_blake3:
+def _opened(
+    cipher: SessionCipher | None, place: Place, stored: Iterable[bytes], name: str
+) -> Iterator[bytes]:
+    """Stored bytes without their encryption."""
+    if cipher is None:
+        yield from stored
+        return
+    try:
+        yield from cipher.unseal(place, stored)
+    except FormatError as error:
+        raise BlobDamagedError(f"{name}: {error}") from error
+
+
+def _checked(reference: SegmentRef, plain: bytes, cipher: SessionCipher | None) -> bytes:
+    digest = plain_hasher(cipher).update(plain).hexdigest()
+    if len(plain) != reference.plain_size or digest != reference.plain_blake3:
         raise BlobDamagedError(
             f"segment {reference.name}: expected {reference.plain_size} plain bytes of digest "
             f"{reference.plain_blake3}, found {len(plain)} others"

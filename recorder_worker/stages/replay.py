@@ -4,6 +4,10 @@ The same code as the stages, fed from the log instead of from deliveries, writin
 store. Payload bytes come from the spool where it is still there, else out of the stored chunks,
 segment by segment, each held against the digest in its event. What only a signer can give (salts,
 public keys, signatures) is taken from the records that are compared with.
+
+The key of an encrypted session is erased at its seal. With it (out of an identity) all is made
+again, to the same stored bytes. Without it the stored chunks are copied and their digests made
+anew, and what only the key can give, the digests of plain bytes, is taken from the records.
 """
 
 from __future__ import annotations
@@ -15,11 +19,14 @@ import msgspec
 
 from recorder_worker.core import keys
 from recorder_worker.core.chunker import advance, resume_state
+from recorder_worker.core.cipher.names import CIPHER_NONE
+from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import BlobMissingError, RefusedError
 from recorder_worker.core.events import (
     Captured,
     ChunkedEvent,
     ChunkPlanned,
+    ChunkStored,
     CompressedEvent,
     SessionSealed,
 )
@@ -28,9 +35,11 @@ from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, EventLog
 from recorder_worker.stages.chunk import session_policy
 from recorder_worker.stages.compress import stored_chunk
+from recorder_worker.stages.copied_payloads import CopiedPayloads
 from recorder_worker.stages.merkle.archive import Archive
 from recorder_worker.stages.merkle.replayed_keys import ReplayedKeys
 from recorder_worker.stages.payload import (
+    StoredPayload,
     find_payload,
     spooled_segments,
     stored_segments,
@@ -41,7 +50,8 @@ from recorder_worker.stages.payload import (
 class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
     """What came out, held against what was sealed.
 
-    `difference` names the first leaf that is not the same and how, and is empty where all are.
+    `difference` names the first leaf that is not the same and how, and is empty where all are;
+    `taken` what was taken from the sealed records and so not compared, beside salts and signatures.
     """
 
     same: bool
@@ -50,11 +60,12 @@ class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
     sealed_root_hash: str
     tree_size: int
     difference: str
+    taken: str = ""
     location: str
 
 
 class Replay:
-    """Replays one session from `store` into `target`."""
+    """Replays one session from `store` into `target`; `cipher` is that of an encrypted one."""
 
     def __init__(
         self,
@@ -63,8 +74,11 @@ class Replay:
         store: BlobStore,
         target: BlobStore,
         session_id: str,
+        cipher: SessionCipher | None = None,
     ) -> None:
         self._log = log
+        self._cipher = cipher
+        self._copies: CopiedPayloads | None = None
         self._store = store
         self._target = target
         self._session_id = session_id
@@ -90,6 +104,8 @@ class Replay:
         original = Archive(self._store, self._session_id)
         before = await asyncio.to_thread(original.records, sealed.event.tree_size)
         keys_of_record = ReplayedKeys(before)
+        if self._cipher is None:
+            self._copies = CopiedPayloads(self._store, self._target, before)
         self._context = LedgerContext(
             session_id=self._session_id, recorder=keys_of_record.recorder, keys=keys_of_record
         )
@@ -104,6 +120,7 @@ class Replay:
             sealed_root_hash=sealed.event.root_hash,
             tree_size=self._ledger.size,
             difference="" if same else first_difference(before, self._records),
+            taken=self._copies.taken if self._copies else "",
             location=Archive(self._target, self._session_id).location,
         )
 
@@ -120,21 +137,26 @@ class Replay:
 
     def _apply(self, leaf: ChunkedEvent) -> None:
         stored: CompressedEvent
-        if isinstance(leaf, ChunkPlanned):
-            payload = write_payload(self._target, leaf, lambda: self._segments(leaf))
-            stored = stored_chunk(leaf, payload)
-        else:
-            stored = leaf
+        stored = self._stored(leaf) if isinstance(leaf, ChunkPlanned) else leaf
         record, self._ledger = apply(self._context, self._ledger, stored)
         self._records.append(record)
         Archive(self._target, self._session_id).put_leaf(stored, record)
 
-    def _segments(self, plan: ChunkPlanned) -> Iterator[bytes]:
+    def _stored(self, plan: ChunkPlanned) -> ChunkStored:
+        return stored_chunk(plan, self._payload(plan))
+
+    def _payload(self, plan: ChunkPlanned) -> StoredPayload:
+        cipher = None if plan.cipher == CIPHER_NONE else self._cipher
+        if plan.cipher != CIPHER_NONE and self._copies is not None:
+            return self._copies.copy(plan)
+        return write_payload(self._target, plan, cipher, lambda: self._segments(plan, cipher))
+
+    def _segments(self, plan: ChunkPlanned, cipher: SessionCipher | None) -> Iterator[bytes]:
         """The plain bytes of a plan's segments, from wherever they still are."""
-        payload = find_payload(self._store, plan)
+        payload = find_payload(self._store, plan, cipher)
         if payload is not None:
-            return stored_segments(self._store, plan, payload.name)
-        return spooled_segments(self._store, plan)
+            return stored_segments(self._store, plan, cipher, payload.codec)
+        return spooled_segments(self._store, plan, cipher)
 
     def _take_over(self, *, same: bool) -> None:
         """What is not made again but taken: the manifest, and the signatures over this root."""

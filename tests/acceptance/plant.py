@@ -7,12 +7,15 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import nats
 from nats_process import NatsProcess
 from worker_process import WorkerProcess
 
 from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.bus import codec
 from recorder_worker.client import Login, RecorderClient
-from recorder_worker.core.events import SessionSealed
+from recorder_worker.core.cipher.session_cipher import SessionCipher
+from recorder_worker.core.events import Event, SessionSealed
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verifier import verify
@@ -27,9 +30,9 @@ LEASE_S = "2"
 
 
 class Plant:
-    """Processes that share a data directory and a nats-server."""
+    """Processes that share a data directory and a nats-server; `env` are more settings of all."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, env: dict[str, str] | None = None) -> None:
         self.folder = folder
         self.nats = NatsProcess(folder / "nats")
         self._env = {
@@ -44,7 +47,7 @@ class Plant:
             "RECORDER_COMPRESS__ACK_WAIT_S": LEASE_S,
             "RECORDER_MERKLE__ACK_WAIT_S": LEASE_S,
             "RECORDER_DISK__FLOOR_BYTES": "0",
-        }
+        } | (env or {})
         self.workers: dict[str, list[WorkerProcess]] = {}
         self._stack = ExitStack()
 
@@ -105,6 +108,15 @@ class Plant:
         async with self.client() as client:
             return await client.wait_sealed(session_id, SEAL_TIMEOUT_S)
 
+    async def last(self, stream: str, fact: Fact) -> Event:
+        """The newest fact of a kind."""
+        bus = await nats.connect(self.nats.url)
+        try:
+            message = await bus.jetstream().get_last_msg(stream, fact.wildcard)
+            return codec.decode(fact, message.data or b"")
+        finally:
+            await bus.close()
+
     def recording(self, session_id: str) -> Path:
         """The recording's folder."""
         return self.folder / "data" / "sessions" / session_id
@@ -113,11 +125,12 @@ class Plant:
         """Verify the recording as an auditor would."""
         return verify(FolderRecording(self.recording(session_id)))
 
-    async def replay(self, session_id: str) -> ReplayResult:
-        """Make the recording again from the stream."""
+    async def replay(self, session_id: str, cipher: SessionCipher | None = None) -> ReplayResult:
+        """Make the recording again from the stream; `cipher` is that of an encrypted one."""
         settings, _ = load(self._settings_file())
         target = self.folder / f"replay-{session_id}"
-        return await replay_session(settings, Login(servers=(self.nats.url,)), session_id, target)
+        login = Login(servers=(self.nats.url,))
+        return await replay_session(settings, login, session_id, target, cipher)
 
     def _settings_file(self) -> Path:
         """The workers' settings as a file, for what runs in this process."""

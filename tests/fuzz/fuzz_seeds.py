@@ -24,6 +24,7 @@ from recorder_worker.core.note import (
 )
 from recorder_worker.core.partial_tree import hidden_subtrees, ranges_of
 from recorder_worker.core.proofs import inclusion_proof
+from recorder_worker.core.receipts.chain import ChainEntry, sign_entry
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry, encode_entry
 from recorder_worker.core.session_log.log_proof import LogProof
 from recorder_worker.core.tree import BLAKE3, SHA256, Tree
@@ -104,6 +105,19 @@ def _manifest() -> bytes:
     )
 
 
+CHAIN_RECEIPT = sign_entry(
+    ChainEntry(
+        name="notary",
+        public_key=device_key().public_key().public_bytes_raw(),
+        origin="lab7/log",
+        tree_size=9,
+        root_hash=b"\7" * 32,
+        note_sha256="ab" * 32,
+        time_s=1_800_000_000,
+        number=1,
+    ),
+    device_key().sign,
+)
 POLICY = f"""
 keys:
   - name: the lab
@@ -125,6 +139,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     ),
     "log entry": tuple(_entries()),
     "log proof": (_log_proof(),),
+    "anchor receipt": (CHAIN_RECEIPT,),
     "frames": tuple(
         data for name, data in FILES.items() if name.startswith(keys.CHUNKS) and "raw" in name
     ),

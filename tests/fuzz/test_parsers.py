@@ -27,6 +27,7 @@ from recorder_worker.core.evidence.proof_file import decode_proof, encode_proof
 from recorder_worker.core.note import parse_note, parse_notes
 from recorder_worker.core.playback import scan_headers
 from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.receipts.chain import parse_chain_receipt
 from recorder_worker.core.record_codec import decode_record, encode_record, frame_record
 from recorder_worker.core.record_file import unframed
 from recorder_worker.core.session_log.entries import decode_entry, encode_entry
@@ -73,6 +74,7 @@ TARGETS: dict[str, tuple[Target, tuple[type[Exception], ...]]] = {
     "proof": (proof_again, (FormatError,)),
     "log entry": (lambda data: encode_entry(decode_entry(data)), (FormatError,)),
     "log proof": (lambda data: parse_log_proof(data).text(), (FormatError,)),
+    "anchor receipt": (lambda data: parse_chain_receipt(data).encode(), (FormatError,)),
     "frames": (nothing(lambda data: scan_headers([data])), (FormatError,)),
     "manifest": (
         nothing(lambda data: msgspec.json.decode(data, type=Manifest)),

@@ -17,6 +17,7 @@ from mortal import Axe, Killed, Mortal
 from nats_process import NatsProcess
 from recordings import Recording
 
+from recorder_worker.adapters.device_key.cipher_keys import CipherKeyFiles
 from recorder_worker.adapters.device_key.signer import FileSigner
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.adapters.folder import FolderRecording
@@ -27,7 +28,13 @@ from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.bus.topology import StreamLimits, streams
 from recorder_worker.core import keys
-from recorder_worker.core.errors import FencedError, IncidentError, KeyErasedError, OutOfOrderError
+from recorder_worker.core.errors import (
+    FencedError,
+    IncidentError,
+    KeyErasedError,
+    OutOfOrderError,
+    SessionKeyMissingError,
+)
 from recorder_worker.core.events import (
     Checkpoint,
     CompressedEvent,
@@ -79,6 +86,8 @@ class Bench:
         self.log = JetStreamEventLog(lambda: broker.jetstream, EventHeaders("node"))
         self.store = DirectoryStore(folder)
         self.signer = FileSigner(folder / "keys" / "device.pem", ml_dsa_44=pq)
+        self.cipher_keys = CipherKeyFiles(folder / "keys" / "ciphers")
+        self.cipher_keys.make(self.session_id)
         script = Recording(self.session_id).open().beat().epoch().mark().chunk().epoch().beat()
         self.leaves: list[CompressedEvent] = script.seal().events
         self.store.put(keys.blob_key(self.session_id, keys.MANIFEST), script.files[keys.MANIFEST])
@@ -94,6 +103,7 @@ class Bench:
             signer=Mortal(
                 self.signer, axe, "open_epoch", "sign_epoch", "close_epoch", "close_session"
             ),
+            cipher_keys=Mortal(self.cipher_keys, axe, "erase"),
             clock=SystemClock(),
             metrics=Metrics(version="0", node="tests"),
             recorder="recorder-of-tests",
@@ -131,6 +141,8 @@ class Bench:
         for epoch in range(EPOCHS):
             with pytest.raises(KeyErasedError):
                 self.signer.sign_epoch(self.session_id, epoch, KeyKind.ED25519, b"forged")
+        with pytest.raises(SessionKeyMissingError):
+            self.cipher_keys.get(self.session_id)
 
 
 async def effects_of_a_session(broker: RecorderBroker, folder: Path, *, pq: bool) -> list[str]:
@@ -149,7 +161,7 @@ async def test_killed_at_every_effect_and_taken_up_behind_the_window(
     broker: RecorderBroker, tmp_path: Path, *, after: bool, pq: bool
 ) -> None:
     effects = await effects_of_a_session(broker, tmp_path / "whole", pq=pq)
-    assert {"put", "append", "sign_epoch", "close_epoch", "delete_below"} <= set(effects)
+    assert {"put", "append", "sign_epoch", "close_epoch", "delete_below", "erase"} <= set(effects)
     for at in range(1, len(effects) + 1):
         name = f"killed {after} {pq} {at}"
         bench = Bench(broker, tmp_path / str(at), name, pq=pq)

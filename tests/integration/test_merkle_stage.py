@@ -18,6 +18,7 @@ from worker_process import WorkerProcess
 
 from recorder_worker import __version__
 from recorder_worker.adapters.device_key import FileSigner
+from recorder_worker.adapters.device_key.cipher_keys import CipherKeyFiles
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.bus.bus import StreamFill
@@ -194,6 +195,7 @@ async def test_stored_records_are_read_once_and_an_incident_ends_the_waiting(
         log=log,
         store=DirectoryStore(settings.data_path),
         signer=signer,
+        cipher_keys=CipherKeyFiles(settings.keys_path / "ciphers"),
         clock=SystemClock(),
         metrics=Metrics(version=__version__, node="test"),
         recorder=signer.recorder,

@@ -16,13 +16,14 @@ from jsonschema import (  # type: ignore[import-untyped]
     ValidationError,
 )
 
+from recorder_worker.bus import service_schemas
 from recorder_worker.bus.asyncapi import ANSWERS
 from recorder_worker.bus.codec import FACT_TYPES, decode
 from recorder_worker.bus.message_examples import examples
 from recorder_worker.bus.topology import COMMANDS_STREAM, DEAD_STREAM, STREAM_OF
 from recorder_worker.core.command_parsing import parse_command
-from recorder_worker.core.pipeline import CONSUMERS
-from recorder_worker.core.subjects import DEAD, Command, Fact
+from recorder_worker.core.pipeline import CONSUMERS, SERVICES
+from recorder_worker.core.subjects import DEAD, Command, Endpoint, Fact
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "schemas" / "asyncapi.json").read_bytes())
@@ -112,11 +113,12 @@ def test_asyncapis_own_parser_has_no_complaint(parsed: dict[str, Any]) -> None:
 
 
 def test_asyncapis_own_parser_sees_every_channel_and_message(parsed: dict[str, Any]) -> None:
-    assert {fact.of("{session_id}") for fact in Fact} <= set(parsed["channels"])
+    assert {fact.of(f"{{{fact.keyed_by}}}") for fact in Fact} <= set(parsed["channels"])
     assert set(map(str, Command)) <= set(parsed["channels"])
     assert f"{DEAD}.{{stage}}" in parsed["channels"]
     assert set(parsed["operations"]) == set(DOCUMENT["operations"])
-    assert {*map(str, Command), *map(str, Fact), DEAD} <= set(parsed["messages"])
+    service = set(service_schemas.types())
+    assert {*map(str, Command), *map(str, Fact), DEAD, *service} <= set(parsed["messages"])
 
 
 # --- complete, say our tables --------------------------------------------------------------------
@@ -132,14 +134,15 @@ def test_every_reference_leads_somewhere_inside() -> None:
 def test_every_subject_is_a_channel_with_its_message_and_stream() -> None:
     channels = DOCUMENT["channels"]
     answers = {f"{command}.answers" for command in Command}
-    assert set(channels) == {*map(str, Command), *map(str, Fact), DEAD, *answers}
+    service = {name for one in Endpoint for name in (one.value, f"{one.value}.answer")}
+    assert set(channels) == {*map(str, Command), *map(str, Fact), DEAD, *answers, *service}
     for command in Command:
         channel = channels[command.value]
         assert (channel["address"], channel["x-jetstream"]["stream"]) == (command, COMMANDS_STREAM)
     for fact in Fact:
         channel = channels[fact.value]
-        assert channel["address"] == fact.of("{session_id}")
-        assert ("session_id" in channel.get("parameters", {})) == fact.per_session
+        assert channel["address"] == fact.of(f"{{{fact.keyed_by}}}")
+        assert list(channel.get("parameters", {})) == ([fact.keyed_by] if fact.keyed_by else [])
         assert channel["x-jetstream"]["stream"] == STREAM_OF[fact]
         assert list(channel["messages"]) == [fact.value]
     assert channels[DEAD]["x-jetstream"]["stream"] == DEAD_STREAM
@@ -155,8 +158,19 @@ def test_every_stage_takes_and_tells_what_its_row_says() -> None:
             operation = operations[f"{stage.name}.takes.{subject.removesuffix('.*')}"]
             assert operation["action"] == "receive"
             assert operation["bindings"]["nats"]["queue"] == stage.name
-        for fact in stage.emits:
-            assert operations[f"{stage.name}.tells.{fact}"]["action"] == "send"
+    for teller in (*CONSUMERS, *SERVICES):
+        for fact in teller.emits:
+            assert operations[f"{teller.name}.tells.{fact}"]["action"] == "send"
+
+
+@pytest.mark.parametrize("endpoint", Endpoint)
+def test_every_endpoint_of_the_gateway_is_asked_and_answers(endpoint: Endpoint) -> None:
+    operation = DOCUMENT["operations"][f"gateway.answers.{endpoint}"]
+    assert operation["action"] == "receive"
+    assert resolved(operation["channel"]["$ref"])["address"] == endpoint
+    inbox = resolved(operation["reply"]["channel"]["$ref"])
+    assert inbox["address"] is None, "the client's inbox"
+    assert set(inbox["messages"]) == {f"{endpoint}.answer", service_schemas.ERROR}
 
 
 def test_every_command_names_what_answers_it() -> None:
@@ -179,10 +193,10 @@ def test_every_command_names_what_answers_it() -> None:
 def test_every_way_to_log_in_is_named() -> None:
     schemes = DOCUMENT["components"]["securitySchemes"]
     assert {scheme["type"] for scheme in schemes.values()} == {
-        *("userPassword", "apiKey", "asymmetricEncryption", "X509")
+        *("userPassword", "apiKey", "asymmetricEncryption", "X509", "http")
     }
     own = DOCUMENT["servers"]["own"]["security"]
-    assert {one["$ref"].rsplit("/", 1)[-1] for one in own} == set(schemes)
+    assert {one["$ref"].rsplit("/", 1)[-1] for one in own} == set(schemes) - {"bearer"}
 
 
 # --- the examples are messages --------------------------------------------------------------------

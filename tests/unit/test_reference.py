@@ -11,8 +11,8 @@ from recorder_worker.bus.codec import FACT_TYPES
 from recorder_worker.bus.topology import COMMANDS_STREAM, STREAM_OF
 from recorder_worker.cli.output import EXIT_CODES as CLI_EXIT_CODES
 from recorder_worker.core.command_parsing import COMMAND_TYPES
-from recorder_worker.core.pipeline import CONSUMERS
-from recorder_worker.core.subjects import DEAD, Command, Fact
+from recorder_worker.core.pipeline import CONSUMERS, SERVICES
+from recorder_worker.core.subjects import DEAD, Command, Endpoint, Fact
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reference.md").read_text(encoding="utf-8")
@@ -39,9 +39,16 @@ def test_a_command_has_its_row(command: Command) -> None:
 def test_a_fact_has_its_row(fact: Fact) -> None:
     _, stream, published, taken, *_ = row(fact.wildcard)
     assert stream == f"`{STREAM_OF[fact]}`"
-    tellers = [f"`{s.name}`" for s in CONSUMERS if fact in s.emits]
+    tellers = [f"`{s.name}`" for s in (*CONSUMERS, *SERVICES) if fact in s.emits]
     assert published == (", ".join(tellers) or "the recorder")
     assert taken == ", ".join(f"`{s.name}`" for s in CONSUMERS if fact.wildcard in s.consumes)
+
+
+@pytest.mark.parametrize("endpoint", Endpoint)
+def test_a_request_has_its_row_and_its_messages(endpoint: Endpoint) -> None:
+    assert row(endpoint)[1:3] == ["clients", "gateway"]
+    for part in ("request", "answer"):
+        assert section(f"{endpoint}.{part}")
 
 
 def test_dead_letters_have_their_row() -> None:

@@ -9,6 +9,7 @@ import pytest
 from recordings import Recording
 
 from recorder_worker.adapters.device_key import FileSigner
+from recorder_worker.adapters.device_key.cipher_keys import CipherKeyFiles
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.adapters.system_clock import SystemClock
@@ -81,6 +82,7 @@ class Bench:
             log=self.log,
             store=self.store,
             signer=self.signer,
+            cipher_keys=CipherKeyFiles(self.folder / "keys" / "ciphers"),
             clock=SystemClock(),
             metrics=Metrics(version="0", node="tests"),
             recorder=self.signer.recorder,

@@ -11,17 +11,22 @@ import reference
 import reference_log
 import reference_logs
 import reference_vectors
+from blake3 import blake3
 from reference_good import VECTORS, Vector
 from reference_signing import SignatureStore
 
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.cli.data_directory import DataDirectory
+from recorder_worker.cli.identities import cipher_of
 from recorder_worker.core.log_audit.audit import audit_log
+from recorder_worker.core.recording_frames import recording_frames
 from recorder_worker.core.session_log.growth import growth
 from recorder_worker.core.verify import verify
 
 OUT = reference_vectors.OUT
 RECORDINGS = [vector for vector in VECTORS if vector.folder.startswith("recordings/")]
+ENCRYPTED = [vector for vector in VECTORS if vector.opened]
+IDENTITY = reference_vectors.IDENTITY
 LOGS = [vector for vector in VECTORS if vector.folder.startswith("logs/")]
 MOST_BYTES = 10**6
 EXIT_CODES = {
@@ -71,6 +76,32 @@ def test_the_product_gives_the_expected_verdict(vector: Vector) -> None:
         assert report.root_hash == expected["root_hash"]
 
 
+@pytest.mark.parametrize("vector", ENCRYPTED, ids=named)
+def test_both_give_the_expected_verdict_with_the_identity(vector: Vector) -> None:
+    expected = expected_of(vector)
+    found = reference.check(folder_of(vector), IDENTITY)
+    assert found["verdict"] == expected["verdict_with_identity"] == vector.opened
+    assert found["problem"] == expected["reference_says_with_identity"]
+    recording = FolderRecording(folder_of(vector))
+    cipher = cipher_of(recording, [IDENTITY])
+    report = verify(recording, cipher=cipher)
+    assert str(report.verdict) == vector.opened, report.steps
+    assert report.closed_count == 0 or cipher is None
+
+
+def test_both_read_the_same_pictures_out_of_an_encrypted_recording() -> None:
+    for name in ("encrypted", "clip-of-encrypted"):
+        folder = OUT / "recordings" / "good" / name
+        recording = FolderRecording(folder)
+        ours = [
+            (frame.unit, frame.t_ns, blake3(frame.picture.tobytes()).hexdigest())
+            for frame in recording_frames(recording, cipher_of(recording, [IDENTITY]))
+        ]
+        theirs = reference.check(folder, IDENTITY)["frames"]
+        assert ours == [(frame["unit"], frame["t_ns"], frame["pixels"]) for frame in theirs]
+        assert len({pixels for *_, pixels in ours}) > 1 or name.startswith("clip")
+
+
 @pytest.mark.parametrize("vector", LOGS, ids=named)
 def test_the_reference_holds_a_log_against_its_recordings(vector: Vector) -> None:
     found, expected = reference_log.check_log(folder_of(vector)), expected_of(vector)
@@ -111,7 +142,7 @@ def test_the_committed_bytes_are_those_that_the_reference_makes(tmp_path: Path) 
         f"{part}/{name}": data
         for part in ("recordings", "logs")
         for name, data in files_in(OUT / part).items()
-        if name not in {"README.md", reference_vectors.MADE_ONCE.name}
+        if name not in {"README.md", reference_vectors.MADE_ONCE.name, IDENTITY.name}
     }
     assert made.keys() == kept.keys()
     assert [name for name in made if made[name] != kept[name]] == []

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from recorder_worker.core.cipher.names import CIPHER_NONE
 from recorder_worker.core.events.event import Event
 from recorder_worker.core.events.register import SessionNumbered
 from recorder_worker.core.model import (
@@ -79,6 +80,7 @@ class ChunkPlanned(Leaf, frozen=True, kw_only=True, tag="chunk", tag_field="type
     plain_size: Count
     zstd_level: Annotated[int, Meta(ge=1, le=22)]
     zstd_window_log: Annotated[int, Meta(ge=10, le=23)]
+    cipher: str = CIPHER_NONE
     segments: tuple[SegmentRef, ...]
 
 

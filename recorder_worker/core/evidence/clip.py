@@ -26,6 +26,7 @@ from recorder_worker.core.record_codec import frame_record
 from recorder_worker.core.recording_frames import recording_records
 from recorder_worker.core.records import ChunkRecord, MarkRecord, OpenRecord
 from recorder_worker.core.tree import BLAKE3
+from recorder_worker.core.verify.chunks import chunk_name
 from recorder_worker.core.verify.reader import RecordingReader
 
 ClipFiles = Iterator[tuple[str, Iterable[bytes]]]
@@ -145,7 +146,7 @@ def _digested(recording: RecordingReader, plan: ClipPlan) -> ClipFiles:
             expected = _Expected(blake3=record.body_blake3, size=record.body_size)
             yield name, _checked(recording, name, expected)
         elif isinstance(record, ChunkRecord):
-            name = keys.chunk(record.index, compressed=record.codec == "zstd")
+            name = chunk_name(record)
             expected = _Expected(
                 blake3=record.stored_blake3,
                 sha256=record.stored_sha256,

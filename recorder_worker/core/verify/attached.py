@@ -9,11 +9,14 @@ from itertools import accumulate
 from blake3 import blake3
 
 from recorder_worker.core import keys
+from recorder_worker.core.cipher.declared import MAX_DECLARED_SIZE, declared_encryption
+from recorder_worker.core.cipher.names import CIPHER_NONE
+from recorder_worker.core.errors import RecorderError
 from recorder_worker.core.partial_tree import LeafRange
 from recorder_worker.core.records import AnyRecord, ChunkRecord, MarkRecord, OpenRecord
 from recorder_worker.core.verify.findings import Findings, Texts
 from recorder_worker.core.verify.listing import COMPACT, Listing, is_receipt, journal_place
-from recorder_worker.core.verify.reader import RecordingReader
+from recorder_worker.core.verify.reader import RecordingReader, read_bounded
 from recorder_worker.core.verify.report import printable
 from recorder_worker.core.verify.steps import tampered
 
@@ -26,22 +29,43 @@ PROOFS = frozenset({f"{keys.PROOFS}/open", f"{keys.PROOFS}/seal"})
 
 
 class Attached:
-    """Takes the records in order: the manifest and the bodies of marks have their digests."""
+    """Takes the records in order: the manifest and the bodies of marks have their digests.
+
+    Chunks are encrypted as the manifest declares, all of them or none: else somebody could have
+    had plain chunks signed into an encrypted session, or pass off garbage as encrypted.
+    """
 
     def __init__(self, reader: RecordingReader, findings: Findings) -> None:
         self._reader = reader
         self._findings = findings
         self._marks = 0
         self._manifest = False
+        self._declared = CIPHER_NONE
 
     def feed(self, record: AnyRecord) -> None:
         """One more record."""
         if isinstance(record, OpenRecord) and not self._manifest:
             self._manifest = True
             self._check(keys.MANIFEST, record.manifest_blake3, None)
+            self._declared = self._cipher()
         elif isinstance(record, MarkRecord):
             self._marks += 1
             self._check(keys.mark(record.index), record.body_blake3, record.body_size)
+        elif isinstance(record, ChunkRecord) and record.cipher != self._declared:
+            self._findings.tampered(
+                f"record {record.index}: expected a chunk of cipher {self._declared}, as "
+                f"{keys.MANIFEST} declares, found {record.cipher}"
+            )
+
+    def _cipher(self) -> str:
+        """What the manifest declares; one that says nothing that can be read declares none."""
+        try:
+            data = read_bounded(self._reader, keys.MANIFEST, MAX_DECLARED_SIZE)
+            declared = declared_encryption(data)
+        except RecorderError as error:
+            self._findings.warn(f"{keys.MANIFEST}: declares no cipher: {error}")
+            return CIPHER_NONE
+        return CIPHER_NONE if declared is None else declared.cipher
 
     def _check(self, name: str, digest: bytes, size: int | None) -> None:
         with self._findings.catching(name):
@@ -76,6 +100,7 @@ class Speakers:
         kind = 0
         if isinstance(record, ChunkRecord):
             kind = 1 if record.codec == "zstd" else 2
+            kind += 0 if record.cipher == CIPHER_NONE else 3
         elif isinstance(record, MarkRecord):
             kind = 3
         self._kinds.append(kind)
@@ -102,6 +127,8 @@ class Speakers:
                 1: keys.chunk(index, compressed=True),
                 2: keys.chunk(index, compressed=False),
                 3: keys.mark(index),
+                4: keys.chunk(index, compressed=True, encrypted=True),
+                5: keys.chunk(index, compressed=False, encrypted=True),
             }[self._kinds[place]]
         )
 
@@ -115,6 +142,8 @@ class Speakers:
         return index >= len(self._kinds) and name in {
             keys.chunk(index, compressed=True),
             keys.chunk(index, compressed=False),
+            keys.chunk(index, compressed=True, encrypted=True),
+            keys.chunk(index, compressed=False, encrypted=True),
             keys.mark(index),
         }
 

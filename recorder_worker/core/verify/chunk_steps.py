@@ -16,11 +16,13 @@ class ChunkSteps:
     Attributes:
         damaged: names of the first that are damaged or missing; all are counted.
         stored_size: bytes of chunks that were looked at, by their records.
+        closed: how many are encrypted, so that nobody without the key can look inside.
     """
 
     def __init__(self, stored: Findings, plain: Findings, frames: Findings) -> None:
         self.damaged = Texts(MAX_DAMAGED)
         self.stored_size = 0
+        self.closed = 0
         self._map = bytearray()
         self._findings = {Step.STORED: stored, Step.PLAIN: plain, Step.FRAMES: frames}
         self._faults = dict.fromkeys(self._findings, 0)
@@ -35,6 +37,7 @@ class ChunkSteps:
         """One more chunk."""
         fault = check.fault
         self.stored_size += check.record.stored_size
+        self.closed += check.closed
         if fault is None:
             self._map += GOOD.encode()
         else:
@@ -66,6 +69,10 @@ class ChunkSteps:
                     f"{'not good either' if findings.failed else 'good'}"
                 )
             before += self._faults[step]
+        for step in (Step.PLAIN, Step.FRAMES) if self.closed else ():
+            self._findings[step].leave_out(
+                f"{self.closed} of {len(self._map)} chunks are encrypted; give --identity"
+            )
 
     def detail(self) -> str:
         """What to say where all is well."""

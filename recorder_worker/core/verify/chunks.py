@@ -4,6 +4,8 @@ Stored bytes are digested before zstd is given any of them: what no record vouch
 parsed. A chunk is then read a second time and inflated in pieces, so memory does not grow with
 its size. Hashing and zstd let go of the interpreter lock, so threads share the work; the results
 come in the order of the records whatever the threads do.
+
+Of an encrypted chunk the stored bytes are all that can be looked at without the session's key.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import msgspec
 from blake3 import blake3
 
 from recorder_worker.core import keys
+from recorder_worker.core.cipher.names import CIPHER_NONE
+from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import (
     BlobMissingError,
     FormatError,
@@ -32,10 +36,14 @@ from recorder_worker.core.verify.steps import Step
 
 
 class ChunkCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found in one chunk. Pictures are (width, height) of its first and last frame."""
+    """What was found in one chunk. Pictures are (width, height) of its first and last frame.
+
+    `closed`: it is encrypted and its key is not here, so its plain bytes were not looked at.
+    """
 
     record: ChunkRecord
     fault: ChunkFaultError | None = None
+    closed: bool = False
     first_picture: tuple[int, int] | None = None
     last_picture: tuple[int, int] | None = None
 
@@ -47,7 +55,11 @@ class ChunkCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 def chunk_name(record: ChunkRecord) -> str:
     """The file that a chunk's stored bytes are in."""
-    return keys.chunk(record.index, compressed=record.codec == "zstd")
+    return keys.chunk(
+        record.index,
+        compressed=record.codec == "zstd",
+        encrypted=record.cipher != CIPHER_NONE,
+    )
 
 
 class ChunkPool:
@@ -56,15 +68,18 @@ class ChunkPool:
     No more than a few chunks wait, so that a long recording is not held.
     """
 
-    def __init__(self, reader: RecordingReader, workers: int) -> None:
+    def __init__(
+        self, reader: RecordingReader, workers: int, cipher: SessionCipher | None = None
+    ) -> None:
         self._reader = reader
+        self._cipher = cipher
         self._limit = workers * 2
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="verify")
         self._waiting: deque[Future[ChunkCheck]] = deque()
 
     def check(self, record: ChunkRecord) -> Iterator[ChunkCheck]:
         """Begin with one more chunk; gives results while too many wait."""
-        self._waiting.append(self._pool.submit(check_chunk, self._reader, record))
+        self._waiting.append(self._pool.submit(check_chunk, self._reader, record, self._cipher))
         while len(self._waiting) > self._limit:
             yield self._waiting.popleft().result()
 
@@ -78,14 +93,20 @@ class ChunkPool:
         self._pool.shutdown(cancel_futures=True)
 
 
-def check_chunk(reader: RecordingReader, record: ChunkRecord) -> ChunkCheck:
+def check_chunk(
+    reader: RecordingReader, record: ChunkRecord, cipher: SessionCipher | None = None
+) -> ChunkCheck:
     """Check one chunk; what is wrong with it is in the result."""
+    encrypted = record.cipher != CIPHER_NONE
     frames = FrameWalk(record)
     step = Step.STORED
     try:
         _check_stored(record, reader.stream(chunk_name(record)))
+        if encrypted and cipher is None:
+            return ChunkCheck(record=record, closed=True)
         step = Step.PLAIN
-        _check_plain(record, reader.stream(chunk_name(record)), frames)
+        stored = reader.stream(chunk_name(record))
+        _check_plain(PlainBytes(record, stored, cipher if encrypted else None), frames)
     except ChunkFaultError as fault:
         return ChunkCheck(record=record, fault=fault)
     except BlobMissingError:
@@ -134,8 +155,7 @@ def _check_stored(record: ChunkRecord, stored: Iterator[bytes]) -> None:
             )
 
 
-def _check_plain(record: ChunkRecord, stored: Iterator[bytes], frames: FrameWalk) -> None:
-    plain = PlainBytes(record, stored)
+def _check_plain(plain: PlainBytes, frames: FrameWalk) -> None:
     fault: ChunkFaultError | None = None
     try:
         frames.walk(plain)

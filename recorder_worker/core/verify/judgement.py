@@ -10,7 +10,7 @@ from recorder_worker.core.verify.findings import Findings
 from recorder_worker.core.verify.log_entries import LogEntries
 from recorder_worker.core.verify.receipts import Covers, ReceiptsChecked
 from recorder_worker.core.verify.report import Cadence, RuleResult, Trust, TrustStatus
-from recorder_worker.core.verify.steps import OPTIONAL, Status, Step
+from recorder_worker.core.verify.steps import OF_THE_KEY, OPTIONAL, Status, Step
 from recorder_worker.core.verify.time_steps import check_time
 from recorder_worker.core.verify.time_window import TimeWindow
 from recorder_worker.core.verify.verdicts import PRECEDENCE, Verdict
@@ -52,7 +52,8 @@ class Judgement:
         for verdict in PRECEDENCE:
             if verdict in failed:
                 return verdict
-        if any(s.status is not Status.OK and s.number not in OPTIONAL for s in self.steps):
+        optional = OPTIONAL | (OF_THE_KEY if self.run.chunks.closed else frozenset())
+        if any(s.status is not Status.OK and s.number not in optional for s in self.steps):
             return Verdict.TAMPERED  # a step that is left out has a reason that failed another
         if self.run.clip is not None:
             return Verdict.CLIP

@@ -1,4 +1,7 @@
-"""The plain bytes of a stored chunk: inflated in pieces, never past their declared length."""
+"""The plain bytes of a stored chunk: inflated in pieces, never past their declared length.
+
+Those of an encrypted chunk are opened first, piece by piece, with the session's key.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,14 @@ from collections.abc import Iterator
 from typing import IO, cast
 
 import zstandard
-from blake3 import blake3
 
-from recorder_worker.core.errors import FormatError
+from recorder_worker.core.cipher.session_cipher import (
+    PayloadKind,
+    Place,
+    SessionCipher,
+    plain_hasher,
+)
+from recorder_worker.core.errors import FormatError, UnsupportedError
 from recorder_worker.core.records import ChunkRecord
 from recorder_worker.core.verify.steps import Step
 from recorder_worker.core.verify.zstd_frame import MAX_WINDOW_SIZE, ZstdFrame
@@ -33,9 +41,15 @@ class PlainBytes:
     """Iterates over the plain bytes of a chunk while it counts and digests them.
 
     Stored bytes come as pieces. Everything that is wrong raises ChunkFaultError of step PLAIN.
+    `cipher` is given for an encrypted chunk, and for no other.
     """
 
-    def __init__(self, record: ChunkRecord, stored: Iterator[bytes]) -> None:
+    def __init__(
+        self,
+        record: ChunkRecord,
+        stored: Iterator[bytes],
+        cipher: SessionCipher | None = None,
+    ) -> None:
         if record.plain_size > MAX_PLAIN_SIZE:
             raise ChunkFaultError(
                 Step.PLAIN,
@@ -43,11 +57,12 @@ class PlainBytes:
                 f"{record.plain_size}",
             )
         self._record = record
-        self._hasher = blake3()
+        self._hasher = plain_hasher(cipher)
         self._size = 0
         self._frame = ZstdFrame()
         self._zstd = record.codec == "zstd"
-        pieces = self._inflated(stored) if self._zstd else stored
+        payload = stored if cipher is None else _opened(record, stored, cipher)
+        pieces = self._inflated(payload) if self._zstd else payload
         self._pieces = self._counted(pieces)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -98,6 +113,15 @@ class PlainBytes:
                 f"expected {self._record.plain_size} plain bytes, the zstd frame declares "
                 f"{declared}",
             )
+
+
+def _opened(record: ChunkRecord, stored: Iterator[bytes], cipher: SessionCipher) -> Iterator[bytes]:
+    try:
+        yield from cipher.unseal(Place(PayloadKind.CHUNK, record.index), stored)
+    except FormatError as error:
+        fault = ChunkFaultError(Step.PLAIN, f"cannot be decrypted: {error}")
+        fault.unsupported = isinstance(error, UnsupportedError)
+        raise fault from error
 
 
 class _Source:

@@ -120,6 +120,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         epochs: how many key epochs the records here begin.
         gaps: the first `MAX_GAPS`; `totals.gap_count` says how many there are.
         chunk_map: one character a chunk, in order: `.` good, `X` damaged, `?` missing.
+        closed_count: chunks that are encrypted, and of which stored bytes alone were looked at.
         damaged: names of the first `MAX_DAMAGED` chunk files that are damaged or missing;
             `damaged_count` of them in all.
         t_end_ns: session time up to which the record goes.
@@ -147,6 +148,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     totals: Totals = Totals()
     gaps: tuple[GapFound, ...] = ()
     chunk_map: str = ""
+    closed_count: int = 0
     damaged: tuple[str, ...] = ()
     damaged_count: int = 0
     cadence: Cadence = Cadence()

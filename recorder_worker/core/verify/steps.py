@@ -41,7 +41,7 @@ TITLES: dict[Step, str] = {
     Step.COVERAGE: "chunks and gaps tile every stream, and clocks do not step back",
     Step.WHOLE: "one OPEN, one final SEAL, and the totals agree",
     Step.CHECKPOINTS: "all checkpoints are of one growing tree",
-    Step.ATTACHED: "the manifest and the bodies of marks have their digests",
+    Step.ATTACHED: "the manifest and the bodies of marks have their digests, and its cipher holds",
     Step.LOG: "the session is in the recorder's log of sessions",
     Step.RECEIPTS: "receipts are over the log's checkpoints",
     Step.WINDOW: "the times do not contradict each other",
@@ -49,6 +49,9 @@ TITLES: dict[Step, str] = {
 
 OPTIONAL = frozenset({Step.KEYS, Step.LOG, Step.RECEIPTS, Step.WINDOW})
 """Steps that need not be reached for a recording to be whole."""
+
+OF_THE_KEY = frozenset({Step.PLAIN, Step.FRAMES})
+"""Steps that of encrypted chunks only somebody with the key can take."""
 
 
 class Status(StrEnum):

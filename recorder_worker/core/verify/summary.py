@@ -41,6 +41,7 @@ def summarise(judged: Judgement) -> Report:
         totals=whole.totals,
         gaps=tuple(whole.gaps),
         chunk_map=run.chunks.chunk_map,
+        closed_count=run.chunks.closed,
         damaged=tuple(run.chunks.damaged.first),
         damaged_count=run.chunks.damaged.count,
         cadence=judged.cadence,
@@ -83,6 +84,7 @@ def _not_proved(judged: Judgement, verdict: Verdict) -> Iterator[str]:
             "what happened before capture: that the pixels were genuine, and that recording "
             "began when it should have"
         )
+        yield from _closed(judged)
         yield from _log(judged)
     else:
         yield "that this is what was recorded: see the steps that failed"
@@ -90,6 +92,15 @@ def _not_proved(judged: Judgement, verdict: Verdict) -> Iterator[str]:
         yield f"what came behind the {judged.run.one_tree.signed_size} signed records"
     if verdict is Verdict.CLIP:
         yield from _clip(judged)
+
+
+def _closed(judged: Judgement) -> Iterator[str]:
+    chunks = judged.run.chunks
+    if chunks.closed:
+        yield (
+            f"what is in {chunks.closed} of {len(chunks.chunk_map)} chunks: they are encrypted, "
+            "and their plain bytes were not looked at (--identity)"
+        )
 
 
 def _time(judged: Judgement) -> Iterator[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recorder_worker.core import keys
+from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.note import SignedNote
 from recorder_worker.core.partial_tree import LeafRange
 from recorder_worker.core.record_codec import decode_record
@@ -59,6 +60,7 @@ class Verification:
         seen: Sequence[SignedNote],
         progress: Progress | None,
         workers: int,
+        cipher: SessionCipher | None = None,
     ) -> None:
         self.reader = recording
         self.policy = policy
@@ -82,7 +84,7 @@ class Verification:
         self.walk: Walk
         self.note_count = 0
         self._meter = Meter(progress, self.listing.size)
-        self._pool = ChunkPool(recording, workers)
+        self._pool = ChunkPool(recording, workers, cipher)
         self._decoded = True
 
     @property

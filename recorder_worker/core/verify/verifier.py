@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.note import SignedNote
 from recorder_worker.core.verify.judgement import Judgement
 from recorder_worker.core.verify.policy import TrustPolicy
@@ -26,12 +27,14 @@ def verify(
     *,
     workers: int = WORKERS,
     seen: Sequence[SignedNote] = (),
+    cipher: SessionCipher | None = None,
 ) -> Report:
     """Verify a recording and report what is proved and what is not.
 
     Whatever the bytes are, this returns: all that is wrong is in the report. `progress` is called
     with the bytes that are done, and those that there are. `workers` threads check chunks. `seen`
-    are checkpoints of this session that were seen elsewhere.
+    are checkpoints of this session that were seen elsewhere. `cipher` opens the chunks of an
+    encrypted session; without it their stored bytes alone are checked, and the report says so.
 
     A recording that is being sealed loses its journal while it is read. What is missing then has
     only moved, so it is read again; what is wrong with a folder that stood still is wrong.
@@ -40,7 +43,7 @@ def verify(
         RecorderError: the recording cannot be listed at all.
     """
     for _ in range(RUNS):
-        run = Verification(recording, policy, seen, progress, max(1, workers)).run()
+        run = Verification(recording, policy, seen, progress, max(1, workers), cipher).run()
         judged = Judgement(run)
         if not run.disturbed:
             break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from recorder_worker.core import keys
+from recorder_worker.core.cipher.declared import Encryption
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import BlobMissingError, ImmutableConflictError
 from recorder_worker.core.model import SCHEMA_VERSION, RecordingPolicy, SourceFacts, Wire
@@ -23,6 +24,7 @@ class Manifest(Wire, frozen=True, kw_only=True):
     node: str
     software: str
     accepted_wall_ns: int
+    encryption: Encryption | None = None
 
 
 def write_manifest(store: BlobStore, manifest: Manifest) -> bytes:

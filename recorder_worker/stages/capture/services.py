@@ -12,13 +12,16 @@ from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import RecordingPolicy
 from recorder_worker.ports import (
     BlobStore,
+    CipherKeys,
     Clock,
     ControlFeed,
     EventLog,
+    KeyWrap,
     SourceOpener,
     StageMetrics,
 )
 from recorder_worker.stages.capture.spool import SegmentLimits
+from recorder_worker.stages.gate import CommandGate
 from recorder_worker.stages.rejection import Rejections
 
 
@@ -47,15 +50,18 @@ class CapturePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptureServices:
-    """The ports of the capture stage."""
+    """The ports of the capture stage. `key_wrap` None: new sessions are not encrypted."""
 
     log: EventLog
     store: BlobStore
     clock: Clock
     metrics: StageMetrics
     controls: ControlFeed
+    gate: CommandGate
     rejections: Rejections
     open_source: SourceOpener
     number: Callable[[str], Awaitable[SessionNumbered]]
+    cipher_keys: CipherKeys
+    key_wrap: KeyWrap | None
     identity: NodeIdentity
     policy: CapturePolicy

@@ -7,12 +7,14 @@ import zstandard
 from blake3 import blake3
 
 from recorder_worker.core import keys
+from recorder_worker.core.cipher.session_cipher import SessionCipher, plain_hasher
 from recorder_worker.core.frames import FrameEncoder
 from recorder_worker.core.keyframes import KeyframePolicy, KeyframeState
 from recorder_worker.core.masks import apply_masks
 from recorder_worker.core.model import Cursor, Mask, Span
 from recorder_worker.ports import BlobStore, Clock, Picture
 from recorder_worker.stages.capture.items import Segment
+from recorder_worker.stages.payload_writer import segment_place
 
 
 class SegmentLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +26,10 @@ class SegmentLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SegmentWriter:
-    """Collects frames from the cursor on and makes segments of them."""
+    """Collects frames from the cursor on and makes segments of them.
+
+    With a `cipher` they are encrypted before they reach the store.
+    """
 
     def __init__(
         self,
@@ -36,8 +41,10 @@ class SegmentWriter:
         limits: SegmentLimits,
         keyframes: KeyframePolicy,
         masks: tuple[Mask, ...],
+        cipher: SessionCipher | None = None,
     ) -> None:
         self.cursor = cursor
+        self._cipher = cipher
         self._store = store
         self._session_id = session_id
         self._clock = clock
@@ -101,7 +108,9 @@ class SegmentWriter:
             return None
         plain = bytes(self._plain)
         stored = zstandard.ZstdCompressor(level=self._limits.level).compress(plain)
-        digest = blake3(plain).hexdigest()
+        if self._cipher is not None:
+            stored = b"".join(self._cipher.seal(segment_place(self.cursor.unit), stored))
+        digest = plain_hasher(self._cipher).update(plain).hexdigest()
         name = keys.segment(self.cursor.unit, digest)
         self._store.put(keys.blob_key(self._session_id, name), stored)
         span, cursor = self._covered(t1_ns)

@@ -46,7 +46,7 @@ from recorder_worker.core.ledger import (
 )
 from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.subjects import Fact
-from recorder_worker.ports import BlobStore, Clock, EventLog, Signer, StageMetrics
+from recorder_worker.ports import BlobStore, CipherKeys, Clock, EventLog, Signer, StageMetrics
 from recorder_worker.stages.merkle.archive import Archive
 from recorder_worker.stages.merkle.facts import head_of, sealed_of
 from recorder_worker.stages.merkle.notary import Notary
@@ -76,6 +76,7 @@ class MerkleStage:
         log: EventLog,
         store: BlobStore,
         signer: Signer,
+        cipher_keys: CipherKeys,
         clock: Clock,
         metrics: StageMetrics,
         recorder: str,
@@ -83,6 +84,7 @@ class MerkleStage:
         self._log = log
         self._store = store
         self._signer = signer
+        self._cipher_keys = cipher_keys
         self._clock = clock
         self._metrics = metrics
         self._recorder = recorder
@@ -238,6 +240,7 @@ class MerkleStage:
             await asyncio.to_thread(self._signer.close_epoch, head.session_id, head.signing.number)
         if head.sealed:
             await self._seal(head, signed.note.encode(), archive)
+            await asyncio.to_thread(self._cipher_keys.erase, head.session_id)
             await asyncio.to_thread(self._signer.close_session, head.session_id)
 
     async def _seal(self, head: Head, note: bytes, archive: Archive) -> None:

@@ -1,0 +1,1 @@
+"""How payloads are encrypted (docs/format.md, "Encryption"; docs/encryption.md says why)."""
