@@ -18,7 +18,7 @@ check: venv
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-test: system venv
+test: system asyncapi venv
 	$(BIN)/pytest
 
 demo: system venv
@@ -76,7 +76,7 @@ lock: venv
 	$(COMPILE) --allow-unsafe --extra dev -c requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Needs docker or podman with compose (ENGINE=podman chooses); builds, records, kills, verifies.
@@ -84,3 +84,19 @@ clean:
 .PHONY: container-test
 container-test: venv
 	PYTHONPATH=tests $(BIN)/python -m container.smoke
+
+# AsyncAPI's own parser, for a test; without node that test is skipped.
+.PHONY: asyncapi
+asyncapi:
+	@scripts/setup-asyncapi.sh
+
+# Examples in the AsyncAPI document: what a recorder publishes in sessions that are run for this.
+.PHONY: examples
+examples: venv
+	PYTHONPATH=tests $(BIN)/python scripts/capture_examples.py
+	$(BIN)/recorder schemas schemas
+
+# Bill of materials and licences into dist/; asks OSV about known vulnerabilities.
+.PHONY: audit
+audit: venv
+	$(BIN)/python scripts/audit.py
