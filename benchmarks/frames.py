@@ -13,10 +13,11 @@ from collections.abc import Callable
 import numpy as np
 import zstandard
 
-from recorder_worker.adapters.sources.opener import open_source
+from recorder_worker.adapters.sources.opener import GuardedOpener
 from recorder_worker.core.frames import FrameEncoder
 from recorder_worker.core.model import PatternSource
 from recorder_worker.core.playback import FrameDecoder
+from recorder_worker.core.source_rules import SourceRules
 
 WIDTH, HEIGHT, ROUNDS, FRAMES = 1920, 1080, 60, 200
 
@@ -61,7 +62,9 @@ def time_encoder() -> None:
 
 def measure_pattern() -> None:
     """The synthetic desktop through encoder, zstd and decoder."""
-    source = open_source(PatternSource(width=WIDTH, height=HEIGHT, frames=FRAMES), 10.0, 0)
+    source = GuardedOpener(SourceRules())(
+        PatternSource(width=WIDTH, height=HEIGHT, frames=FRAMES), 10.0, 0
+    )
     encoder, encode_s = FrameEncoder(), 0.0
     records: list[bytes] = []
     while (frame := source.read()) is not None:

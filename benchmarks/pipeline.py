@@ -17,10 +17,11 @@ from pathlib import Path
 import zstandard
 from blake3 import blake3
 
-from recorder_worker.adapters.sources.opener import open_source
+from recorder_worker.adapters.sources.opener import GuardedOpener
 from recorder_worker.client import RecorderClient
 from recorder_worker.core.frames import FrameEncoder
 from recorder_worker.core.model import PatternSource
+from recorder_worker.core.source_rules import SourceRules
 from recorder_worker.service import logs
 from recorder_worker.service.settings_tree import (
     DiskSettings,
@@ -38,7 +39,7 @@ SOURCE = PatternSource(width=WIDTH, height=HEIGHT, frames=FRAMES, pace="fast")
 def bare_loop() -> float:
     """Seconds of processor time for the frames alone."""
     begin = time.process_time()
-    source = open_source(SOURCE, 10, 0)
+    source = GuardedOpener(SourceRules())(SOURCE, 10, 0)
     encoder = FrameEncoder()
     parameters = zstandard.ZstdCompressionParameters.from_level(3, window_log=23, enable_ldm=True)
     stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()

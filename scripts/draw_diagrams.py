@@ -23,10 +23,13 @@ from typer.main import get_command
 from recorder_worker.bus.disposition import DISPOSITIONS
 from recorder_worker.bus.topology import Consumer, consumers, streams
 from recorder_worker.cli.main import app
+from recorder_worker.core.access import ACTIONS
+from recorder_worker.core.identity import ROLES, Role
 from recorder_worker.core.lifecycle import TRANSITIONS, State
 from recorder_worker.core.pipeline import CONSUMERS
 from recorder_worker.core.subjects import Command
 from recorder_worker.service import policies
+from recorder_worker.service.authorisation import access_rules
 from recorder_worker.service.metrics import Metrics
 from recorder_worker.service.settings_rule import allowed, rules
 from recorder_worker.service.settings_source import variable_name
@@ -218,6 +221,22 @@ def _exposed(metric: object) -> str:
     return f"{getattr(metric, '_name', '')}{suffix}"
 
 
+# --- docs/authorisation.md ------------------------------------------------------------------------
+
+
+def roles_table() -> str:
+    """What each role may do by the default settings, and with whose sessions."""
+    rules = access_rules(Settings().auth)
+
+    def cell(role: Role, action: str) -> str:
+        if action not in rules.may[role]:
+            return ""
+        return "own" if role in rules.own_only else "all"
+
+    rows = ((code(action), *(cell(role, action) for role in ROLES)) for action in ACTIONS)
+    return table(("action", *map(code, ROLES)), rows)
+
+
 # --- docs/clients.md ------------------------------------------------------------------------------
 
 
@@ -273,6 +292,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
         "dispositions": dispositions,
     },
     "docs/operations.md": {"settings": settings_table, "metrics": metrics_table},
+    "docs/authorisation.md": {"roles": roles_table},
     "docs/clients.md": {"commands": cli_reference},
 }
 

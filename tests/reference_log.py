@@ -1,10 +1,11 @@
 """The log of sessions, its proofs and receipts, as docs/format.md has them.
 
-`python tests/reference_log.py DIR` holds `DIR/log` against `DIR/sessions`.
+`python tests/reference_log.py DIR` holds `DIR/log` against `DIR/sessions` and `DIR/audit`.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -15,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from reference_audit import AUDIT_ENTRY, check_audit
 from reference_format import (
     OPEN,
     Bytes,
@@ -36,6 +40,7 @@ from reference_notes import (
 
 OPEN_ENTRY, SEAL_ENTRY = 1, 3
 FIRST_LINE = "c2sp.org/tlog-proof@v1"
+CHAIN = "session-recorder anchor receipt v1"
 OTS_MAGIC = b"\x00OpenTimestamps\x00\x00Proof\x00\xbf\x89\xe2\xe8\x84\xe8\x92\x94\x01\x08"
 SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
 SHA256_OID = bytes.fromhex("608648016503040201")
@@ -115,7 +120,29 @@ def imprint_of_ots(data: bytes) -> bytes:
     return data[len(OTS_MAGIC) :][:32]
 
 
-IMPRINT: dict[str, Callable[[bytes], bytes]] = {"tsr": imprint_of_timestamp, "ots": imprint_of_ots}
+def imprint_of_chain(data: bytes) -> bytes:
+    """Of an entry of an anchor's own chain, once its signature is verified."""
+    text, _, line = data.decode().partition("\n\n")
+    lines = text.split("\n")
+    need(len(lines) == 9 and lines[0] == CHAIN, "no anchor receipt of version 1")
+    name, key_id, key = lines[1].split("+", 2)
+    typed = base64.b64decode(key, validate=True)
+    need(typed[0] == 1 and len(typed) == 33, "no Ed25519 key")
+    signed = base64.b64decode(line.removeprefix(f"— {name} ").removesuffix("\n"), validate=True)
+    digest = sha256(f"{name}\n".encode() + typed)
+    need(signed[:4] == digest[:4] == bytes.fromhex(key_id), "a key id that is not the key's")
+    try:
+        Ed25519PublicKey.from_public_bytes(typed[1:]).verify(signed[4:], f"{text}\n".encode())
+    except InvalidSignature:
+        raise Problem("TAMPERED", "an anchor receipt that its key did not sign") from None
+    return bytes.fromhex(lines[5])
+
+
+IMPRINT: dict[str, Callable[[bytes], bytes]] = {
+    "tsr": imprint_of_timestamp,
+    "ots": imprint_of_ots,
+    "chain": imprint_of_chain,
+}
 
 
 # --- what a recording says of the log ------------------------------------------------------------
@@ -166,7 +193,7 @@ def check_proofs(
 def check_receipts(folder: Path, checkpoints: dict[int, bytes]) -> None:
     """A receipt is over the checkpoint that its name says; where that is not here, over nothing."""
     for path in sorted((folder / "receipts").glob("*")):
-        match = re.fullmatch(r"([0-9]{20})\.(tsr|ots)", path.name)
+        match = re.fullmatch(r"([0-9]{20})\.(?:[0-9a-f]{16}\.)?(tsr|ots|chain)", path.name)
         if match is None or int(match[1]) not in checkpoints:
             continue
         size = int(match[1])
@@ -242,6 +269,8 @@ def check_entries(entries: list[bytes], sessions: dict[str, tuple[Record, list[N
         need(len(entry) == 60, f"log: entry {place} has not 60 bytes")
         source = Bytes(entry)
         kind, session = source.number(4), str(uuid.UUID(bytes=source.take(16)))
+        if kind == AUDIT_ENTRY:
+            continue
         counter, note = source.number(8), source.take(32)
         need(kind in {OPEN_ENTRY, SEAL_ENTRY}, f"log: entry {place} of kind {kind}", "UNSUPPORTED")
         need(session in sessions, f"the recording {session} was taken away")
@@ -274,6 +303,7 @@ def check_log(folder: Path) -> dict[str, Any]:
         need(root(entries, sha256) == note.root, "log: the root")
         check_tiles(folder / "log", entries)
         check_entries(entries, sessions)
+        check_audit(folder, note.origin.removesuffix("/log"), entries)
     except Problem as problem:
         return {"verdict": problem.verdict, "problem": str(problem)}
     return {"verdict": "COMPLETE", "problem": "", "size": note.size, "root_hash": note.root.hex()}

@@ -14,6 +14,7 @@ from pathlib import Path
 import reference_attacks
 import reference_attacks_form
 import reference_attacks_parts
+import reference_audits
 import reference_logs
 import reference_sealed
 from reference import check
@@ -31,6 +32,7 @@ MODULES = (  # they add to VECTORS
     reference_attacks_parts,
     reference_logs,
     reference_sealed,
+    reference_audits,
 )
 
 

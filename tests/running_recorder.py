@@ -43,6 +43,7 @@ from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
 from recorder_worker.service.settings_tree import (
+    AuditSettings,
     CaptureSettings,
     DiskSettings,
     Group,
@@ -62,6 +63,8 @@ STREAM_OF = {
     "merkle": SESSIONS_STREAM,
     "log": SESSIONS_STREAM,
     "receipts": INTEGRATION_STREAM,
+    "storage": SESSIONS_STREAM,
+    "table": SESSIONS_STREAM,
 }
 
 
@@ -73,6 +76,8 @@ def settings_in(folder: Path, **groups: Group) -> Settings:
         sidecar=SidecarSettings(port=0),
         capture=CaptureSettings(segment_s=0.25, retry_s=1.0),
         disk=DiskSettings(floor_bytes=1),
+        # No entry of the audit trail comes between those that a test counts.
+        audit=AuditSettings(digest_s=3600),
     )
     return msgspec.structs.replace(small, **groups)
 
@@ -106,6 +111,10 @@ class RunningRecorder:
     @property
     def url(self) -> str:
         return self._worker.nats_urls[0]
+
+    @property
+    def sidecar_port(self) -> int:
+        return self._worker.sidecar.port
 
     @property
     def jetstream(self) -> JetStreamContext:

@@ -113,14 +113,14 @@ def test_verifying_loads_neither_nats_nor_opencv(module: str) -> None:
 
 
 def environment_reads(tree: ast.AST) -> Iterator[int]:
-    # `environ.setdefault` as a statement tells a library something, and reads nothing.
+    # `environ.setdefault` or `.update` as a statement tells a library something, and reads nothing.
     told = {
         id(node.value.func.value)
         for node in ast.walk(tree)
         if isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Call)
         and isinstance(node.value.func, ast.Attribute)
-        and node.value.func.attr == "setdefault"
+        and node.value.func.attr in {"setdefault", "update"}
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and id(node) not in told:

@@ -44,7 +44,7 @@ _ADVICE = {
 
 
 def of_record(key: str) -> bool:
-    """Whether a key is of the record itself: all of a session's but its segments, and the log.
+    """Whether a key is of the record itself: all of a session's but its segments, log and audit.
 
     Such keys may use the room below the floor, so that a full disk can still be recorded as a
     gap, signed and sealed. Segments may not: they are where a recording grows. Chunks may: their
@@ -53,7 +53,7 @@ def of_record(key: str) -> bool:
     """
     parts = key.split("/")
     if parts[0] != keys.SESSIONS:
-        return parts[0] == keys.LOG
+        return parts[0] in {keys.LOG, keys.AUDIT}
     return len(parts) > 2 and parts[2] != keys.SEGMENTS
 
 

@@ -8,15 +8,18 @@ from typing import Any
 
 import msgspec
 import nats.errors
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from recorder_worker.bus.apply import apply_topology
+from recorder_worker.bus.audit_stream import JetStreamAuditStream
 from recorder_worker.bus.broker import Login, connect, make_broker
 from recorder_worker.bus.control_feed import JetStreamControlFeed
 from recorder_worker.bus.disposition import Disposition, LastResort, RetryLimits
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
+from recorder_worker.bus.key_value import KeyValueBucket
 from recorder_worker.bus.subscriptions import StageSubscription
 from recorder_worker.bus.topology import ConsumerLimits, StreamLimits, consumers, streams
 from recorder_worker.core.errors import BusUnavailableError
@@ -31,6 +34,8 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
     streams: StreamLimits
     consumers: ConsumerLimits
     retry: RetryLimits
+    buckets: tuple[str, ...] = ()
+    """KV buckets that have to be there."""
 
 
 class Backlog(msgspec.Struct, frozen=True):
@@ -60,12 +65,18 @@ class Bus:
         self._registered: list[str] = []
         self.log = JetStreamEventLog(self.jetstream, EventHeaders(settings.node))
         self.controls = JetStreamControlFeed()
+        self.audit = JetStreamAuditStream(self.jetstream)
 
     @property
     def connected(self) -> bool:
         """Whether NATS is there at this moment."""
         state = self._broker.config.connection_state
         return bool(state) and self._broker.client.is_connected
+
+    @property
+    def client(self) -> Client:
+        """The connection itself, once there is one."""
+        return self._broker.client
 
     def jetstream(self) -> JetStreamContext:
         """JetStream on the present connection."""
@@ -103,6 +114,9 @@ class Bus:
         """
         await connect(self._broker, self._settings.login)
         await apply_topology(self.jetstream(), streams(self._settings.streams), self._consumers)
+        for name in self._settings.buckets:
+            bucket = KeyValueBucket(self.jetstream, name)
+            await bucket.make(replicas=self._settings.streams.replicas)
         await self.controls.start(self._broker.client)
         await self._broker.start()
 

@@ -14,6 +14,7 @@ from nats.js import JetStreamContext
 from nats.js.api import DeliverPolicy
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
+from recorder_worker.bus.bearer import bearer_header
 from recorder_worker.bus.broker import Login
 from recorder_worker.bus.client_connection import connect_client
 from recorder_worker.bus.event_log import MESSAGE_ID
@@ -37,23 +38,32 @@ LOOK_S = 1.0
 class RecorderClient:
     """Talks to recorders over a connection; make one with `connect`."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *, bearer: str = "") -> None:
         self._client = client
+        self._authorization = bearer_header(bearer)
         self._jetstream: JetStreamContext = client.jetstream(timeout=PUBLISH_TIMEOUT_S)
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, login: Login | str) -> AsyncIterator[RecorderClient]:
+    async def connect(
+        cls, login: Login | str, *, bearer: str = ""
+    ) -> AsyncIterator[RecorderClient]:
         """A connected client for the length of an `async with`.
+
+        Args:
+            login: where NATS is and who we are there, or its URL alone.
+            bearer: the token (a JWT) that is sent with every command, where the recorder asks for
+                one. It is not what NATS asks for: that is in the login.
 
         Raises:
             BusUnavailableError: no server, or it refuses the login.
+            RefusedError: the token cannot be sent.
         """
         if isinstance(login, str):
             login = Login(servers=(login,))
         client = await connect_client(login)
         try:
-            yield cls(client)
+            yield cls(client, bearer=bearer)
         finally:
             await client.close()
 
@@ -231,7 +241,10 @@ class RecorderClient:
         command_id = str(uuid.uuid4())
         try:
             await self._jetstream.publish(
-                command.value, data, stream=COMMANDS_STREAM, headers={MESSAGE_ID: command_id}
+                command.value,
+                data,
+                stream=COMMANDS_STREAM,
+                headers={MESSAGE_ID: command_id} | self._authorization,
             )
         except (NoStreamResponseError, APIError, nats.errors.TimeoutError) as error:
             raise no_streams() from error

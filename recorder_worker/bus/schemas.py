@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from recorder_worker import __version__
+from recorder_worker.bus import service_schemas
 from recorder_worker.bus.codec import FACT_TYPES
 from recorder_worker.core.command_parsing import COMMAND_TYPES
-from recorder_worker.core.pipeline import CONSUMERS
+from recorder_worker.core.pipeline import CONSUMERS, SERVICES
 from recorder_worker.core.subjects import Command, Fact
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -41,10 +42,12 @@ def asyncapi() -> dict[str, Any]:
         "channels": {
             **{command.value: _command_channel(command) for command in Command},
             **{fact.value: _fact_channel(fact) for fact in Fact},
+            **service_schemas.channels(),
         },
         "operations": {
             **{f"take {c.value}": _operation("receive", c.value, _taker(c)) for c in Command},
             **{f"tell {f.value}": _operation("send", f.value, _teller(f)) for f in Fact},
+            **service_schemas.operations(),
         },
         "components": {
             "messages": {name: _message(name) for name in _schemas()},
@@ -55,6 +58,7 @@ def asyncapi() -> dict[str, Any]:
 def _schemas() -> dict[str, dict[str, Any]]:
     types: dict[str, Any] = {command.value: kind for command, kind in COMMAND_TYPES.items()}
     types |= {fact.value: kind for fact, kind in FACT_TYPES.items()}
+    types |= service_schemas.types()
     return {
         subject: {"$schema": DIALECT, "title": subject, **msgspec.json.schema(kind)}
         for subject, kind in types.items()
@@ -81,9 +85,11 @@ def _command_channel(command: Command) -> dict[str, Any]:
 
 
 def _fact_channel(fact: Fact) -> dict[str, Any]:
-    channel: dict[str, Any] = {"address": fact.of("{session_id}")}
+    channel: dict[str, Any] = {"address": fact.of(f"{{{fact.keyed_by}}}")}
     if fact.per_session:
         channel["parameters"] = {"session_id": {"description": "The session's id, or `unknown`."}}
+    elif fact.keyed_by:
+        channel["parameters"] = {fact.keyed_by: {"description": "The worker process."}}
     return channel | {
         "messages": {fact.value: {"$ref": f"#/components/messages/{fact.value}"}},
     }
@@ -102,7 +108,7 @@ def _taker(command: Command) -> str:
 
 
 def _teller(fact: Fact) -> str:
-    return ", ".join(stage.name for stage in CONSUMERS if fact in stage.emits)
+    return ", ".join(stage.name for stage in (*CONSUMERS, *SERVICES) if fact in stage.emits)
 
 
 def _text(document: dict[str, Any]) -> bytes:

@@ -21,6 +21,7 @@ from faststream.nats import JStream, NatsMessage, PullSub
 from nats.aio.msg import Msg
 
 from recorder_worker.bus import codec
+from recorder_worker.bus.bearer import bearer_in
 from recorder_worker.bus.broker import RecorderBroker
 from recorder_worker.bus.event_log import MESSAGE_ID
 from recorder_worker.bus.topology import Consumer
@@ -126,7 +127,13 @@ def decode_command(message: Msg) -> Delivery:
         sequence=sequence,
         received_ns=received_ns,
         deliveries=metadata.num_delivered,
+        bearer=bearer_in(message.headers),
     )
+
+
+def decode_fact(message: Msg) -> Any:  # noqa: ANN401  (whichever type the fact has)
+    """Decodes an event of whichever per-session fact its subject names, strictly."""
+    return codec.decode(Fact(message.subject.rpartition(".")[0]), message.data)
 
 
 def decoder_of(fact: Fact) -> Callable[[Msg], Any]:

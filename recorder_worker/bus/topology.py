@@ -1,8 +1,9 @@
 """Streams and consumers, declared as data; `apply.py` brings the server to this shape.
 
-Six streams. COMMANDS holds what clients ask for, SESSIONS every fact about sessions, REGISTER
-the numbers of sessions and the head of their log, INTEGRATION what passes between the recorder and
-other systems, AUDIT who did what, and DEAD the messages that nobody could process. Nothing is
+Seven streams, and a bucket. COMMANDS holds what clients ask for, SESSIONS every fact about
+sessions, REGISTER the numbers of sessions and the head of their log, INTEGRATION what passes
+between the recorder and other systems, NODES what workers say of themselves, AUDIT who did what,
+and DEAD the messages that nobody could process. A bucket is a stream, too, by its name. Nothing is
 deleted from SESSIONS and AUDIT but by age: the one is the journal from which a session is rebuilt,
 the other must outlive whoever is in it (`deny_delete`, `deny_purge`); and a full stream refuses
 what is new instead of forgetting what is old. REGISTER knows no age, for its newest messages must
@@ -29,6 +30,8 @@ from recorder_worker.core.pipeline import (
     MERKLE,
     RECEIPTS,
     SESSION_LOG,
+    STORAGE,
+    TABLE,
     TSA,
 )
 from recorder_worker.core.subjects import DEAD, Command, Fact
@@ -37,11 +40,22 @@ COMMANDS_STREAM = "COMMANDS"
 SESSIONS_STREAM = "SESSIONS"
 REGISTER_STREAM = "REGISTER"
 INTEGRATION_STREAM = "INTEGRATION"
+NODES_STREAM = "NODES"
 AUDIT_STREAM = "AUDIT"
 DEAD_STREAM = "DEAD"
+SESSIONS_BUCKET = "recorder-sessions"
+"""The key-value bucket with one entry for each session, under its id."""
 
 REGISTER_MESSAGES = 200_000
 """Some three a session. The oldest go first: the log of sessions in the store has them all."""
+
+NODES_MAX_AGE_S = 86_400.0
+NODES_MAX_BYTES = 67_108_864
+"""A day of some ten workers, at a heartbeat of a kilobyte every ten seconds. In a stream of their
+own, where however many of them take no room from what anchors and stores wait for."""
+
+SESSIONS_IN_BUCKET = 200_000
+"""Entries, of about a kilobyte. The one that was longest untouched goes first."""
 
 _STREAM_OF_PREFIX = {
     "session": SESSIONS_STREAM,
@@ -51,6 +65,9 @@ _STREAM_OF_PREFIX = {
 STREAM_OF: dict[Fact, str] = {fact: _STREAM_OF_PREFIX[fact.split(".")[0]] for fact in Fact} | {
     Fact.NUMBERED: REGISTER_STREAM,
     Fact.LOGGED: REGISTER_STREAM,
+    Fact.NODE_REGISTERED: NODES_STREAM,
+    Fact.NODE_HEARTBEAT: NODES_STREAM,
+    Fact.NODE_DRAINING: NODES_STREAM,
 }
 """Which stream holds the facts of a kind."""
 
@@ -61,6 +78,7 @@ class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int
     max_age_s: float
     audit_max_age_s: float = 7_776_000
+    audit_max_bytes: int = 2_147_483_648
     max_bytes: int
     duplicate_window_s: float
 
@@ -88,11 +106,29 @@ def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
         _stream(SESSIONS_STREAM, _facts_of(SESSIONS_STREAM), limits, journal=True),
         _register(limits),
         # What is old here can be asked for again: it must never hold up the log of sessions.
-        _stream(INTEGRATION_STREAM, ["integration.>"], limits, discard=DiscardPolicy.OLD),
+        _stream(
+            INTEGRATION_STREAM,
+            ["integration.anchor.>", "integration.storage.>"],
+            limits,
+            discard=DiscardPolicy.OLD,
+        ),
+        _stream(
+            NODES_STREAM,
+            _facts_of(NODES_STREAM),
+            msgspec.structs.replace(
+                limits,
+                max_age_s=min(limits.max_age_s, NODES_MAX_AGE_S),
+                max_bytes=min(limits.max_bytes, NODES_MAX_BYTES),
+            ),
+            discard=DiscardPolicy.OLD,
+        ),
+        _bucket(SESSIONS_BUCKET, limits),
         _stream(
             AUDIT_STREAM,
             _facts_of(AUDIT_STREAM),
-            msgspec.structs.replace(limits, max_age_s=limits.audit_max_age_s),
+            msgspec.structs.replace(
+                limits, max_age_s=limits.audit_max_age_s, max_bytes=limits.audit_max_bytes
+            ),
             journal=True,
         ),
         _stream(DEAD_STREAM, [f"{DEAD}.*"], limits),
@@ -135,6 +171,10 @@ def consumers(limits: ConsumerLimits) -> dict[str, Consumer]:
         RECEIPTS.name: _consumer(
             INTEGRATION_STREAM, RECEIPTS.name, RECEIPTS.consumes, ANCHOR_ACK_WAIT_S
         ),
+        STORAGE.name: _consumer(
+            SESSIONS_STREAM, STORAGE.name, STORAGE.consumes, INTEGRATION_ACK_WAIT_S
+        ),
+        TABLE.name: _consumer(SESSIONS_STREAM, TABLE.name, TABLE.consumes, INTEGRATION_ACK_WAIT_S),
         TSA.name: _consumer(
             INTEGRATION_STREAM,
             TSA.name,
@@ -191,12 +231,32 @@ def _register(limits: StreamLimits) -> StreamConfig:
     )
 
 
+def _bucket(name: str, limits: StreamLimits) -> StreamConfig:
+    """A key-value bucket as NATS clients expect one: a stream that keeps one message a subject."""
+    return StreamConfig(
+        name=f"KV_{name}",
+        subjects=[f"$KV.{name}.>"],
+        storage=StorageType.FILE,
+        num_replicas=limits.replicas,
+        max_age=0,
+        max_bytes=-1,
+        max_msgs=SESSIONS_IN_BUCKET,
+        max_msgs_per_subject=1,
+        discard=DiscardPolicy.OLD,
+        duplicate_window=limits.duplicate_window_s,
+        allow_direct=True,
+        allow_rollup_hdrs=True,
+        deny_delete=True,
+    )
+
+
 MAX_ACK_PENDING = 1000
 """Un-acked messages of one consumer, over all workers: also the most leases a cluster holds."""
 
 UNLIMITED = -1
 
 ANCHOR_ACK_WAIT_S = 30.0
+INTEGRATION_ACK_WAIT_S = 30.0
 CONTROL_ACK_WAIT_S = 5.0
 """A worker that dies with a command in hand holds up all commands for so long."""
 

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recorder_worker.cli.output import JsonOption, out, print_json
-from recorder_worker.cli.settings_option import ConfigOption, NatsOption, client_login
+from recorder_worker.cli.settings_option import (
+    ConfigOption,
+    NatsOption,
+    TokenFileOption,
+    client_bearer,
+    client_login,
+)
 from recorder_worker.core.subjects import Fact
 
 if TYPE_CHECKING:
@@ -34,12 +40,13 @@ def stop(
     session: Session,
     by: By = "",
     timeout: Timeout = 60.0,
+    token_file: TokenFileOption = None,
     nats: NatsOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """End a session and wait until it is sealed."""
-    wait = Wait(session, Fact.SEALED, "sealed", timeout, nats, config, json)
+    wait = Wait(session, Fact.SEALED, "sealed", timeout, token_file, nats, config, json)
     wait.after(lambda client: client.stop(session, by=by))
 
 
@@ -47,12 +54,13 @@ def pause(
     session: Session,
     by: By = "",
     timeout: Timeout = 30.0,
+    token_file: TokenFileOption = None,
     nats: NatsOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Record nothing until `resume`; the pause becomes a gap in the record, with its times."""
-    wait = Wait(session, Fact.PAUSED, "paused", timeout, nats, config, json)
+    wait = Wait(session, Fact.PAUSED, "paused", timeout, token_file, nats, config, json)
     wait.after(lambda client: client.pause(session, by=by))
 
 
@@ -60,12 +68,13 @@ def resume(
     session: Session,
     by: By = "",
     timeout: Timeout = 30.0,
+    token_file: TokenFileOption = None,
     nats: NatsOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Go on after a pause."""
-    wait = Wait(session, Fact.RESUMED, "resumed", timeout, nats, config, json)
+    wait = Wait(session, Fact.RESUMED, "resumed", timeout, token_file, nats, config, json)
     wait.after(lambda client: client.resume(session, by=by))
 
 
@@ -75,12 +84,15 @@ def mark(
     kind: Annotated[str, typer.Option("--type", help="The kind of event.")] = "note",
     by: By = "",
     timeout: Timeout = 30.0,
+    token_file: TokenFileOption = None,
     nats: NatsOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Put an event on a session's timeline; it is sealed into the record."""
-    wait = Wait(session, Fact.CAPTURED, "marked", timeout, nats, config, json, kind="mark")
+    wait = Wait(
+        session, Fact.CAPTURED, "marked", timeout, token_file, nats, config, json, kind="mark"
+    )
     wait.after(lambda client: client.mark(session, text, type=kind, by=by))
 
 
@@ -92,6 +104,7 @@ class Wait:
     fact: Fact
     done: str
     timeout_s: float
+    token_file: Path | None
     nats: str | None
     config: Path | None
     json: bool
@@ -109,7 +122,8 @@ class Wait:
         from recorder_worker.bus.client import RecorderClient  # noqa: PLC0415  (loads NATS)
 
         login = client_login(self.config, self.nats)
-        async with RecorderClient.connect(login) as client:
+        bearer = client_bearer(self.config, self.token_file)
+        async with RecorderClient.connect(login, bearer=bearer) as client:
             return await client.effect(
                 lambda: send(client), self.session, self._shows, self.timeout_s
             )

@@ -16,7 +16,7 @@ MAX_LOG_FILE_SIZE = 32 * 1024 * 1024
 
 
 class DataDirectory:
-    """`log/` and `sessions/` in a folder; satisfies `Sessions`.
+    """`log/`, `sessions/` and `audit/` in a folder; satisfies `Sessions` and `Bundles`.
 
     Raises:
         typer.BadParameter: neither is there.
@@ -32,11 +32,22 @@ class DataDirectory:
                 param_hint="DIR",
             )
         self._files = FolderRecording(self._log) if self._log.is_dir() else None
+        self._audit_path = path / keys.AUDIT
+        self._audit = FolderRecording(self._audit_path) if self._audit_path.is_dir() else None
 
     def read(self, name: str) -> bytes:
         """The bytes behind a name in the log. Raises BlobMissingError, FormatError, StoreError."""
         files = self._files or FolderRecording(self._log)
         return read_bounded(files, name, MAX_LOG_FILE_SIZE)
+
+    def bundle_keys(self) -> list[str]:
+        """The keys of all files of the audit trail. Raises StoreError."""
+        return [f"{keys.AUDIT}/{name}" for name in self._audit.names()] if self._audit else []
+
+    def read_bundle(self, key: str, limit: int) -> bytes:
+        """The bytes behind a key of the audit trail. Raises as `read`."""
+        audit = self._audit or FolderRecording(self._audit_path)
+        return read_bounded(audit, key.removeprefix(f"{keys.AUDIT}/"), limit)
 
     def ids(self) -> list[str]:
         """The names of all folders of sessions, sorted. Raises StoreError."""

@@ -45,6 +45,7 @@ def _options(
 
 def _register() -> None:
     from recorder_worker.cli import (  # noqa: PLC0415  (after `app`: each adds itself to it)
+        audit,
         clip,
         config,
         control,
@@ -60,6 +61,7 @@ def _register() -> None:
         schemas,
         sessions,
         start,
+        token,
         verify,
         watch,
     )
@@ -74,11 +76,13 @@ def _register() -> None:
         clip,
         proof,
         log,
+        audit,
         frames,
         decrypt,
         replay,
         demo,
         keys,
+        token,
         identity,
         config,
         schemas,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recorder_worker.core.errors import SettingsError
+
 if TYPE_CHECKING:
     from recorder_worker.bus.broker import Login
     from recorder_worker.service.settings_tree import Settings
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="Settings file; else config/settings.yaml if it is there."),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(help="File with the token for commands; else auth.bearer, else auth.bearer_file."),
 ]
 NatsOption = Annotated[
     str | None,
@@ -36,3 +42,24 @@ def client_login(config: Path | None, url: str | None) -> Login:
     found = url or settings.nats.url or f"nats://127.0.0.1:{settings.nats.port}"
     urls = tuple(part.strip() for part in found.split(",") if part.strip())
     return policies.login(settings, urls, "recorder cli")
+
+
+def client_bearer(config: Path | None, token_file: Path | None) -> str:
+    """The token that commands carry; empty where none is set.
+
+    Raises:
+        SettingsError: its file cannot be read.
+    """
+    auth = load_settings(config).auth
+    if auth.bearer and token_file is None:
+        return auth.bearer.strip()
+    path = token_file or (Path(auth.bearer_file) if auth.bearer_file else None)
+    if path is None:
+        return ""
+    setting = "--token-file" if token_file else "auth.bearer_file"
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{setting}: expected a file with a token at {path}, found: {error}; correct the path"
+        ) from error

@@ -10,7 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from recorder_worker.cli.output import JsonOption, err, out, print_json
-from recorder_worker.cli.settings_option import ConfigOption, NatsOption, client_login
+from recorder_worker.cli.settings_option import (
+    ConfigOption,
+    NatsOption,
+    TokenFileOption,
+    client_bearer,
+    client_login,
+)
 from recorder_worker.core.errors import RefusedError
 
 
@@ -52,6 +58,7 @@ def start(
     timeout: Annotated[
         float, typer.Option(help="Seconds to wait for a worker to take the session.")
     ] = 30.0,
+    token_file: TokenFileOption = None,
     nats: NatsOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -77,7 +84,8 @@ def start(
     async def go() -> None:
         from recorder_worker.bus.client import RecorderClient  # noqa: PLC0415  (loads NATS)
 
-        async with RecorderClient.connect(client_login(config, nats)) as client:
+        login, bearer = client_login(config, nats), client_bearer(config, token_file)
+        async with RecorderClient.connect(login, bearer=bearer) as client:
             started = await client.start(
                 _source(source, pace, frames), session_id=session_id, timeout_s=timeout, **given
             )

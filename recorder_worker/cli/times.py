@@ -19,6 +19,7 @@ TIME_HELP = (
 _SECONDS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)s?")
 _NANOSECONDS = re.compile(r"([0-9]{1,18})ns")
 _CLOCK = re.compile(r"(?:([0-9]{1,4}):)?([0-5]?[0-9]):([0-5][0-9](?:\.[0-9]{1,9})?)")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DATE = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?"
     r"(Z|[+-][0-9]{2}:[0-9]{2})"
@@ -40,6 +41,21 @@ def window_of(begin: str, end: str) -> Window:
             param_hint="--to",
         )
     return Window(begin_ns=begin_ns, end_ns=end_ns, wall=wall)
+
+
+def moment_of(text: str, option: str) -> int:
+    """A moment of the wall clock, in nanoseconds since 1970; a date alone is its begin in UTC.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    whole = f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text
+    if found := _DATE.fullmatch(whole):
+        return _wall(found, option)
+    raise typer.BadParameter(
+        f"expected a date such as `2026-11-23` or `2026-11-23T18:00:05Z`, got {text!r}",
+        param_hint=option,
+    )
 
 
 def _time(text: str, option: str) -> tuple[int, bool]:

@@ -30,6 +30,10 @@ class StreamFullError(BusUnavailableError):
     """An events stream has reached its limit and refuses what is new, until it has room again."""
 
 
+class KeysUnreadableError(TransientError):
+    """The keys that check tokens cannot be read: commands wait, for nobody knows who sends them."""
+
+
 class OutOfOrderError(TransientError):
     """An earlier event of this session has not been applied yet."""
 
@@ -89,6 +93,14 @@ class SourceLostError(SourceError):
     """A source that was delivering frames has gone away."""
 
 
+class SourceForbiddenError(SourceError):
+    """The operator's rules do not allow this source; `field` is what of the start is refused."""
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(message)
+
+
 class FormatError(PermanentError):
     """Stored bytes are not of the documented format (docs/format.md)."""
 
@@ -124,3 +136,11 @@ class RefusedError(RecorderError):
     def __init__(self, *, field: str, expected: str, got: str, hint: str) -> None:
         self.refusal = Refusal(field=field, expected=expected, got=got, hint=hint)
         super().__init__(f"{field}: expected {expected}, got {got}; {hint}")
+
+
+class RequestRefusedError(RefusedError):
+    """A request to the gateway is refused; answered as a service error with `code`."""
+
+    def __init__(self, code: int, *, field: str, expected: str, got: str, hint: str) -> None:
+        self.code = code
+        super().__init__(field=field, expected=expected, got=got, hint=hint)

@@ -28,6 +28,9 @@ LOG_CHECKPOINT = "checkpoint"
 LOG_TILES = "tile"
 LOG_BEACON = "beacon"
 LOG_RECEIPTS = "receipts"
+AUDIT = "audit"
+AUDIT_PROOFS = "proofs"
+AUDIT_SUFFIX = ".jsonl"
 
 
 def session_prefix(session_id: str) -> str:
@@ -82,6 +85,25 @@ def receipt(tree_size: int, suffix: str) -> str:
     return f"{RECEIPTS}/{tree_size:020d}.{suffix}"
 
 
+def chain_receipt(tree_size: int, fingerprint: str) -> str:
+    """A receipt of an anchor with a chain of its own: one for each size and key."""
+    return receipt(tree_size, f"{fingerprint}.chain")
+
+
 def segment_unit(key: str) -> int:
     """The first unit of a segment, from its key or name."""
     return int(key.rsplit("/", 1)[-1].split("-", 1)[0])
+
+
+def audit_bundle(first: int) -> str:
+    """A bundle of the audit trail, named by its first event alone.
+
+    So there is one name for what comes next, whatever its length: of two workers that write it the
+    store, being immutable, takes one.
+    """
+    return f"{AUDIT}/{first:012d}{AUDIT_SUFFIX}"
+
+
+def audit_proof(tree_size: int) -> str:
+    """The proof that the bundle entered at a size stands in the log of sessions."""
+    return f"{AUDIT}/{AUDIT_PROOFS}/{tree_size:012d}"

@@ -55,14 +55,14 @@ CHUNK = Stage(
 COMPRESS = Stage(
     name="compress",
     consumes=(Fact.CHUNKED.wildcard,),
-    emits=(Fact.COMPRESSED,),
+    emits=(Fact.COMPRESSED, Fact.INTEGRITY_FAILED),
     order="any order, any number of workers",
     does="streams segments through zstd, digests plain and stored bytes, stores the chunk",
 )
 MERKLE = Stage(
     name="merkle",
     consumes=(Fact.COMPRESSED.wildcard,),
-    emits=(Fact.HEAD, Fact.CHECKPOINT, Fact.SEALED, Fact.INCIDENT),
+    emits=(Fact.HEAD, Fact.CHECKPOINT, Fact.SEALED, Fact.INCIDENT, Fact.INTEGRITY_FAILED),
     order="in order per session: leaf n only after n-1, head stored with compare-and-set",
     does="writes leaf records, grows the tree, signs checkpoints, seals",
 )
@@ -89,8 +89,50 @@ TSA = Stage(
     does="where `anchors.tsa_url` is set: has checkpoints of the log time-stamped (RFC 3161)",
 )
 
-STAGES: tuple[Stage, ...] = (CAPTURE, CHUNK, COMPRESS, MERKLE)
-"""The pipeline, in order. `control` runs wherever `capture` runs; `log`, `receipts` and `tsa`
-wherever `merkle` runs."""
+STORAGE = Stage(
+    name="storage",
+    consumes=(Fact.SEALED.wildcard,),
+    emits=(Fact.STORED, Fact.INTEGRITY_FAILED),
+    order="any order, any number of workers",
+    does="looks whether a sealed folder is all there, and tells those who keep recordings",
+)
+TABLE = Stage(
+    name="table",
+    consumes=(
+        Fact.STARTED.wildcard,
+        Fact.PAUSED.wildcard,
+        Fact.RESUMED.wildcard,
+        Fact.FAILED.wildcard,
+        Fact.CHECKPOINT.wildcard,
+        Fact.SEALED.wildcard,
+        Fact.INCIDENT.wildcard,
+    ),
+    emits=(),
+    order="any order: entries are merged, and stored with compare-and-set",
+    does="keeps one entry for each session in the KV bucket `recorder-sessions`",
+)
 
-CONSUMERS: tuple[Stage, ...] = (CONTROL, *STAGES, SESSION_LOG, RECEIPTS, TSA)
+GATEWAY = Stage(
+    name="gateway",
+    consumes=(),
+    emits=(Fact.AUDIT_VIEWED, Fact.AUDIT_EXPORTED, Fact.AUDIT_DENIED),
+    order="each request by itself, shared among all workers",
+    does="answers requests about sessions, as the NATS service `session-recorder`",
+)
+NODE = Stage(
+    name="node",
+    consumes=(),
+    emits=(Fact.NODE_REGISTERED, Fact.NODE_HEARTBEAT, Fact.NODE_DRAINING),
+    order="one after the other, for each worker",
+    does="tells that this worker is there, how it is, and that it goes",
+)
+
+STAGES: tuple[Stage, ...] = (CAPTURE, CHUNK, COMPRESS, MERKLE)
+"""The pipeline, in order. `control` runs wherever `capture` runs; `log`, `receipts`, `tsa`,
+`storage`, `table` and `gateway` wherever `merkle` runs; `node` runs in every worker."""
+
+CONSUMERS: tuple[Stage, ...] = (CONTROL, *STAGES, SESSION_LOG, RECEIPTS, TSA, STORAGE, TABLE)
+"""Those with a durable consumer of their own."""
+
+SERVICES: tuple[Stage, ...] = (GATEWAY, NODE)
+"""Those that tell something and consume no stream."""

@@ -20,7 +20,8 @@ class Fact(StrEnum):
 
     Those that begin with `session.` are per session: `<fact>.<session_id>`. Those that begin with
     `integration.` are one subject each, for other systems; those that begin with `audit.` too,
-    for whoever has to know who did what.
+    for whoever has to know who did what. `integration.node.` is per worker process, so that the
+    newest word of each can be read.
     """
 
     STARTED = "session.started"
@@ -41,24 +42,45 @@ class Fact(StrEnum):
     ANCHOR_REQUESTED = "integration.anchor.requested"
     ANCHOR_RECEIPT = "integration.anchor.receipt"
     ANCHOR_STATE = "integration.anchor.state"
+    STORED = "integration.storage.stored"
+    INTEGRITY_FAILED = "integration.storage.integrity_failed"
+    NODE_REGISTERED = "integration.node.registered"
+    NODE_HEARTBEAT = "integration.node.heartbeat"
+    NODE_DRAINING = "integration.node.draining"
     AUDIT_ACCEPTED = "audit.command.accepted"
     AUDIT_DENIED = "audit.command.denied"
     AUDIT_VIEWED = "audit.recording.viewed"
     AUDIT_EXPORTED = "audit.recording.exported"
 
     @property
+    def keyed_by(self) -> str:
+        """What stands behind this fact in its subject: `session_id`, `worker`, or nothing."""
+        if self.value.startswith("session."):
+            return "session_id"
+        return "worker" if self.value.startswith("integration.node.") else ""
+
+    @property
     def per_session(self) -> bool:
         """Whether every session has a subject of its own."""
-        return self.value.startswith("session.")
+        return self.keyed_by == "session_id"
 
-    def of(self, session_id: str) -> str:
-        """The subject of this fact for one session."""
-        return f"{self.value}.{session_id}" if self.per_session else self.value
+    def of(self, name: str) -> str:
+        """The subject of this fact for one session, or one worker."""
+        return f"{self.value}.{name}" if self.keyed_by else self.value
 
     @property
     def wildcard(self) -> str:
-        """The subject that matches this fact for every session."""
-        return f"{self.value}.*" if self.per_session else self.value
+        """The subject that matches this fact for every session, or every worker."""
+        return f"{self.value}.*" if self.keyed_by else self.value
+
+
+class Endpoint(StrEnum):
+    """Subjects on which the recorder answers requests, as a NATS service."""
+
+    LIST = "recorder.api.list"
+    GET = "recorder.api.get"
+    PROOF = "recorder.api.proof"
+    STATS = "recorder.api.stats"
 
 
 DEAD = "session.dead"

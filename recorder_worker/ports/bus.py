@@ -61,7 +61,10 @@ class EventLog(Protocol):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """A command message as it reaches its stage."""
+    """A command message as it reaches its stage.
+
+    `bearer` is the token that came with it, not looked at yet; empty where none came.
+    """
 
     command: Command
     body: bytes
@@ -69,6 +72,10 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
     received_ns: int
     deliveries: int
+    bearer: str = ""
+
+    def __repr__(self) -> str:  # a token must not get into a log
+        return f"Delivery({self.command.value}, {self.command_id!r}, sequence={self.sequence})"
 
 
 class ControlFeed(Protocol):

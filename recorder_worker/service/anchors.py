@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from recorder_worker.bus.subscriptions import decoder_of
 from recorder_worker.core.errors import FormatError, SettingsError
 from recorder_worker.core.pipeline import RECEIPTS, TSA
 from recorder_worker.core.receipts.authorities import TimestampAuthority, authority
+from recorder_worker.core.receipts.chain import Anchor
 from recorder_worker.core.subjects import Fact
 from recorder_worker.integrations.tsa_anchor import TsaAnchor
 from recorder_worker.integrations.tsa_client import Authority
@@ -33,12 +35,12 @@ def register_anchors(
     The authority's absence is no fault of this process: its stage is not watched for progress.
 
     Raises:
-        SettingsError: `anchors.tsa_certificates` cannot be read.
+        SettingsError: `anchors.tsa_certificates` or `anchors.chain_keys` cannot be read.
     """
     trusted = _trusted(settings)
     bus.register(
         RECEIPTS.name,
-        ReceiptsStage(store, trusted).handle,
+        ReceiptsStage(store, trusted, anchors=_chain_anchors(settings)).handle,
         decode=decoder_of(Fact.ANCHOR_RECEIPT),
         workers=RECEIPT_WORKERS,
         progressed=progressed(RECEIPTS.name),
@@ -57,6 +59,19 @@ def register_anchors(
         progressed=lambda: None,
     )
     return [RECEIPTS.name, TSA.name]
+
+
+def _chain_anchors(settings: AnchorSettings) -> tuple[Anchor, ...]:
+    for text in settings.chain_keys:
+        if not re.fullmatch(r"[0-9A-Fa-f]{64}", text):
+            raise SettingsError(
+                f"anchors.chain_keys: expected public keys of 64 hexadecimal digits, found "
+                f"{text!r}; the anchor worker prints its own"
+            )
+    return tuple(
+        Anchor(name=f"key {text.lower()}", public_key=bytes.fromhex(text))
+        for text in settings.chain_keys
+    )
 
 
 def _trusted(settings: AnchorSettings) -> tuple[TimestampAuthority, ...]:

@@ -18,6 +18,9 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from recorder_worker.core.pipeline import CONSUMERS
+from recorder_worker.integrations.node_reporter import Throughput
+
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -162,6 +165,22 @@ class Metrics:
     def session_sealed(self, reason: str) -> None:
         """A session was sealed."""
         self._sessions_sealed.labels(reason).inc()
+
+    def throughput(self) -> Throughput:
+        """What was counted since the start, of all that a node manager is told."""
+        stages = {stage.name for stage in CONSUMERS}
+        return Throughput(
+            frames=self._count("recorder_frames_total"),
+            raw_bytes=self._count("recorder_raw_bytes_total"),
+            stored_bytes=self._count("recorder_stored_bytes_total"),
+            messages=sum(
+                self._count("recorder_messages_total", {"stage": stage, "outcome": "ok"})
+                for stage in stages
+            ),
+        )
+
+    def _count(self, name: str, labels: dict[str, str] | None = None) -> int:
+        return int(self.registry.get_sample_value(name, labels or {}) or 0)
 
     def stage_backlog(self, stage: str, pending: int, ack_pending: int) -> None:
         """Messages of a stage that wait, and that are being handled, as JetStream says."""

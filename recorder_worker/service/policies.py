@@ -9,7 +9,8 @@ from recorder_worker.bus.topology import ConsumerLimits, StreamLimits
 from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import RecordingPolicy
 from recorder_worker.core.pipeline import STAGES
-from recorder_worker.service.settings_tree import Settings
+from recorder_worker.core.source_rules import SourceRules
+from recorder_worker.service.settings_tree import AuthSettings, Settings
 from recorder_worker.stages.capture.services import CapturePolicy
 from recorder_worker.stages.capture.spool import SegmentLimits
 
@@ -17,6 +18,8 @@ SECOND_NS = 1_000_000_000
 SHARE_OF_MAX_AGE = 0.9
 """A session ends before its first events age out of the stream: without them nobody could take it
 over, or stop it."""
+OWN_FOLDERS = (".tmp", "keys", "log", "nats", "sessions")
+"""Below the data directory: nothing there is a source."""
 CONTROL_WORKERS = 2
 """The bus gives out one command at a time, over all processes. While one handles it, the request of
 the other for the next one waits at the server already."""
@@ -48,10 +51,12 @@ def bus_settings(settings: Settings, node: str, urls: tuple[str, ...]) -> BusSet
     return BusSettings(
         login=login(settings, urls, f"recorder {node} {'+'.join(settings.stages)}"),
         node=node,
+        buckets=buckets(settings.auth),
         streams=StreamLimits(
             replicas=settings.nats.replicas,
             max_age_s=settings.nats.max_age_s,
             audit_max_age_s=settings.audit.max_age_s,
+            audit_max_bytes=settings.audit.max_bytes,
             max_bytes=settings.nats.max_bytes,
             duplicate_window_s=settings.nats.duplicate_window_s,
         ),
@@ -65,6 +70,28 @@ def bus_settings(settings: Settings, node: str, urls: tuple[str, ...]) -> BusSet
             backoff_s=settings.retry.backoff_s, max_deliver=settings.retry.max_deliver
         ),
     )
+
+
+def source_rules(settings: Settings) -> SourceRules:
+    """Which sources may be recorded; never what the recorder keeps itself."""
+    sources = settings.sources
+    return SourceRules(
+        kinds=sources.kinds,
+        file_roots=sources.file_roots,
+        displays=sources.displays,
+        hosts=sources.hosts,
+        hidden=(
+            *(str(settings.data_path.absolute() / name) for name in OWN_FOLDERS),
+            str(settings.device_key_path.absolute()),
+        ),
+    )
+
+
+def buckets(auth: AuthSettings) -> tuple[str, ...]:
+    """The KV buckets that have to be there."""
+    if auth.mode == "open":
+        return ()
+    return tuple(name for name in (auth.revocations_bucket, auth.jwks_bucket) if name)
 
 
 def capture_policy(settings: Settings) -> CapturePolicy:

@@ -12,12 +12,17 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from recorder_worker.core.access import Action
+
 Stage = Literal["capture", "chunk", "compress", "merkle"]
+Kind = Literal["file", "x11", "pattern"]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 Bytes = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Workers = Annotated[int, Meta(ge=1, le=256)]
 Text = Annotated[str, Meta(max_length=4096)]
 Secret = Annotated[str, Meta(max_length=4096, extra={"secret": True})]
+Bucket = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]*$", max_length=200)]
+Actions = Annotated[tuple[Action, ...], Meta(max_length=32)]
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +63,27 @@ class CaptureSettings(Group, frozen=True, kw_only=True):
     epoch_s: Annotated[float, Meta(ge=1, le=86_400)] = 300.0
 
 
+class SourceSettings(Group, frozen=True, kw_only=True):
+    """What may be recorded."""
+
+    kinds: Annotated[tuple[Kind, ...], Meta(min_length=1, max_length=16)] = (
+        "file",
+        "x11",
+        "pattern",
+    )
+    file_roots: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^/", max_length=4096)], ...], Meta(max_length=64)
+    ] = ("/",)
+    displays: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^:[0-9*?\[\]!-]+$", max_length=64)], ...],
+        Meta(max_length=64),
+    ] = (":*",)
+    hosts: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:/-]+$", max_length=255)], ...],
+        Meta(max_length=256),
+    ] = ("localhost",)
+
+
 class ChunkSettings(Group, frozen=True, kw_only=True):
     """Where chunks end."""
 
@@ -91,12 +117,52 @@ class AnchorSettings(Group, frozen=True, kw_only=True):
     tsa_url: Annotated[str, Meta(pattern=r"^(https?://[^\s/@]+(/[^\s]*)?)?$", max_length=2048)] = ""
     tsa_timeout_s: Annotated[float, Meta(gt=0, le=600)] = 10.0
     tsa_certificates: Text = ""
+    chain_keys: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
 
 
 class AuditSettings(Group, frozen=True, kw_only=True):
-    """How long is kept who did what."""
+    """How long is kept who did what, how much of it, and how soon it is entered in the log."""
 
     max_age_s: Annotated[int, Meta(ge=3600, le=3_153_600_000)] = 7_776_000
+    max_bytes: Bytes = 2_147_483_648
+    digest_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
+
+
+class AuthSettings(Group, frozen=True, kw_only=True):
+    """Who may command the recorder, and how he shows it."""
+
+    mode: Literal["open", "jwt"] = "open"
+    allow_open_network: bool = False
+    hs256_secret: Secret = ""
+    hs256_secret_file: Text = ""
+    jwks_file: Text = ""
+    jwks_bucket: Bucket = ""
+    issuer: Text = ""
+    audience: Text = ""
+    role_claim: Annotated[str, Meta(min_length=1, max_length=256)] = "role"
+    skew_s: Annotated[float, Meta(ge=0, le=3600)] = 60.0
+    revocations_bucket: Bucket = "recorder-revocations"
+    user_may: Actions = ("start", "stop", "pause", "resume", "mark", "view")
+    node_operator_may: Actions = ("stop", "pause", "resume", "mark", "view")
+    admin_may: Actions = (
+        *("start", "stop", "pause", "resume", "mark"),
+        *("hold", "release", "view", "export"),
+    )
+    super_admin_may: Actions = (
+        *("start", "stop", "pause", "resume", "mark"),
+        *("hold", "release", "delete", "view", "export"),
+    )
+    own_only: Annotated[
+        tuple[Literal["USER", "NODE_OPERATOR", "ADMIN", "SUPER_ADMIN"], ...], Meta(max_length=4)
+    ] = ("USER",)
+    bearer: Secret = ""
+    bearer_file: Text = ""
+
+
+class NodeSettings(Group, frozen=True, kw_only=True):
+    """What a worker tells of itself."""
+
+    heartbeat_s: Annotated[float, Meta(ge=0.1, le=3600)] = 10.0
 
 
 class RetrySettings(Group, frozen=True, kw_only=True):
@@ -159,11 +225,14 @@ class Settings(Group, frozen=True, kw_only=True):
     )
     nats: NatsSettings = NatsSettings()
     capture: CaptureSettings = CaptureSettings()
+    sources: SourceSettings = SourceSettings()
     chunk: ChunkSettings = ChunkSettings()
     compress: CompressSettings = CompressSettings()
     merkle: MerkleSettings = MerkleSettings()
     anchors: AnchorSettings = AnchorSettings()
     audit: AuditSettings = AuditSettings()
+    auth: AuthSettings = AuthSettings()
+    nodes: NodeSettings = NodeSettings()
     retry: RetrySettings = RetrySettings()
     sidecar: SidecarSettings = SidecarSettings()
     disk: DiskSettings = DiskSettings()

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from recorder_worker.adapters.sources.opener import open_source
+from recorder_worker.adapters.sources.opener import GuardedOpener
 from recorder_worker.bus.bus import Bus
 from recorder_worker.bus.codec import decode
 from recorder_worker.bus.disposition import LastResort
@@ -25,18 +25,25 @@ from recorder_worker.core.pipeline import (
     SESSION_LOG,
 )
 from recorder_worker.core.subjects import Fact
+from recorder_worker.integrations.storage import StorageReports
 from recorder_worker.ports import BlobStore, Clock, Signer, StageMetrics
 from recorder_worker.service import policies
 from recorder_worker.service.anchors import register_anchors
+from recorder_worker.service.audit_trail import AuditKeeping
+from recorder_worker.service.authorisation import authoriser_for
 from recorder_worker.service.encryption import cipher_keys, key_wrap
+from recorder_worker.service.integrations import register_integrations
 from recorder_worker.service.settings_tree import Settings
 from recorder_worker.service.signing import file_signer
 from recorder_worker.service.software import SOFTWARE, software_blake3
+from recorder_worker.stages.audit import AuditTrail
+from recorder_worker.stages.audit_trail.keeper import AuditKeeper
 from recorder_worker.stages.capture.services import CaptureServices, NodeIdentity
 from recorder_worker.stages.capture.stage import CaptureStage
 from recorder_worker.stages.chunk import ChunkStage
 from recorder_worker.stages.compress import CompressStage
 from recorder_worker.stages.control import ControlStage
+from recorder_worker.stages.gate import CommandGate
 from recorder_worker.stages.merkle.stage import MerkleStage
 from recorder_worker.stages.rejection import Rejections
 from recorder_worker.stages.session_log.numbering import number
@@ -65,7 +72,9 @@ class StageSet:
         self._store = store
         self._clock = clock
         self._metrics = metrics
+        self.identity = _identity(node)
         self.capture: CaptureStage | None = None
+        self.audit_trail: AuditKeeping | None = None
         self.registered: list[str] = []
 
     def register(self, bus: Bus, progressed: Progressed) -> None:
@@ -81,7 +90,12 @@ class StageSet:
 
     def _capture(self, bus: Bus, progressed: Progressed) -> None:
         rejections = Rejections(bus.log, self._clock, self._metrics)
-        control = ControlStage(bus.log, self._clock, rejections)
+        gate = CommandGate(
+            authoriser_for(self._settings.auth, bus.jetstream),
+            AuditTrail(bus.log, self._clock, self._node),
+            rejections,
+        )
+        control = ControlStage(bus.log, self._clock, gate)
         self.capture = CaptureStage(
             CaptureServices(
                 log=bus.log,
@@ -89,12 +103,13 @@ class StageSet:
                 clock=self._clock,
                 metrics=self._metrics,
                 controls=bus.controls,
+                gate=gate,
                 rejections=rejections,
-                open_source=open_source,
+                open_source=GuardedOpener(policies.source_rules(self._settings)),
                 number=partial(number, bus.log, self._store),
+                identity=self.identity,
                 cipher_keys=cipher_keys(self._settings),
                 key_wrap=key_wrap(self._settings),
-                identity=_identity(self._node),
                 policy=policies.capture_policy(self._settings),
             )
         )
@@ -130,7 +145,7 @@ class StageSet:
         stage = CompressStage(bus.log, self._store, self._metrics, keys)
         bus.register(
             COMPRESS.name,
-            stage.handle,
+            self._reports(bus).watching(COMPRESS.name, stage.handle),
             decode=decoder_of(Fact.CHUNKED),
             workers=self._settings.compress.workers,
             progressed=progressed(COMPRESS.name),
@@ -153,7 +168,7 @@ class StageSet:
         )
         bus.register(
             MERKLE.name,
-            stage.handle,
+            self._reports(bus).watching(MERKLE.name, stage.handle),
             decode=decoder_of(Fact.COMPRESSED),
             workers=self._settings.merkle.workers,
             progressed=progressed(MERKLE.name),
@@ -163,6 +178,10 @@ class StageSet:
         self.registered.append(MERKLE.name)
         self._session_log(bus, progressed, signer, recorder)
         self.registered += register_anchors(bus, self._settings.anchors, self._store, progressed)
+        self.registered += register_integrations(bus, self._store, self._reports(bus))
+
+    def _reports(self, bus: Bus) -> StorageReports:
+        return StorageReports(bus.log, self._clock, self._node)
 
     def _session_log(self, bus: Bus, progressed: Progressed, signer: Signer, recorder: str) -> None:
         stage = SessionLogStage(
@@ -178,6 +197,15 @@ class StageSet:
             last_resort=last_resort(Fact.CHECKPOINT, stage.give_up),
         )
         self.registered.append(SESSION_LOG.name)
+        keeper = AuditKeeper(
+            bus.audit,
+            self._store,
+            stage.writer,
+            self._clock,
+            digest_s=self._settings.audit.digest_s,
+            max_age_s=self._settings.audit.max_age_s,
+        )
+        self.audit_trail = AuditKeeping(keeper, bus.log, self._clock)
 
 
 def last_resort(fact: Fact, give_up: Callable[[Any, str], Awaitable[None]]) -> LastResort:

@@ -15,7 +15,10 @@ from recorder_worker.adapters.nats_server.server import NatsServer
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.bus.bus import Bus
 from recorder_worker.service import policies
+from recorder_worker.service.audit_trail import NAME as AUDIT
+from recorder_worker.service.authorisation import check_network
 from recorder_worker.service.health import Health, bus_check, disk_check
+from recorder_worker.service.integrations import Integrations
 from recorder_worker.service.metrics import Metrics
 from recorder_worker.service.settings import node_name
 from recorder_worker.service.settings_tree import Settings
@@ -27,6 +30,9 @@ log = structlog.get_logger(__name__)
 
 STOP_S = 8.0
 """For the whole stop: containers are killed 10 s after their SIGTERM."""
+
+STOP_SAYING_S = 0.5
+"""For a word that nobody needs: with the server away it must not keep the leases waiting."""
 
 STOP_LEASES_S = 5.0
 STOP_BUS_S = 6.5
@@ -49,6 +55,15 @@ class Worker:
         self._health = Health()
         self._stages = StageSet(
             settings, node=node, store=self.store, clock=clock, metrics=self.metrics
+        )
+        self._integrations = Integrations(
+            settings,
+            node=node,
+            worker=self._stages.identity.worker,
+            store=self.store,
+            clock=clock,
+            metrics=self.metrics,
+            sessions=lambda: self.sessions,
         )
         self._server: NatsServer | None = None
         self._bus: Bus | None = None
@@ -77,6 +92,7 @@ class Worker:
         """
         await self.sidecar.start()
         self.nats_urls = await self._find_nats()
+        await asyncio.to_thread(check_network, self._settings, self.nats_urls)
         shown = ",".join(url.rsplit("@", 1)[-1] for url in self.nats_urls)
         bus = Bus(policies.bus_settings(self._settings, self._node, self.nats_urls), self.metrics)
         watch = BacklogWatch(bus, self._health, self.metrics, self._clock)
@@ -86,6 +102,11 @@ class Worker:
         self._bus, self._watch = bus, watch
         await bus.start()
         watch.start()
+        await self._integrations.start(bus)
+        trail = self._stages.audit_trail
+        if trail is not None:
+            self._health.add(AUDIT, trail.check)
+            trail.start()
         log.info(
             "WorkerStarted",
             node=self._node,
@@ -101,11 +122,16 @@ class Worker:
         Whatever one part does, the next one is stopped too, and all within `STOP_S`.
         """
         begin_s = asyncio.get_running_loop().time()
+        # First it is said that leases come back, for whoever has to make room for them elsewhere.
+        await _until(begin_s + STOP_SAYING_S, self._integrations.draining(), "node reports")
         if self._stages.capture is not None:
             # Leases go back before the connection does; one that hangs comes back by time.
             await _until(begin_s + STOP_LEASES_S, self._stages.capture.release_all(), "leases")
         if self._watch is not None:
             await _until(begin_s + STOP_BUS_S, self._watch.stop(), "watch")
+        await _until(begin_s + STOP_BUS_S, self._integrations.stop(), "gateway")
+        if self._stages.audit_trail is not None:
+            await _until(begin_s + STOP_BUS_S, self._stages.audit_trail.stop(), "audit trail")
         if self._bus is not None:
             await _until(begin_s + STOP_BUS_S, self._bus.stop(), "bus")
         if self._server is not None:

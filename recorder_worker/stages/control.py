@@ -16,14 +16,15 @@ import asyncio
 
 import structlog
 
-from recorder_worker.core.command_parsing import parse_command, session_id_in
+from recorder_worker.core.command_parsing import session_id_in
 from recorder_worker.core.commands import ControlCommand, StartSession
 from recorder_worker.core.errors import RefusedError
-from recorder_worker.core.events import Control, EndCaptured
+from recorder_worker.core.events import Control, EndCaptured, SessionStarted
+from recorder_worker.core.identity import NOBODY, Identity
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Clock, Delivery, EventLog, Logged
-from recorder_worker.stages.rejection import Rejections
+from recorder_worker.stages.gate import CommandGate
 
 log = structlog.get_logger(__name__)
 
@@ -38,10 +39,10 @@ FORGET_NS = 30_000_000_000
 class ControlStage:
     """Handles `session.stop`, `.pause`, `.resume` and `.mark`."""
 
-    def __init__(self, log: EventLog, clock: Clock, rejections: Rejections) -> None:
+    def __init__(self, log: EventLog, clock: Clock, gate: CommandGate) -> None:
         self._log = log
         self._clock = clock
-        self._rejections = rejections
+        self._gate = gate
         self._grace = StartGrace()
 
     async def handle(self, delivery: Delivery) -> None:
@@ -49,20 +50,15 @@ class ControlStage:
 
         Raises:
             FencedError: a worker that had lost this command wrote first; try again behind it.
-            BusUnavailableError: try again.
+            TransientError: try again.
         """
         try:
-            command = parse_command(delivery.command, delivery.body)
+            command = await self._gate.parsed(delivery)
             if isinstance(command, StartSession):
                 raise TypeError("session.start is handled by the capture stage")
             await self._accept(command, delivery)
         except RefusedError as error:
-            await self._rejections.publish(
-                error,
-                command=delivery.command.value,
-                command_id=delivery.command_id,
-                session_id=session_id_in(delivery.body),
-            )
+            await self._gate.refuse(error, delivery, session_id_in(delivery.body))
 
     async def _accept(self, command: ControlCommand, delivery: Delivery) -> None:
         session_id = command.session_id
@@ -70,12 +66,19 @@ class ControlStage:
             self._log.last(Fact.CONTROL, session_id), self._log.last(Fact.CAPTURED, session_id)
         )
         before = last.event if last else None
-        if isinstance(before, Control) and before.command_id == delivery.command_id:
-            await self._check_in_time(before)
+        if isinstance(before, Control) and _is_of(before, delivery):
+            await self._finish(before, delivery, before.identity)
             return
         if isinstance(before, Control) and _is_older(delivery, before):
             return
+        identity = await self._gate.ask(delivery)
+        by = self._gate.person(identity, command.by)
+        if isinstance(before, Control) and before.command_id == delivery.command_id:
+            await self._check_owner(identity, delivery, session_id)
+            await self._finish(before, delivery, identity)
+            return
         await self._check_running(session_id, delivery, captured)
+        await self._check_owner(identity, delivery, session_id)
         control = Control(
             session_id=session_id,
             ordinal=before.ordinal + 1 if isinstance(before, Control) else 0,
@@ -83,7 +86,8 @@ class ControlStage:
             command_id=delivery.command_id,
             command_sequence=delivery.sequence,
             command_received_ns=delivery.received_ns,
-            by=command.by,
+            by=by,
+            identity=identity,
             body=delivery.body.decode(),
             wall_ns=self._clock.wall_ns(),
         )
@@ -91,7 +95,25 @@ class ControlStage:
         after = last.sequence if last else 0
         await self._log.append(Fact.CONTROL, session_id, control, key=key, after=after)
         log.info("CommandAccepted", command=control.command, session_id=session_id)
+        await self._finish(control, delivery, identity)
+
+    async def _finish(self, control: Control, delivery: Delivery, identity: Identity) -> None:
+        """What is left to do for a command that stands in the control log.
+
+        A crash before this is taken up here by the next delivery, which comes before any other
+        command: so whatever was accepted is in the audit trail.
+        """
         await self._check_in_time(control)
+        await self._gate.accepted(identity, delivery, control.session_id)
+
+    async def _check_owner(self, identity: Identity, delivery: Delivery, session_id: str) -> None:
+        """Refuse a command to a session of another where the role may command its own only."""
+        if identity == NOBODY:
+            return
+        started = await self._log.last(Fact.STARTED, session_id)
+        event = started.event if started else None
+        owner = event.owner if isinstance(event, SessionStarted) else ""
+        self._gate.check_owner(identity, delivery, owner)
 
     async def _check_running(
         self, session_id: str, delivery: Delivery, captured: Logged | None
@@ -159,6 +181,15 @@ class StartGrace:
     def ran_out(self, received_ns: int, deadline_ns: int) -> None:
         """A command that was stored then has waited to its deadline, in vain."""
         self._ran_out = (received_ns, deadline_ns)
+
+
+def _is_of(accepted: Control, delivery: Delivery) -> bool:
+    """Whether a command was accepted as just this message, and not as one that it repeats."""
+    return (accepted.command_id, accepted.command_sequence, accepted.command_received_ns) == (
+        delivery.command_id,
+        delivery.sequence,
+        delivery.received_ns,
+    )
 
 
 def _is_older(delivery: Delivery, accepted: Control) -> bool:

@@ -1,7 +1,8 @@
 """Checks receipts over the log of sessions and stores them: with the log, and with the session.
 
-A receipt is taken if it is over the exact checkpoint that stands in a log proof of its session.
-Anything else is refused, and nothing is stored.
+A receipt is taken if it is over the exact checkpoint that stands in a log proof of its session, or
+of no session in that of an AUDIT entry; the latter is kept with the log alone. Anything else is
+refused, and nothing is stored.
 
 The first time-stamp for a size stays; a second one of another authority adds nothing, and a
 redelivery finds the same bytes. Only one of an authority that is trusted here replaces one of
@@ -11,6 +12,9 @@ OpenTimestamps proofs for a size are merged into one. Which Bitcoin block is rea
 here, so whatever takes one away can be made to take away the honest one; an attestation of a block
 that nobody made proves nothing to whoever verifies, and harms nothing. One that would make the file
 too large is kept beside it in the log's folder, so that filling the file does not lose it either.
+
+Receipts of an anchor's own chain are taken of anchors that are named here, and of nobody else: a
+key costs nothing, and each has a file of its own.
 
 What a crash leaves: every write is repeated by the redelivery, in the same order, from the stored
 receipt.
@@ -41,14 +45,23 @@ from recorder_worker.core.receipts.beacon import (
     encode_beacon,
     parse_beacon,
 )
+from recorder_worker.core.receipts.chain import (
+    Anchor,
+    fingerprint,
+    parse_chain_receipt,
+    verify_chain_receipt,
+)
 from recorder_worker.core.receipts.ots import merge_ots, verify_ots
 from recorder_worker.core.receipts.timestamp import verify_timestamp
+from recorder_worker.core.session_log.entries import NO_SESSION
 from recorder_worker.core.session_log.log_proof import parse_log_proof
 from recorder_worker.ports import BlobStore
 
 log = structlog.get_logger(__name__)
 
 SUFFIXES = {"rfc3161": "tsr", "opentimestamps": "ots"}
+"""Of the receipts' files. Those of a chain have the anchor's key in their name, one file each."""
+
 MAX_AHEAD_NS = 300 * 1_000_000_000
 """How far a time-stamp of nobody in particular may be ahead of our clock to get into the next OPEN:
 5 minutes are a clock that is off, more is a time that would be held against honest receipts."""
@@ -61,6 +74,7 @@ class ReceiptsStage:
         store: where recordings and the log of sessions are.
         trusted: whose time-stamps are taken; empty: anybody's.
         wall_ns: our own clock, nanoseconds since the Unix epoch.
+        anchors: whose entries of their own chains are taken; empty: nobody's.
     """
 
     def __init__(
@@ -68,9 +82,11 @@ class ReceiptsStage:
         store: BlobStore,
         trusted: Sequence[TimestampAuthority] = (),
         wall_ns: Callable[[], int] = time.time_ns,
+        anchors: Sequence[Anchor] = (),
     ) -> None:
         self._store = store
         self._trusted = trusted
+        self._anchors = anchors
         self._wall_ns = wall_ns
 
     async def handle(self, receipt: AnchorReceipt) -> None:
@@ -87,10 +103,11 @@ class ReceiptsStage:
     def _handle(self, receipt: AnchorReceipt) -> None:
         note = self._note(receipt)
         self._check(receipt, note)
-        name = keys.receipt(receipt.tree_size, SUFFIXES[receipt.kind])
+        name = _file_name(receipt)
         self._store.put(keys.log_key(keys.receipt(receipt.tree_size, "note")), note)
         kept = self._keep(keys.log_key(name), receipt.receipt, receipt.kind, note)
-        self._keep(keys.blob_key(receipt.session_id, name), kept, receipt.kind, note)
+        if receipt.session_id != NO_SESSION:
+            self._keep(keys.blob_key(receipt.session_id, name), kept, receipt.kind, note)
         if receipt.kind == "rfc3161":
             self._advance_beacon(receipt.tree_size, note, (kept, receipt.receipt))
         log.info(
@@ -104,9 +121,11 @@ class ReceiptsStage:
     def _note(self, receipt: AnchorReceipt) -> bytes:
         """The checkpoint that the receipt has to be over: from a log proof of its session."""
         found = []
-        for name in (keys.PROOF_SEAL, keys.PROOF_OPEN):
+        session = (keys.blob_key(receipt.session_id, n) for n in (keys.PROOF_SEAL, keys.PROOF_OPEN))
+        audit = (keys.audit_proof(receipt.tree_size),)
+        for key in audit if receipt.session_id == NO_SESSION else session:
             with suppress(BlobMissingError):
-                data = self._store.get(keys.blob_key(receipt.session_id, name))
+                data = self._store.get(key)
                 found.append(parse_log_proof(data).checkpoint)
         if not found:
             raise BlobMissingError(
@@ -128,12 +147,25 @@ class ReceiptsStage:
         if receipt.kind == "opentimestamps":
             verify_ots(receipt.receipt, note)
             return
+        if receipt.kind == "chain":
+            self._check_chain(receipt, note)
+            return
         found = verify_timestamp(receipt.receipt, note, self._trusted)
         if self._trusted and found.trusted_by is None:
             names = " or ".join(authority.name for authority in self._trusted)
             raise ProofError(
                 f"receipt for log size {receipt.tree_size}: expected a time-stamp of {names}, got "
                 f"one of {found.authority}: {found.why_untrusted}"
+            )
+
+    def _check_chain(self, receipt: AnchorReceipt, note: bytes) -> None:
+        found = verify_chain_receipt(receipt.receipt, note, self._anchors)
+        if found.trusted_by is None:
+            names = " or ".join(anchor.name for anchor in self._anchors) or "nobody"
+            raise ProofError(
+                f"receipt for log size {receipt.tree_size}: expected one of {names}, got one of "
+                f"{found.entry.name}, key {found.entry.public_key.hex()}; name that key in "
+                "anchors.chain_keys to have its receipts kept"
             )
 
     def _keep(self, key: str, data: bytes, kind: str, note: bytes) -> bytes:
@@ -144,6 +176,8 @@ class ReceiptsStage:
             kept = self._store.get(key)
             if kind == "opentimestamps":
                 better = self._merged(key, kept, data)
+            elif kind == "chain":
+                better = kept
             else:
                 better = data if self._trusted and not self._vouched(kept, note) else kept
             if better == kept:
@@ -195,3 +229,11 @@ class ReceiptsStage:
         with suppress(FormatError, ProofError):
             return verify_timestamp(data, note, self._trusted).trusted_by is not None
         return False
+
+
+def _file_name(receipt: AnchorReceipt) -> str:
+    """Where a receipt that was checked is kept, below the log and below its session."""
+    if receipt.kind == "chain":
+        entry = parse_chain_receipt(receipt.receipt).entry
+        return keys.chain_receipt(receipt.tree_size, fingerprint(entry.public_key))
+    return keys.receipt(receipt.tree_size, SUFFIXES[receipt.kind])

@@ -7,13 +7,15 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import nats
 from nats_process import NatsProcess
 from worker_process import WorkerProcess
 
 from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.bus import codec
 from recorder_worker.client import Login, RecorderClient
 from recorder_worker.core.cipher.session_cipher import SessionCipher
-from recorder_worker.core.events import SessionSealed
+from recorder_worker.core.events import Event, SessionSealed
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verifier import verify
@@ -45,6 +47,8 @@ class Plant:
             "RECORDER_COMPRESS__ACK_WAIT_S": LEASE_S,
             "RECORDER_MERKLE__ACK_WAIT_S": LEASE_S,
             "RECORDER_DISK__FLOOR_BYTES": "0",
+            # The server keeps room for every stream: five of the default size are 50 GiB.
+            "RECORDER_NATS__MAX_BYTES": "1000000000",
         } | (env or {})
         self.workers: dict[str, list[WorkerProcess]] = {}
         self._stack = ExitStack()
@@ -105,6 +109,15 @@ class Plant:
         """Wait for the seal."""
         async with self.client() as client:
             return await client.wait_sealed(session_id, SEAL_TIMEOUT_S)
+
+    async def last(self, stream: str, fact: Fact) -> Event:
+        """The newest fact of a kind."""
+        bus = await nats.connect(self.nats.url)
+        try:
+            message = await bus.jetstream().get_last_msg(stream, fact.wildcard)
+            return codec.decode(fact, message.data or b"")
+        finally:
+            await bus.close()
 
     def recording(self, session_id: str) -> Path:
         """The recording's folder."""

@@ -15,7 +15,9 @@ from worker_process import WorkerProcess
 from xserver import XServer
 
 from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.bus.topology import INTEGRATION_STREAM
 from recorder_worker.client import RecorderClient
+from recorder_worker.core.events import IntegrityFailed
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.report import GapFound
 from recorder_worker.core.verify.verdicts import Verdict
@@ -123,6 +125,10 @@ async def test_a_segment_that_is_damaged_before_it_is_compressed_becomes_a_gap_a
     (worker,) = plant.workers["compress"]
     dead = worker.logged("MessageDeadLettered", stage="compress")
     assert "BlobDamagedError" in dead["reason"]
+    told = await plant.last(INTEGRATION_STREAM, Fact.INTEGRITY_FAILED)
+    assert isinstance(told, IntegrityFailed)
+    assert (told.session_id, told.stage, told.problem) == (session_id, "compress", "damaged")
+    assert segments[4].name in told.detail
 
 
 async def test_a_stop_for_a_session_whose_worker_is_down_is_honoured_when_it_comes_back(

@@ -11,6 +11,8 @@ from recordings import device_key, whole
 
 from recorder_worker.adapters.age import AgeRecipients
 from recorder_worker.core import keys
+from recorder_worker.core.audit_trail.bundle import BundleText
+from recorder_worker.core.audit_trail.lines import Head, body_fields
 from recorder_worker.core.cipher.declared import Encryption
 from recorder_worker.core.cipher.names import CIPHER_SEALED
 from recorder_worker.core.cipher.session_cipher import PayloadKind, Place, SessionCipher
@@ -29,6 +31,7 @@ from recorder_worker.core.note import (
 )
 from recorder_worker.core.partial_tree import hidden_subtrees, ranges_of
 from recorder_worker.core.proofs import inclusion_proof
+from recorder_worker.core.receipts.chain import ChainEntry, sign_entry
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry, encode_entry
 from recorder_worker.core.session_log.log_proof import LogProof
 from recorder_worker.core.tree import BLAKE3, SHA256, Tree
@@ -124,6 +127,46 @@ def _manifest() -> bytes:
     )
 
 
+CHAIN_RECEIPT = sign_entry(
+    ChainEntry(
+        name="notary",
+        public_key=device_key().public_key().public_bytes_raw(),
+        origin="lab7/log",
+        tree_size=9,
+        root_hash=b"\7" * 32,
+        note_sha256="ab" * 32,
+        time_s=1_800_000_000,
+        number=1,
+    ),
+    device_key().sign,
+)
+
+
+def _bundle() -> bytes:
+    """Of each kind of line one, and of messages both forms."""
+    text = BundleText(
+        Head(
+            v=1,
+            recorder="recorder",
+            first=1,
+            previous="0" * 64,
+            made_ns=1,
+            device_key="ab" * 32,
+        )
+    )
+    for body in (b'{"type":"recording_viewed", "x":[1]}', b"not JSON"):
+        text.event(
+            subject="audit.recording.viewed",
+            sequence=text.count + 1,
+            stored_ns=1,
+            message_id="m",
+            **body_fields(body),
+        )
+    text.gap(reason="stream_cut", missing=0, from_ns=0, to_ns=1, resume=0)
+    text.aged(through=1, digest="0" * 64, max_age_s=3600)
+    return text.data
+
+
 POLICY = f"""
 keys:
   - name: the lab
@@ -145,6 +188,9 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     ),
     "log entry": tuple(_entries()),
     "log proof": (_log_proof(),),
+    "anchor receipt": (CHAIN_RECEIPT,),
+    "audit bundle": (_bundle(),),
+    "audit diagnosis": (_bundle(),),
     "frames": tuple(
         data for name, data in FILES.items() if name.startswith(keys.CHUNKS) and "raw" in name
     ),

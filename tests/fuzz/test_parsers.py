@@ -20,6 +20,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from recorder_worker.adapters.age import unwrap
+from recorder_worker.core.audit_trail.bundle import parse_bundle
+from recorder_worker.core.audit_trail.diagnosis import diagnose
+from recorder_worker.core.audit_trail.lines import encode_line
 from recorder_worker.core.cipher.declared import declared_encryption
 from recorder_worker.core.command_parsing import parse_command
 from recorder_worker.core.errors import FormatError, RefusedError, SettingsError
@@ -29,6 +32,7 @@ from recorder_worker.core.evidence.proof_file import decode_proof, encode_proof
 from recorder_worker.core.note import parse_note, parse_notes
 from recorder_worker.core.playback import scan_headers
 from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.receipts.chain import parse_chain_receipt
 from recorder_worker.core.record_codec import decode_record, encode_record, frame_record
 from recorder_worker.core.record_file import unframed
 from recorder_worker.core.session_log.entries import decode_entry, encode_entry
@@ -74,6 +78,19 @@ def nothing(parse: Callable[[bytes], object]) -> Target:
     return run
 
 
+def bundle_again(data: bytes) -> bytes:
+    """A bundle, put together again from what was read."""
+    bundle = parse_bundle(data)
+    return b"".join(encode_line(line) + b"\n" for line in (bundle.head, *bundle.lines))
+
+
+def diagnosed(data: bytes) -> None:
+    """Whatever is in the place of a bundle, something is said about it."""
+    found = diagnose(data, recorder="recorder", previous=bytes(32), numbers=range(1, 4))
+    assert found
+    assert all(found)
+
+
 TARGETS: dict[str, tuple[Target, tuple[type[Exception], ...]]] = {
     "record": (lambda data: encode_record(decode_record(data)), (FormatError,)),
     "records": (lambda data: b"".join(map(frame_record, unframed([data]))), (FormatError,)),
@@ -83,6 +100,9 @@ TARGETS: dict[str, tuple[Target, tuple[type[Exception], ...]]] = {
     "proof": (proof_again, (FormatError,)),
     "log entry": (lambda data: encode_entry(decode_entry(data)), (FormatError,)),
     "log proof": (lambda data: parse_log_proof(data).text(), (FormatError,)),
+    "anchor receipt": (lambda data: parse_chain_receipt(data).encode(), (FormatError,)),
+    "audit bundle": (bundle_again, (FormatError,)),
+    "audit diagnosis": (nothing(diagnosed), ()),
     "frames": (nothing(lambda data: scan_headers([data])), (FormatError,)),
     "manifest": (
         nothing(lambda data: msgspec.json.decode(data, type=Manifest)),

@@ -37,7 +37,10 @@ from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.ports import Delivery
 from recorder_worker.service.metrics import Metrics
 from recorder_worker.service.settings_tree import CaptureSettings, NatsSettings
+from recorder_worker.stages.audit import AuditTrail
+from recorder_worker.stages.authoriser import OpenAuthoriser
 from recorder_worker.stages.control import START_GRACE_NS, ControlStage
+from recorder_worker.stages.gate import CommandGate
 from recorder_worker.stages.rejection import Rejections
 
 LIVE = {"kind": "pattern", "width": 32, "height": 32}
@@ -213,7 +216,9 @@ class Door:
         self.log = log
         clock = SystemClock()
         metrics = Metrics(version=__version__, node="test")
-        self._stage = ControlStage(log, clock, Rejections(log, clock, metrics))
+        rejections = Rejections(log, clock, metrics)
+        gate = CommandGate(OpenAuthoriser(), AuditTrail(log, clock, "test"), rejections)
+        self._stage = ControlStage(log, clock, gate)
 
     async def give(self, number: int, *, deliveries: int = 1, received_ns: int = 0) -> None:
         """The mark that COMMANDS has as its message `number`."""

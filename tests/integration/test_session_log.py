@@ -16,6 +16,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 import structlog
+from fresh_streams import WINDOW_S, forget_all
 from memory_signer import MemorySigner
 from mortal import Axe, Killed, Mortal
 from nats_process import NatsProcess
@@ -24,18 +25,16 @@ from recordings import Recording
 from recorder_worker.adapters.device_key import DeviceKeyFiles, FileSigner, PrivateKeys
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.adapters.system_clock import SystemClock
-from recorder_worker.bus.apply import apply_topology
 from recorder_worker.bus.broker import Login, RecorderBroker, connect, make_broker
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
-from recorder_worker.bus.topology import REGISTER_STREAM, StreamLimits, streams
+from recorder_worker.bus.topology import REGISTER_STREAM
 from recorder_worker.core import keys
 from recorder_worker.core.errors import (
     FencedError,
     IncidentError,
     PermanentError,
     StoreFullError,
-    TopologyError,
 )
 from recorder_worker.core.events import (
     AnchorRequested,
@@ -64,13 +63,8 @@ from recorder_worker.stages.session_log.log_files import LogFiles
 from recorder_worker.stages.session_log.numbering import number
 from recorder_worker.stages.session_log.stage import SessionLogStage
 
-WINDOW_S = 0.1
-DELETIONS = 20
 RECORDER = "recorder-of-tests"
 ORIGIN = f"{RECORDER}/log"
-LIMITS = StreamLimits(
-    replicas=1, max_age_s=3600, max_bytes=100_000_000, duplicate_window_s=WINDOW_S
-)
 
 
 class Bench:
@@ -197,27 +191,6 @@ async def broker(server: NatsProcess) -> AsyncIterator[RecorderBroker]:
     await forget_all(made)
     yield made
     await made.stop()
-
-
-async def forget_all(broker: RecorderBroker, *names: str) -> None:
-    """New streams in the place of the old ones."""
-    for stream in streams(LIMITS):
-        name = stream.name or ""
-        if not names or name in names:
-            present = [info.config.name for info in await broker.jetstream.streams_info()]
-            if name in present:
-                await broker.jetstream.delete_stream(name)
-    for attempt in range(DELETIONS):
-        try:
-            await apply_topology(broker.jetstream, streams(LIMITS), {})
-        except TopologyError:
-            # The server removes the files of a stream behind its answer, and refuses one of the
-            # same name until they are gone.
-            if attempt + 1 == DELETIONS:
-                raise
-            await asyncio.sleep(WINDOW_S)
-        else:
-            return
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from xserver import XServer
 
-from recorder_worker.adapters.sources.opener import open_source
+from recorder_worker.adapters.sources.opener import GuardedOpener
 from recorder_worker.core.errors import SourceError, SourceLostError
 from recorder_worker.core.frames import FrameEncoder
 from recorder_worker.core.model import (
@@ -22,6 +22,7 @@ from recorder_worker.core.model import (
     SourceClock,
     X11Source,
 )
+from recorder_worker.core.source_rules import SourceRules
 from recorder_worker.ports import Frame, FrameSource, Picture, SourceOpener
 
 FPS = 20.0
@@ -38,7 +39,7 @@ class Case(msgspec.Struct):
     frame_count: int | None
 
     def open(self, first_unit: int = 0) -> FrameSource:
-        opener: SourceOpener = open_source
+        opener: SourceOpener = GuardedOpener(SourceRules())
         return opener(self.source, FPS, first_unit)
 
 
@@ -175,6 +176,6 @@ def test_the_end_stays_the_end(case: Case) -> None:
     [(0.0, 0, "fps above 0"), (float("nan"), 0, "fps above 0"), (1.0, -1, "first_unit >= 0")],
 )
 def test_a_senseless_request_is_refused(fps: float, first_unit: int, text: str) -> None:
-    opener: Callable[[Source, float, int], FrameSource] = open_source
+    opener: Callable[[Source, float, int], FrameSource] = GuardedOpener(SourceRules())
     with pytest.raises(SourceError, match=text):
         opener(PatternSource(), fps, first_unit)

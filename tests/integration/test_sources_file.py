@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 
 from recorder_worker.adapters.sources.file import VideoFile, _as_bgr
+from recorder_worker.adapters.sources.guard import SourceGuard
 from recorder_worker.core.errors import SourceError, SourceLostError
 from recorder_worker.core.model import FileSource
+from recorder_worker.core.source_rules import SourceRules
 from recorder_worker.ports import Picture
+
+GUARD = SourceGuard(SourceRules())
 
 
 def noise(width: int, height: int, seed: int) -> Picture:
@@ -40,7 +44,7 @@ def write_pngs(path: Path, pictures: list[np.ndarray]) -> Path:
 
 
 def read_all(path: Path | str) -> list[Picture]:
-    video = VideoFile(FileSource(uri=str(path)))
+    video = VideoFile(FileSource(uri=str(path)), GUARD)
     pictures = []
     while (frame := video.read()) is not None:
         pictures.append(frame.picture)
@@ -113,7 +117,7 @@ def test_a_truncated_file_ends_early_and_declares_what_it_should_have_had(tmp_pa
     path = write_ffv1(tmp_path / "cut.mkv", written)
     os.truncate(path, path.stat().st_size // 2)
     read = read_all(path)
-    declared = VideoFile(FileSource(uri=str(path))).facts.frame_count
+    declared = VideoFile(FileSource(uri=str(path)), GUARD).facts.frame_count
     assert declared is not None
     assert 0 < len(read) < declared
     assert all(np.array_equal(a, b) for a, b in zip(read, written, strict=False))
@@ -122,12 +126,12 @@ def test_a_truncated_file_ends_early_and_declares_what_it_should_have_had(tmp_pa
 def test_a_file_that_became_shorter_cannot_be_resumed(tmp_path: Path) -> None:
     path = write_ffv1(tmp_path / "short.mkv", [noise(16, 16, seed) for seed in range(3)])
     with pytest.raises(SourceError, match=r"at least 4 frames.* found 3"):
-        VideoFile(FileSource(uri=str(path)), first_unit=4)
+        VideoFile(FileSource(uri=str(path)), GUARD, first_unit=4)
 
 
 def refusal(uri: Path | str) -> str:
     with pytest.raises(SourceError) as refused:
-        VideoFile(FileSource(uri=str(uri)))
+        VideoFile(FileSource(uri=str(uri)), GUARD)
     return str(refused.value)
 
 
@@ -171,11 +175,12 @@ def test_ffmpeg_does_not_write_to_stderr(tmp_path: Path) -> None:
     damaged.write_bytes(b"\x1a\x45\xdf\xa3" + b"garbage" * 1000)
     program = (
         "import sys\n"
-        "from recorder_worker.adapters.sources.opener import open_source\n"
+        "from recorder_worker.adapters.sources.opener import GuardedOpener\n"
         "from recorder_worker.core.errors import SourceError\n"
         "from recorder_worker.core.model import FileSource\n"
+        "from recorder_worker.core.source_rules import SourceRules\n"
         "try:\n"
-        "    open_source(FileSource(uri=sys.argv[1]), 1.0, 0)\n"
+        "    GuardedOpener(SourceRules())(FileSource(uri=sys.argv[1]), 1.0, 0)\n"
         "except SourceError as error:\n"
         "    print(error)\n"
     )

@@ -31,7 +31,9 @@ def bgrx(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def connect(server: XServer, timeout_s: float = DEADLINE_S) -> X11Display:
-    return X11Display(X11Source(uri=server.display), fps=10.0, timeout_s=timeout_s)
+    return X11Display(
+        X11Source(uri=server.display), display=server.display, fps=10.0, timeout_s=timeout_s
+    )
 
 
 def segments_made_by(pid: int) -> list[str]:
@@ -114,7 +116,7 @@ def test_a_server_that_hangs_before_it_is_connected_to_is_refused(server: XServe
 
 def test_a_display_that_is_not_there_is_named_with_those_that_are(server: XServer) -> None:
     with pytest.raises(SourceError, match=r"display :64999: expected") as refused:
-        X11Display(X11Source(uri=":64999"), fps=10.0)
+        X11Display(X11Source(uri=":64999"), display=":64999", fps=10.0)
     assert f" {server.display}" in str(refused.value)
     assert not isinstance(refused.value, SourceLostError)
 
@@ -156,7 +158,7 @@ def test_kill_9_leaks_no_shared_memory(server: XServer) -> None:
         "import sys\n"
         "from recorder_worker.adapters.sources.x11 import X11Display\n"
         "from recorder_worker.core.model import X11Source\n"
-        "display = X11Display(X11Source(uri=sys.argv[1]), fps=10.0)\n"
+        "display = X11Display(X11Source(uri=sys.argv[1]), display=sys.argv[1], fps=10.0)\n"
         "display.read()\n"
         "print('ready', flush=True)\n"
         "sys.stdin.read()\n"
@@ -207,7 +209,9 @@ def test_without_libxcb_the_message_names_the_package() -> None:
     program = (
         "import ctypes.util\n"
         "ctypes.util.find_library = lambda name: f'lib{name}-is-not-here.so'\n"
-        "from recorder_worker.adapters.sources.opener import open_source\n"
+        "from recorder_worker.adapters.sources.opener import GuardedOpener\n"
+        "from recorder_worker.core.source_rules import SourceRules\n"
+        "open_source = GuardedOpener(SourceRules())\n"
         "from recorder_worker.core.errors import SourceError\n"
         "from recorder_worker.core.model import X11Source, PatternSource\n"
         "open_source(PatternSource(), 1.0, 0).read()\n"

@@ -16,7 +16,11 @@ from recorder_worker.bus.broker import Login, RecorderBroker, connect, make_brok
 from recorder_worker.bus.topology import (
     COMMANDS_STREAM,
     INTEGRATION_STREAM,
+    NODES_MAX_AGE_S,
+    NODES_MAX_BYTES,
+    NODES_STREAM,
     REGISTER_STREAM,
+    SESSIONS_BUCKET,
     SESSIONS_STREAM,
     STREAM_OF,
     ConsumerLimits,
@@ -128,4 +132,23 @@ def test_every_fact_is_in_one_stream() -> None:
         assert (fact.wildcard in declared[STREAM_OF[fact]]) or not fact.per_session
     subjects = [subject for listed in declared.values() for subject in listed]
     assert len(subjects) == len(set(subjects))
-    assert declared[INTEGRATION_STREAM] == ["integration.>"]
+    assert declared[INTEGRATION_STREAM] == ["integration.anchor.>", "integration.storage.>"]
+
+
+async def test_heartbeats_have_a_stream_of_their_own_and_sessions_a_bucket(
+    broker: RecorderBroker,
+) -> None:
+    """However many workers beat, what anchors and stores wait for keeps its room."""
+    await apply_topology(broker.jetstream, streams(LIMITS), {})
+    nodes = (await broker.jetstream.stream_info(NODES_STREAM)).config
+    assert nodes.discard == "old"
+    assert nodes.max_bytes == min(LIMITS.max_bytes, NODES_MAX_BYTES)
+    assert nodes.max_age == min(LIMITS.max_age_s, NODES_MAX_AGE_S)
+    bucket = await broker.jetstream.key_value(SESSIONS_BUCKET)
+    await bucket.put("one", b"1")
+    await bucket.put("one", b"2")
+    assert (await bucket.get("one")).value == b"2"
+    status = await bucket.status()
+    assert (status.values, status.history) == (1, 1)
+    await bucket.delete("one")
+    await apply_topology(broker.jetstream, streams(LIMITS), {})

@@ -24,6 +24,7 @@ from recorder_worker.core.receipts import ots
 from recorder_worker.core.receipts.beacon import Beacon, encode_beacon, parse_beacon
 from recorder_worker.core.receipts.ots import BlockHeader, verify_ots
 from recorder_worker.core.receipts.timestamp import verify_timestamp
+from recorder_worker.core.session_log.entries import NO_SESSION
 from recorder_worker.core.session_log.log_proof import LogProof
 from recorder_worker.stages import receipts
 from recorder_worker.stages.receipts import MAX_AHEAD_NS, ReceiptsStage
@@ -96,6 +97,24 @@ async def test_a_receipt_is_kept_with_the_log_and_with_the_session(
         f"sessions/{SESSION}/{TSR}": receipt,
         "log/beacon": store.get("log/beacon"),
     }
+
+
+async def test_a_receipt_over_an_audit_entry_is_kept_with_the_log_alone(
+    store: MemoryStore, tsa: Tsa
+) -> None:
+    store.put(keys.audit_proof(12), proof(12))
+    receipt = tsa.stamp(note(12))
+    of_none = msgspec.structs.replace(event(receipt, 12), session_id=NO_SESSION)
+    await ReceiptsStage(store, [tsa.trusted()]).handle(of_none)
+    assert parse_beacon(store.get("log/beacon")).tree_size == 12
+    assert set(taken(store)) == {
+        "log/receipts/00000000000000000012.tsr",
+        "log/receipts/00000000000000000012.note",
+        "log/beacon",
+    }
+    other = msgspec.structs.replace(event(receipt, 9), session_id=NO_SESSION)
+    with pytest.raises(BlobMissingError, match="expected a log proof"):
+        await ReceiptsStage(store).handle(other)
 
 
 async def test_the_begin_has_a_receipt_of_its_own(store: MemoryStore, tsa: Tsa) -> None:

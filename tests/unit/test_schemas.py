@@ -13,6 +13,7 @@ from jsonschema import (  # type: ignore[import-untyped]
     ValidationError,
 )
 
+from recorder_worker.bus import service_schemas
 from recorder_worker.bus.codec import FACT_TYPES, encode
 from recorder_worker.bus.schemas import ASYNCAPI_NAME, documents
 from recorder_worker.core import events
@@ -32,10 +33,12 @@ from recorder_worker.core.model import (
     X11Source,
 )
 from recorder_worker.core.signing_keys import KeyKind, PublicKey
-from recorder_worker.core.subjects import Command, Fact
+from recorder_worker.core.subjects import Command, Endpoint, Fact
 
 FOLDER = Path(__file__).parents[2] / "schemas"
 SUBJECTS = [*map(str, Command), *map(str, Fact)]
+REQUESTS = [*map(str, Endpoint)]
+NAMES = [*SUBJECTS, *service_schemas.types()]
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 HEX = "ab" * 32
 NOW_NS = time.time_ns()
@@ -53,13 +56,13 @@ def test_what_is_committed_is_what_is_generated() -> None:
 def test_every_command_and_every_fact_has_a_schema() -> None:
     assert {path.name for path in FOLDER.iterdir()} == {
         ASYNCAPI_NAME,
-        *(f"{subject}.json" for subject in SUBJECTS),
+        *(f"{name}.json" for name in NAMES),
     }
     assert set(FACT_TYPES) == set(Fact)
     assert set(COMMAND_TYPES) == set(Command)
 
 
-@pytest.mark.parametrize("subject", SUBJECTS)
+@pytest.mark.parametrize("subject", NAMES)
 def test_every_schema_is_one(subject: str) -> None:
     schema = json.loads((FOLDER / f"{subject}.json").read_bytes())
     Draft202012Validator.check_schema(schema)
@@ -96,16 +99,21 @@ def test_the_asyncapi_document_has_a_channel_and_an_operation_for_each_subject()
     document = json.loads((FOLDER / ASYNCAPI_NAME).read_bytes())
     assert document["asyncapi"] == "3.0.0"
     channels = document["channels"]
-    assert sorted(channels) == sorted(SUBJECTS)
+    answers = [f"{subject}.answer" for subject in REQUESTS]
+    assert sorted(channels) == sorted([*SUBJECTS, *REQUESTS, *answers])
     for command in Command:
         assert channels[command.value]["address"] == command.value
     for fact in Fact:
-        assert channels[fact.value]["address"] == fact.of("{session_id}")
+        assert channels[fact.value]["address"] == fact.of(f"{{{fact.keyed_by}}}")
     directions = {
         operation["channel"]["$ref"].removeprefix("#/channels/"): operation
         for operation in document["operations"].values()
     }
-    assert sorted(directions) == sorted(SUBJECTS)
+    assert sorted(directions) == sorted([*SUBJECTS, *REQUESTS])
+    for subject in REQUESTS:
+        assert channels[subject]["address"] == subject
+        answer = directions[subject]["reply"]["channel"]["$ref"].removeprefix("#/channels/")
+        assert channels[answer]["address"] is None, "the client's inbox"
     for subject in SUBJECTS:
         operation = directions[subject]
         assert operation["action"] == ("receive" if subject in set(Command) else "send")
@@ -159,6 +167,35 @@ PIECE: dict[str, Any] = {
 }
 EPOCH = events.EpochKeys(number=1, keys=(PublicKey(KeyKind.ED25519, bytes(32)),))
 TOTALS = events.Totals(chunk_count=1)
+WHO: dict[str, Any] = {
+    "actor": "kim",
+    "role": "USER",
+    "token_id": "t",
+    "session_id": ID,
+    "node": "n",
+    "wall_ns": NOW_NS,
+}
+WORKER: dict[str, Any] = {
+    "worker": "n_1_ab",
+    "node": "n",
+    "stages": ("capture",),
+    "software": "s",
+    "capacity": 8,
+    "sessions": (ID,),
+    "heartbeat_s": 10,
+    "wall_ns": NOW_NS,
+}
+LOAD = events.NodeLoad(
+    cpu_count=2,
+    cpu_percent=12.5,
+    load_1m=0.5,
+    memory_total_bytes=8,
+    memory_available_bytes=4,
+    process_memory_bytes=2,
+    process_cpu_percent=3,
+    disk_total_bytes=9,
+    disk_free_bytes=8,
+)
 COMMANDS = [
     (Command.START, StartSession(source=PatternSource())),
     (Command.START, StartSession(source=X11Source(uri=":1"), session_id=ID, masks=(MASK,), fps=3)),
@@ -338,6 +375,50 @@ EXAMPLES: list[tuple[Fact, Event]] = [
         ),
     ),
     (
+        Fact.STORED,
+        events.SessionStored(
+            session_id=ID,
+            location="/data/sessions/1",
+            root_hash=HEX,
+            tree_size=3,
+            reason=EndReason.STOPPED,
+            seal_sha256=HEX,
+            seal_size=300,
+            records_size=900,
+            checkpoints_size=1200,
+            chunk_count=1,
+            chunk_bytes=4096,
+            mark_count=0,
+            sealed_wall_ns=NOW_NS,
+        ),
+    ),
+    (
+        Fact.INTEGRITY_FAILED,
+        events.IntegrityFailed(
+            session_id=ID,
+            stage="compress",
+            problem="damaged",
+            detail="segments/1.seg: …",
+            node="n",
+            wall_ns=NOW_NS,
+        ),
+    ),
+    (Fact.NODE_REGISTERED, events.NodeRegistered(**WORKER, load=LOAD)),
+    (
+        Fact.NODE_HEARTBEAT,
+        events.NodeHeartbeat(
+            **WORKER,
+            beat=1,
+            load=LOAD,
+            since_s=10,
+            frames=3,
+            raw_bytes=9,
+            stored_bytes=2,
+            messages=4,
+        ),
+    ),
+    (Fact.NODE_DRAINING, events.NodeDraining(**WORKER)),
+    (
         Fact.ANCHOR_REQUESTED,
         events.AnchorRequested(
             origin="r/log",
@@ -365,6 +446,23 @@ EXAMPLES: list[tuple[Fact, Event]] = [
         Fact.ANCHOR_STATE,
         events.AnchorState(origin="r/log", seen=(events.AnchorSeen(tree_size=1, root_hash=HEX),)),
     ),
+    (
+        Fact.AUDIT_ACCEPTED,
+        events.CommandAccepted(**WHO, command="session.stop", command_id="c", command_blake3=HEX),
+    ),
+    (
+        Fact.AUDIT_DENIED,
+        events.CommandDenied(
+            **WHO,
+            command="session.stop",
+            command_id="c",
+            command_blake3=HEX,
+            field="authorization",
+            reason="r",
+        ),
+    ),
+    (Fact.AUDIT_VIEWED, events.RecordingViewed(**WHO, what="list")),
+    (Fact.AUDIT_EXPORTED, events.RecordingExported(**WHO, what="proof", detail="chunk 3")),
 ]
 
 
@@ -392,7 +490,7 @@ def test_facts_hold_to_their_schema(fact: Fact, event: Event) -> None:
     assert message["type"]
     with pytest.raises(ValidationError):
         validator(fact.value).validate(message | {"type": "film"})
-    del message["session_id" if "session_id" in message else "origin"]
+    del message[next(name for name in ("session_id", "worker", "origin") if name in message)]
     with pytest.raises(ValidationError):
         validator(fact.value).validate(message)
 

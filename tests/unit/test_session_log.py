@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder_worker.core.errors import BlobMissingError, FormatError, UnsupportedError
+from recorder_worker.core.log_audit.report import Problem
+from recorder_worker.core.log_audit.rules import broken_rules
 from recorder_worker.core.note import NoteSigner, SignedNote, TreeHead, parse_note, sign_checkpoint
 from recorder_worker.core.proofs import (
     ProofError,
@@ -23,6 +25,7 @@ from recorder_worker.core.proofs import (
 )
 from recorder_worker.core.session_log.entries import (
     ENTRY_SIZE,
+    NO_SESSION,
     EntryKind,
     LogEntry,
     decode_entry,
@@ -30,6 +33,7 @@ from recorder_worker.core.session_log.entries import (
     entry_hash,
 )
 from recorder_worker.core.session_log.growth import growth
+from recorder_worker.core.session_log.log_head import entry_in, head_in, head_over, to_event
 from recorder_worker.core.session_log.log_proof import LogProof, parse_log_proof
 from recorder_worker.core.session_log.stored_log import check_log, log_key, verify_log_note
 from recorder_worker.core.session_log.tile_bytes import join_bundle, split_bundle
@@ -41,6 +45,7 @@ KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 ORIGIN = "recorder-of-tests/log"
 SESSION = "0192f3a4-5b6c-7d8e-9f00-112233445566"
 ENTRY = LogEntry(kind=EntryKind.OPEN, session_id=SESSION, counter=7, note_sha256=bytes(range(32)))
+ENTRY_BYTES = encode_entry(ENTRY)
 
 
 def some_entries(count: int, begin: int = 0) -> list[bytes]:
@@ -112,6 +117,34 @@ def test_an_entry_has_the_bytes_of_the_format() -> None:
     seal = msgspec.structs.replace(ENTRY, kind=EntryKind.SEAL)
     assert encode_entry(seal)[:4] == b"\0\0\0\x03"
     assert decode_entry(encode_entry(seal)) == seal
+
+
+def test_an_audit_entry_is_of_no_session_and_changes_no_number() -> None:
+    audit = msgspec.structs.replace(ENTRY, kind=EntryKind.AUDIT, session_id=NO_SESSION, counter=900)
+    data = encode_entry(audit)
+    assert data[:28].hex() == "00000004" + "00" * 16 + "0000000000000384"
+    assert decode_entry(data) == audit
+    seal = msgspec.structs.replace(ENTRY, kind=EntryKind.SEAL)
+    head = head_over([ENTRY, seal])
+    after = head.append(audit)
+    assert (after.max_counter, after.last_seal) == (7, seal.note_sha256)
+    said = to_event(after, audit)
+    assert (said.kind, said.counter, said.session_id) == ("audit", 900, NO_SESSION)
+    assert (head_in(said), entry_in(said)) == (after, audit)
+    with pytest.raises(FormatError, match="expected no session in AUDIT"):
+        encode_entry(msgspec.structs.replace(audit, session_id=SESSION))
+    with pytest.raises(FormatError, match="expected no session in AUDIT"):
+        decode_entry(data[:4] + ENTRY_BYTES[4:20] + data[20:])
+
+
+def test_audit_events_that_grow_fewer_are_an_entry_out_of_order() -> None:
+    audit = msgspec.structs.replace(ENTRY, kind=EntryKind.AUDIT, session_id=NO_SESSION)
+    opened = msgspec.structs.replace(ENTRY, counter=1)
+    counts = [msgspec.structs.replace(audit, counter=n) for n in (3, 5, 5, 8)]
+    assert list(broken_rules([counts[0], opened, counts[1], counts[3]])) == []
+    (finding,) = broken_rules([opened, *counts])
+    assert (finding.problem, finding.session_id) == (Problem.ENTRY_ORDER, "")
+    assert "entry 3 says 5 audit events, behind 5" in finding.detail
 
 
 @pytest.mark.parametrize(

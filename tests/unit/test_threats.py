@@ -29,10 +29,12 @@ from recording_files import FilesReader
 from recordings import FRAME_NS, OTHER_SESSION, SESSION, WALL_NS, Recording, device_key
 from time_stamp_authority import Tsa
 
+from recorder_worker.cli.data_directory import DataDirectory
 from recorder_worker.core import keys
 from recorder_worker.core.events import SessionNumbered
 from recorder_worker.core.evidence.proof_check import check_proof
 from recorder_worker.core.evidence.proof_making import prove_consistency
+from recorder_worker.core.log_audit.audit import audit_log
 from recorder_worker.core.log_audit.report import LogReport, Problem
 from recorder_worker.core.model import GapReason
 from recorder_worker.core.note import parse_note
@@ -823,6 +825,41 @@ def test_a_session_hidden_before_its_first_checkpoint_left_is_not_detected() -> 
     assert data.audit(hidden.notes[2]).exit_code == 13
 
 
+# --- who did what ---------------------------------------------------------------------------------
+
+LOGS = Path(__file__).parents[1] / "vectors" / "logs"
+
+
+def audited(name: str) -> LogReport:
+    data = DataDirectory(LOGS / name)
+    return audit_log(data.read, data, bundles=data)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem", "says"),
+    [
+        ("audit-event-changed", Problem.AUDIT_CHANGED, "event 4 was changed"),
+        ("audit-event-changed-and-linked-anew", Problem.AUDIT_CHANGED, "links were made anew"),
+        ("audit-event-removed", Problem.AUDIT_CHANGED, "missing: event 2"),
+        ("audit-events-reordered", Problem.AUDIT_CHANGED, "event 1 stands behind event 2"),
+        ("audit-bundle-removed", Problem.AUDIT_MISSING, "events 1 to 3"),
+        ("audit-bundle-of-another-recorder", Problem.AUDIT_CHANGED, "found another-recorder"),
+        ("audit-entry-left-out", Problem.AUDIT_CHANGED, "missing: event 6, event 7"),
+    ],
+)
+def test_audit_events_that_were_touched_are_named(name: str, problem: Problem, says: str) -> None:
+    report = audited(f"tampered/{name}")
+    assert problem in {finding.problem for finding in report.problems}
+    assert any(says in finding.detail for finding in report.problems), report.problems
+    assert report.exit_code == 13
+
+
+def test_a_stream_of_audit_events_that_was_cut_is_told_by_the_trail() -> None:
+    report = audited("good/audit-trail-whose-begin-is-too-old")
+    assert (report.problems, report.audit.gaps, report.audit.aged) == ((), 1, 3)
+    assert audited("good/audit-trail").audit.gaps == 0
+
+
 ROWS = {
     "change, swap, reorder or duplicate chunks, or move one to another session": "test_chunks_",
     "leave chunks out": "test_an_insider_",
@@ -833,6 +870,10 @@ ROWS = {
     "show two logs": "test_two_views_",
     "date a recording back": "test_dated_back_",
     "date it forth": "test_dated_forth_",
+    "change, remove, insert or reorder audit events, or bring those of another recorder": (
+        "test_audit_events_"
+    ),
+    "cut the stream of audit events, or have it begin anew": "test_a_stream_of_audit_events_",
     "make the verifier inflate a bomb, or read what nobody signed": "test_bombs_",
 }
 

@@ -112,7 +112,7 @@ def test_the_reference_holds_a_log_against_its_recordings(vector: Vector) -> Non
 @pytest.mark.parametrize("vector", LOGS, ids=named)
 def test_the_product_holds_a_log_against_its_recordings(vector: Vector) -> None:
     data = DataDirectory(folder_of(vector))
-    report = audit_log(data.read, data)
+    report = audit_log(data.read, data, bundles=data)
     assert report.exit_code == EXIT_CODES[vector.verdict], report.problems
     if vector.verdict == "COMPLETE":
         assert report.root_hash == expected_of(vector)["root_hash"]

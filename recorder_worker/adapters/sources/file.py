@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 import cv2
 import numpy as np
 
+from recorder_worker.adapters.sources.guard import OpenFile, SourceGuard
 from recorder_worker.core.errors import SourceError, SourceLostError
 from recorder_worker.core.model import FileSource, SourceClock, SourceFacts
 from recorder_worker.ports import Frame, Picture
 
+_CONTAINERS: Final = (
+    "matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,avi,flv,mpegts,mpeg,mpegvideo,h264,hevc,vvc,m4v,obu,av1,"
+    "ivf,ogg,asf,gif,apng,mjpeg,png_pipe,jpeg_pipe,mxf,yuv4mpegpipe,nut,dv"
+)
+"""What FFmpeg may take a file for. Not among them: whatever names other files or hosts (hls, dash,
+concat, sdp, image2, imf), so that a file is only itself."""
+
+_OPTIONS: Final = f"protocol_whitelist;file|format_whitelist;{_CONTAINERS}"
 _LARGEST_COUNT: Final = 2**53
 """Where a container declares no length, FFmpeg's count comes out as garbage far above this."""
 
@@ -28,14 +35,16 @@ class VideoFile:
     OpenCV scales what follows to the size of the first frame and does not tell.
     """
 
-    def __init__(self, source: FileSource, *, first_unit: int = 0) -> None:
+    def __init__(self, source: FileSource, guard: SourceGuard, *, first_unit: int = 0) -> None:
         """Open the file and go to `first_unit` by decoding, which is exact where seeking is not.
 
         Raises:
+            SourceForbiddenError: the rules do not allow the file.
             SourceError: it cannot be read as a video, or has fewer frames than `first_unit`.
         """
-        self._path = _checked_path(source.uri)
-        self._capture: cv2.VideoCapture | None = _open_capture(self._path)
+        with guard.open(source) as file:
+            self._path = file.path
+            self._capture: cv2.VideoCapture | None = _open_capture(file)
         self._unit = 0
         self._base_ms = 0.0
         self._t_ns = 0
@@ -155,73 +164,23 @@ class VideoFile:
         )
 
 
-def _checked_path(uri: str) -> Path:
-    """The path of a URI, once it is known to be a file that can be read."""
-    path = _path_of(uri)
-    try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            kind = "a directory" if stat.S_ISDIR(found.st_mode) else "a device, socket or pipe"
-            raise SourceError(
-                f"file {path}: expected a regular file, found {kind}; name one video file"
-            )
-        with path.open("rb"):
-            pass
-    except FileNotFoundError as error:
-        raise SourceError(
-            f"file {path}: expected a video file, found nothing; the path is that of the worker's "
-            "machine or container: check it there, and what is mounted"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise SourceError(
-            f"file {path}: expected to read it, found {error}; "
-            f"let user id {os.geteuid()} read the file and the directories above it"
-        ) from error
-    if found.st_size == 0:
-        raise SourceError(f"file {path}: expected a video, found 0 bytes; was it copied whole?")
-    return path
-
-
-def _path_of(uri: str) -> Path:
-    if uri.startswith("file:"):
-        parts = urlsplit(uri)
-        if parts.netloc not in ("", "localhost"):
-            raise SourceError(
-                f"file {uri}: expected a file on this machine, found host {parts.netloc!r}; "
-                "write file:///path"
-            )
-        path = Path(unquote(parts.path))
-    elif "://" in uri or "\0" in uri:
-        found = "a null byte in it" if "\0" in uri else "a URL of another kind"
-        raise SourceError(
-            f"file {uri!r}: expected a path or a file:// URI, found {found}; "
-            "this source reads files of the worker's machine only"
-        )
-    else:
-        path = Path(uri)
-    if not path.is_absolute():
-        raise SourceError(
-            f"file {uri}: expected an absolute path or a file:// URI, found neither; "
-            "the worker's directory is not yours, so write the whole path"
-        )
-    return path
-
-
-def _open_capture(path: Path) -> cv2.VideoCapture:
+def _open_capture(file: OpenFile) -> cv2.VideoCapture:
     # FFmpeg writes to stderr by itself, past every log setting; what it would say is said by the
     # errors here. OpenCV reads the variable once, in the first capture that a process opens.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    # This one is read at every opening, and there is no other way to say it.
+    os.environ.update(OPENCV_FFMPEG_CAPTURE_OPTIONS=_OPTIONS)
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        capture = cv2.VideoCapture(file.name, cv2.CAP_FFMPEG)
     finally:
         cv2.utils.logging.setLogLevel(before)
     if not capture.isOpened():
         capture.release()
         raise SourceError(
-            f"file {path}: expected a video that FFmpeg can open, found none in its "
-            f"{path.stat().st_size} bytes; try ffprobe on it: it may be of another kind, or cut "
-            "short before its index was written"
+            f"file {file.path}: expected a video that FFmpeg can open, found none in its "
+            f"{file.size} bytes; try ffprobe on it: it may be of another kind, a list of other "
+            "files, or cut short before its index was written"
         )
     return capture
 

@@ -1,4 +1,4 @@
-"""Opens a source by its kind. A new kind is one more row."""
+"""Opens a source by its kind, where the rules allow it. A new kind is one more row."""
 
 from __future__ import annotations
 
@@ -6,55 +6,72 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from recorder_worker.adapters.sources.file import VideoFile
+from recorder_worker.adapters.sources.guard import SourceGuard
 from recorder_worker.adapters.sources.pattern import PatternDesktop
 from recorder_worker.adapters.sources.sampled import SampledSource
 from recorder_worker.core.errors import SourceError
 from recorder_worker.core.model import FileSource, PatternSource, Source, X11Source
+from recorder_worker.core.source_rules import SourceRules
 from recorder_worker.ports import FrameSource
 
 
-def open_source(source: Source, fps: float | None, first_unit: int) -> FrameSource:
-    """Open a source; a `media` one at unit `first_unit`. Fits `ports.SourceOpener`.
+class GuardedOpener:
+    """Opens what its rules allow. Satisfies `ports.SourceOpener`."""
 
-    Args:
-        source: what to open.
-        fps: frames a second that the session asks for; a file is sampled where its own rate is
-            higher. None: the source's own rate, which only a file has.
-        first_unit: the unit that the first `read` returns; a `live` source has no past and
-            ignores it.
+    def __init__(self, rules: SourceRules) -> None:
+        self._guard = SourceGuard(rules)
 
-    Raises:
-        SourceError: it cannot be opened; the text says why and what to do.
-    """
-    if fps is not None and not fps > 0:
-        raise SourceError(f"source {source.uri}: expected fps above 0, found {fps}")
-    if first_unit < 0:
-        raise SourceError(f"source {source.uri}: expected first_unit >= 0, found {first_unit}")
-    row = _OPENERS.get(type(source))
-    if row is None:
-        raise SourceError(
-            f"source {source.uri}: expected one of "
-            f"{', '.join(kind.__name__ for kind in _OPENERS)}, found {type(source).__name__}; "
-            "this worker cannot open it"
-        )
-    return row(source, fps, first_unit)
+    def __call__(self, source: Source, fps: float | None, first_unit: int) -> FrameSource:
+        """Open a source; a `media` one at unit `first_unit`.
+
+        Args:
+            source: what to open.
+            fps: frames a second that the session asks for; a file is sampled where its own rate is
+                higher. None: the source's own rate, which only a file has.
+            first_unit: the unit that the first `read` returns; a `live` source has no past and
+                ignores it.
+
+        Raises:
+            SourceForbiddenError: the rules do not allow it.
+            SourceError: it cannot be opened; the text says why and what to do.
+        """
+        if fps is not None and not fps > 0:
+            raise SourceError(f"source {source.uri}: expected fps above 0, found {fps}")
+        if first_unit < 0:
+            raise SourceError(f"source {source.uri}: expected first_unit >= 0, found {first_unit}")
+        row = _OPENERS.get(type(source))
+        if row is None:
+            raise SourceError(
+                f"source {source.uri}: expected one of "
+                f"{', '.join(kind.__name__ for kind in _OPENERS)}, found {type(source).__name__}; "
+                "this worker cannot open it"
+            )
+        self._guard.check_kind(str(source.__struct_config__.tag))
+        return row(source, fps, first_unit, self._guard)
 
 
-def _open_file(source: FileSource, fps: float | None, first_unit: int) -> FrameSource:
-    video = VideoFile(source, first_unit=0 if fps else first_unit)
+def _open_file(
+    source: FileSource, fps: float | None, first_unit: int, guard: SourceGuard
+) -> FrameSource:
+    video = VideoFile(source, guard, first_unit=0 if fps else first_unit)
     if fps and fps < video.facts.frame_rate:
         return SampledSource(video, fps, first_unit)
     if fps and first_unit:
         video.close()
-        return VideoFile(source, first_unit=first_unit)
+        return VideoFile(source, guard, first_unit=first_unit)
     return video
 
 
-def _open_pattern(source: PatternSource, fps: float | None, first_unit: int) -> FrameSource:
+def _open_pattern(
+    source: PatternSource, fps: float | None, first_unit: int, _guard: SourceGuard
+) -> FrameSource:
     return PatternDesktop(source, fps=_needed(source, fps), first_unit=first_unit)
 
 
-def _open_x11(source: X11Source, fps: float | None, _first_unit: int) -> FrameSource:
+def _open_x11(
+    source: X11Source, fps: float | None, _first_unit: int, guard: SourceGuard
+) -> FrameSource:
+    display = guard.display(source)
     try:
         # xcffib loads libxcb where it is imported, and a worker without it records files well.
         from recorder_worker.adapters.sources.x11 import X11Display  # noqa: PLC0415  (as above)
@@ -63,7 +80,7 @@ def _open_x11(source: X11Source, fps: float | None, _first_unit: int) -> FrameSo
             f"display {source.uri}: expected the X client library libxcb, found none that loads "
             f"({error}); install it (Debian, Ubuntu: apt-get install libxcb1)"
         ) from error
-    return X11Display(source, fps=_needed(source, fps))
+    return X11Display(source, display=display, fps=_needed(source, fps))
 
 
 def _needed(source: Source, fps: float | None) -> float:
@@ -72,7 +89,8 @@ def _needed(source: Source, fps: float | None) -> float:
     return fps
 
 
-_OPENERS: Final[dict[type, Callable[[Any, float | None, int], FrameSource]]] = {
+_Open = Callable[[Any, float | None, int, SourceGuard], FrameSource]
+_OPENERS: Final[dict[type, _Open]] = {
     FileSource: _open_file,
     PatternSource: _open_pattern,
     X11Source: _open_x11,

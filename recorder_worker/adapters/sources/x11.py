@@ -29,14 +29,16 @@ class X11Display:
     The pointer is drawn by the display hardware and is not part of the root window.
     """
 
-    def __init__(self, source: X11Source, *, fps: float, timeout_s: float = TIMEOUT_S) -> None:
-        """Connect, and see that the screen's pixels are ones that we know.
+    def __init__(
+        self, source: X11Source, *, display: str, fps: float, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        """Connect to `display`, and see that the screen's pixels are ones that we know.
 
         Raises:
             SourceError: there is no such display, it does not admit us, or its pixels are not
                 32-bit BGRX.
         """
-        self._link = X11Link(source.uri, timeout_s=timeout_s)
+        self._link = X11Link(display, timeout_s=timeout_s)
         self._image: RootImage | None = None
         try:
             _check_pixels(self._link)

@@ -59,7 +59,15 @@ from recorder_worker.core.events.life import (
     SessionResumed,
     SessionStarted,
 )
+from recorder_worker.core.events.nodes import (
+    NodeDraining,
+    NodeFact,
+    NodeHeartbeat,
+    NodeLoad,
+    NodeRegistered,
+)
 from recorder_worker.core.events.register import SessionLogged, SessionNumbered
+from recorder_worker.core.events.storage import IntegrityFailed, SessionStored
 
 __all__ = [
     "AnchorLog",
@@ -89,10 +97,16 @@ __all__ = [
     "GapCaptured",
     "GapLeaf",
     "Head",
+    "IntegrityFailed",
     "Leaf",
     "LeaseReleased",
     "MarkCaptured",
     "MarkLeaf",
+    "NodeDraining",
+    "NodeFact",
+    "NodeHeartbeat",
+    "NodeLoad",
+    "NodeRegistered",
     "OpenLeaf",
     "Opened",
     "PauseCaptured",
@@ -109,6 +123,7 @@ __all__ = [
     "SessionResumed",
     "SessionSealed",
     "SessionStarted",
+    "SessionStored",
     "StreamEnd",
     "Totals",
 ]

@@ -18,7 +18,7 @@ Origin = Annotated[
         description="The origin line of the log's checkpoints.",
     ),
 ]
-ReceiptKind = Literal["rfc3161", "opentimestamps"]
+ReceiptKind = Literal["rfc3161", "opentimestamps", "chain"]
 
 
 class AnchorRequested(Event, frozen=True, kw_only=True, tag="anchor_requested", tag_field="type"):
@@ -56,7 +56,7 @@ class AnchorReceipt(Event, frozen=True, kw_only=True, tag="anchor_receipt", tag_
         kind: what `receipt` is.
         target: who gave it, for people: the URL of the time-stamp authority.
         receipt: the receipt's exact bytes, base64 in JSON: a TimeStampResp or token (RFC 3161) in
-            DER, or a detached proof of OpenTimestamps.
+            DER, a detached proof of OpenTimestamps, or a signed entry of the anchor's own chain.
     """
 
     origin: Origin

@@ -6,17 +6,13 @@ stream is entered in the log of sessions.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
 from recorder_worker.core.events.event import Event
+from recorder_worker.core.identity import Actor, Role, TokenId
 from recorder_worker.core.model import Hex32, Nanoseconds
-
-Role = Literal["", "USER", "NODE_OPERATOR", "ADMIN", "SUPER_ADMIN"]
-"""Empty: nobody was asked who he is, or he could not show it."""
-
-Actor = Annotated[str, Meta(max_length=256)]
 
 
 class Audited(Event, frozen=True, kw_only=True):
@@ -33,7 +29,7 @@ class Audited(Event, frozen=True, kw_only=True):
 
     actor: Actor
     role: Role
-    token_id: Annotated[str, Meta(max_length=256)] = ""
+    token_id: TokenId = ""
     session_id: str
     node: str
     wall_ns: Nanoseconds
@@ -51,11 +47,14 @@ class CommandAccepted(Audited, frozen=True, kw_only=True, tag="command_accepted"
 
 
 class CommandDenied(Audited, frozen=True, kw_only=True, tag="command_denied", tag_field="type"):
-    """`audit.command.denied`: a command was refused, and why."""
+    """`audit.command.denied`: a command, or a request to the gateway, was refused, and why.
+
+    `command` is the subject of a command, or what the gateway was asked for, which has no digest.
+    """
 
     command: str
     command_id: str
-    command_blake3: Hex32
+    command_blake3: Hex32 | None = None
     field: str
     reason: str
 

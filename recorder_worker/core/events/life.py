@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from recorder_worker.core.events.event import Event
+from recorder_worker.core.identity import NOBODY, Identity
 from recorder_worker.core.model import Count, EndReason, Hex32, Nanoseconds, SessionId, SourceFacts
 
 
 class SessionStarted(Event, frozen=True, kw_only=True, tag="started", tag_field="type"):
-    """`session.started.<id>`: the session is being recorded. `command_id` names the start."""
+    """`session.started.<id>`: the session is being recorded. `command_id` names the start.
+
+    `command_sequence` and `command_received_ns` say where and when COMMANDS stored it: by them a
+    worker that takes the session over knows the start, and does not ask for its token again.
+    """
 
     session_id: SessionId
     command_id: str
     command_digest: Hex32
     command_sequence: Count
+    command_received_ns: Nanoseconds = 0
+    owner: str = ""
+    identity: Identity = NOBODY
     source: SourceFacts
     node: str
     wall_ns: Nanoseconds
@@ -72,6 +80,7 @@ class Control(Event, frozen=True, kw_only=True, tag="control", tag_field="type")
     command_sequence: Count = 0
     command_received_ns: Nanoseconds = 0
     by: str
+    identity: Identity = NOBODY
     body: str
     wall_ns: Nanoseconds
 

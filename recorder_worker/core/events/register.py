@@ -40,10 +40,11 @@ class SessionLogged(Event, frozen=True, kw_only=True, tag="logged", tag_field="t
     The newest of all of them is the head: what is to be signed, or was.
 
     Attributes:
-        session_id: the session that the entry is about.
-        kind: what became of the session.
-        counter: the session's number.
-        note_sha256: SHA-256 of the signed checkpoint of the session that the entry holds.
+        session_id: the session that the entry is about; all zeros where the kind is `audit`.
+        kind: what became of the session; or `audit`: the trail of audit events has grown.
+        counter: the session's number; of `audit`: how many events there are.
+        note_sha256: SHA-256 of the signed checkpoint of the session that the entry holds; of
+            `audit`: the digest of the trail.
         size: entries in the log, this one included; its index is one less.
         root_hash: SHA-256 root over them (RFC 6962).
         frontier: the compact range over them, in hexadecimal.
@@ -52,7 +53,7 @@ class SessionLogged(Event, frozen=True, kw_only=True, tag="logged", tag_field="t
     """
 
     session_id: SessionId
-    kind: Literal["open", "seal"]
+    kind: Literal["open", "seal", "audit"]
     counter: Counter
     note_sha256: Hex32
     size: Annotated[int, Meta(ge=1, le=2**63 - 1)]

@@ -10,30 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from recorder_worker.core.audit_trail.check import Bundles
 from recorder_worker.core.errors import RecorderError
-from recorder_worker.core.log_audit.folders import (
-    Folders,
-    LoggedEntries,
-    Sessions,
-    by_session,
-)
+from recorder_worker.core.log_audit.folders import Folders, LoggedEntries, Sessions, by_session
 from recorder_worker.core.log_audit.report import Finding, LogReport, Problem
 from recorder_worker.core.log_audit.rules import broken_rules
 from recorder_worker.core.log_audit.session_folder import SessionFolder
 from recorder_worker.core.log_audit.signers import LogSigners
+from recorder_worker.core.log_audit.trail import look_at_trail
 from recorder_worker.core.note import SignedNote
 from recorder_worker.core.proofs import ProofError
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry
-from recorder_worker.core.session_log.stored_log import (
-    StoredLog,
-    check_log,
-    read_checkpoint,
-)
+from recorder_worker.core.session_log.log_head import NO_SEAL
+from recorder_worker.core.session_log.stored_log import StoredLog, check_log, read_checkpoint
 from recorder_worker.core.session_log.tile_bytes import Read
 from recorder_worker.core.verify.policy import TrustPolicy
 from recorder_worker.core.verify.report import Trust, TrustStatus, printable
 
-NO_SEAL = bytes(32)
 NOT_WITHOUT_WITNESS = (
     "that nobody was shown another log: compare with checkpoints that others keep (--seen)"
 )
@@ -48,6 +41,7 @@ def audit_log(
     read: Read,
     sessions: Sessions,
     *,
+    bundles: Bundles | None = None,
     policy: TrustPolicy | None = None,
     seen: Sequence[tuple[str, SignedNote]] = (),
     wait: Callable[[], object] = lambda: None,
@@ -56,9 +50,9 @@ def audit_log(
 
     Folders are read before the log. Where one is behind the log it is read again, and where one is
     ahead of it the log is, after `wait`: it gives a recorder the time to enter what it has signed.
-    `seen` are checkpoints with a name for each.
+    `seen` are checkpoints with a name for each, `bundles` the audit trail.
     """
-    return _Audit(read, Folders(sessions), policy).report(seen, wait)
+    return _Audit(read, Folders(sessions), policy).report(seen, wait, bundles)
 
 
 class _Audit:
@@ -71,7 +65,10 @@ class _Audit:
         self._folders = folders
 
     def report(
-        self, seen: Sequence[tuple[str, SignedNote]], wait: Callable[[], object]
+        self,
+        seen: Sequence[tuple[str, SignedNote]],
+        wait: Callable[[], object],
+        bundles: Bundles | None,
     ) -> LogReport:
         log, before = self._settled(wait)
         for session_id, reason in sorted(self._folders.unreadable.items()):
@@ -90,8 +87,10 @@ class _Audit:
         logged = by_session(log)
         opened, sealed = logged.opened, logged.sealed
         self._findings += broken_rules(log.entries)
+        trail, found = look_at_trail(log, bundles)
+        self._findings += found
         self._compare(log, logged)
-        signers = self._signers(head.origin, opened)
+        signers = self._signers(head.origin, opened, trail.device_keys)
         signer = signers.of(log.checkpoint)
         if signer is None:
             self._find(Problem.LOG_SIGNATURE, f"the newest checkpoint: none of {signers} signed it")
@@ -107,7 +106,8 @@ class _Audit:
             not_sealed=tuple(session_id for session_id in opened if session_id not in sealed),
             compared=self._compared,
             problems=tuple(self._findings),
-            warnings=tuple(self._warnings),
+            warnings=(*self._warnings, *trail.warnings),
+            audit=trail,
             not_proved=(
                 NOT_WITHOUT_WITNESS,
                 *(() if self._policy else (NO_VOUCHER,)),
@@ -154,8 +154,10 @@ class _Audit:
             self._find(Problem.LOG_CHANGED, str(error))
             return None
 
-    def _signers(self, origin: str, opened: dict[str, LogEntry]) -> LogSigners:
-        """The keys of the logged sessions of this recorder, and those of the policy."""
+    def _signers(
+        self, origin: str, opened: dict[str, LogEntry], trail: Sequence[str]
+    ) -> LogSigners:
+        """The keys of the logged sessions of this recorder, of the policy, of the audit trail."""
         return LogSigners(
             (
                 folder.opened.device_keys
@@ -165,6 +167,7 @@ class _Audit:
                 and f"{folder.opened.recorder}/log" == origin
             ),
             self._policy,
+            trail,
         )
 
     # --- sessions ---------------------------------------------------------------------------------

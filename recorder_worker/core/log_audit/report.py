@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from recorder_worker.core.audit_trail.check import TrailReport
 from recorder_worker.core.verify.report import Trust, TrustStatus
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED, Verdict
 
@@ -24,6 +25,8 @@ class Problem(StrEnum):
     SESSION_MISSING = "session missing"
     SESSION_NOT_LOGGED = "session not in the log"
     SESSION_CHANGED = "session changed"
+    AUDIT_MISSING = "audit events missing"
+    AUDIT_CHANGED = "audit events changed"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +46,7 @@ class LogReport(msgspec.Struct, frozen=True, kw_only=True):
         opened: sessions that the log says were opened; `sealed` how many of them were sealed.
         not_sealed: those that were not: they run, or their end is not there.
         compared: checkpoints seen elsewhere that the log is consistent with.
+        audit: the audit trail, whose warnings are among those of the log.
         trust: the device key that signed the log.
     """
 
@@ -53,6 +57,7 @@ class LogReport(msgspec.Struct, frozen=True, kw_only=True):
     sealed: int = 0
     not_sealed: tuple[str, ...] = ()
     compared: int = 0
+    audit: TrailReport = TrailReport()
     problems: tuple[Finding, ...] = ()
     warnings: tuple[str, ...] = ()
     not_proved: tuple[str, ...] = ()

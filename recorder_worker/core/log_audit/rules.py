@@ -15,9 +15,17 @@ def broken_rules(entries: Sequence[LogEntry]) -> Iterator[Finding]:
     opened: dict[str, LogEntry] = {}
     sealed: set[str] = set()
     owners: dict[int, str] = {}
+    events = 0
     for index, entry in enumerate(entries):
         session_id = entry.session_id
-        if entry.kind is EntryKind.OPEN:
+        if entry.kind is EntryKind.AUDIT:
+            if entry.counter <= events:
+                yield _finding(
+                    Problem.ENTRY_ORDER,
+                    f"entry {index} says {entry.counter} audit events, behind {events}",
+                )
+            events = max(events, entry.counter)
+        elif entry.kind is EntryKind.OPEN:
             if session_id in opened:
                 yield _finding(Problem.ENTRY_ORDER, f"entry {index} opens it again", session_id)
                 continue

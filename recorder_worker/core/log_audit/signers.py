@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from recorder_worker.core.note import SignedNote
 from recorder_worker.core.proofs import ProofError
 from recorder_worker.core.session_log.stored_log import verify_log_note
-from recorder_worker.core.signing_keys import PublicKey
+from recorder_worker.core.signing_keys import KeyKind, PublicKey
 from recorder_worker.core.verify.policy import TrustPolicy
 from recorder_worker.core.verify.report import Trust, TrustStatus
 
@@ -18,10 +18,13 @@ class LogSigners:
     """The device keys that may have signed: those that sessions name, and those of the policy.
 
     There is more than one where the recorder's device key was rotated. `named` are those that
-    sessions name; an OPEN without a key, which nothing has signed, names none.
+    sessions name; an OPEN without a key, which nothing has signed, names none. Those that the audit
+    trail names come last: they serve where there is no session.
     """
 
-    def __init__(self, named: Iterable[KeySet], policy: TrustPolicy | None) -> None:
+    def __init__(
+        self, named: Iterable[KeySet], policy: TrustPolicy | None, trail: Iterable[str] = ()
+    ) -> None:
         self._policy = policy
         self._keys = list(named)
         count = len(self._keys)
@@ -31,6 +34,7 @@ class LogSigners:
                 self._keys += [tuple(rotation.old), tuple(rotation.new)]
         named_keys = list(dict.fromkeys(found for found in self._keys[:count] if found))
         self.named = tuple(named_keys)
+        self._keys += [(PublicKey(KeyKind.ED25519, bytes.fromhex(found)),) for found in trail]
         self._keys = [found for found in dict.fromkeys(self._keys) if found]
 
     def __str__(self) -> str:

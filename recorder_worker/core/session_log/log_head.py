@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 
@@ -18,7 +19,12 @@ from recorder_worker.core.tree import HASH_SIZE, SHA256, Frontier
 NO_SEAL = bytes(HASH_SIZE)
 """Stands for the newest seal where there is none yet."""
 
-_KINDS = {"open": EntryKind.OPEN, "seal": EntryKind.SEAL}
+_KINDS: dict[Literal["open", "seal", "audit"], EntryKind] = {
+    "open": EntryKind.OPEN,
+    "seal": EntryKind.SEAL,
+    "audit": EntryKind.AUDIT,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
 class LogHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,10 +50,11 @@ class LogHead(msgspec.Struct, frozen=True, kw_only=True):
 
     def append(self, entry: LogEntry) -> LogHead:
         """The head with one more entry. Raises FormatError."""
+        number = 0 if entry.kind is EntryKind.AUDIT else entry.counter
         return LogHead(
             frontier=self.frontier.append(entry_hash(encode_entry(entry))),
             last_seal=entry.note_sha256 if entry.kind is EntryKind.SEAL else self.last_seal,
-            max_counter=max(self.max_counter, entry.counter),
+            max_counter=max(self.max_counter, number),
         )
 
 
@@ -63,7 +70,7 @@ def to_event(head: LogHead, entry: LogEntry) -> SessionLogged:
     """The event that says that this entry, the last one, made this head."""
     return SessionLogged(
         session_id=entry.session_id,
-        kind="seal" if entry.kind is EntryKind.SEAL else "open",
+        kind=_NAMES[entry.kind],
         counter=entry.counter,
         note_sha256=entry.note_sha256.hex(),
         size=head.size,

@@ -17,7 +17,7 @@ from recorder_worker.core.verify.reader import RecordingReader
 COMPACT = (keys.RECORDS, keys.CHECKPOINTS, keys.SEAL)
 MAX_RECEIPTS = 100
 _NUMBER = re.compile(r"[0-9]{10,19}")
-_RECEIPT = re.compile(rf"{keys.RECEIPTS}/[0-9]{{20}}\.(tsr|ots)")
+_RECEIPT = re.compile(rf"{keys.RECEIPTS}/[0-9]{{20}}\.(tsr|ots|[0-9a-f]{{16}}\.chain)")
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):

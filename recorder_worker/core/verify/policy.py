@@ -16,6 +16,7 @@ from recorder_worker.core.errors import FormatError, SettingsError
 from recorder_worker.core.model import GapReason
 from recorder_worker.core.proofs import ProofError
 from recorder_worker.core.receipts.authorities import TimestampAuthority, authority
+from recorder_worker.core.receipts.chain import Anchor
 from recorder_worker.core.receipts.ots import BlockHeader
 from recorder_worker.core.rotation import Rotation, parse_rotation, verify_rotation
 from recorder_worker.core.signing_keys import KEY_SIZES, KeyKind, PublicKey
@@ -67,13 +68,14 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class TrustPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """The trusted keys, authorities and rules. An empty policy trusts none and asks nothing.
 
-    The signatures of `rotations` are verified already.
+    The signatures of `rotations` are verified already. `anchors` keep chains of their own.
     """
 
     keys: tuple[TrustedKey, ...] = ()
     rotations: tuple[Rotation, ...] = ()
     authorities: tuple[TimestampAuthority, ...] = ()
     block_headers: tuple[BlockHeader, ...] = ()
+    anchors: tuple[Anchor, ...] = ()
     rules: Rules = Rules()
 
     def name_of(self, keys: Sequence[PublicKey]) -> str | None:
@@ -120,11 +122,17 @@ class _Authority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     certificate: str
 
 
+class _Anchor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: Name
+    public_key: str
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keys: tuple[_Key, ...] = ()
     rotations: tuple[str, ...] = ()
     time_stamp_authorities: tuple[_Authority, ...] = ()
     block_headers: tuple[BlockHeader, ...] = ()
+    anchors: tuple[_Anchor, ...] = ()
     rules: Rules = Rules()
 
 
@@ -132,6 +140,7 @@ _PARTS: dict[str, type[msgspec.Struct]] = {
     "keys": _Key,
     "time_stamp_authorities": _Authority,
     "block_headers": BlockHeader,
+    "anchors": _Anchor,
     "rules": Rules,
 }
 
@@ -148,6 +157,7 @@ def parse_policy(text: bytes) -> TrustPolicy:
         rotations=_rotations(file.rotations),
         authorities=tuple(_authority(row) for row in file.time_stamp_authorities),
         block_headers=file.block_headers,
+        anchors=tuple(_anchor(row) for row in file.anchors),
         rules=file.rules,
     )
 
@@ -205,6 +215,11 @@ def _key(row: _Key) -> TrustedKey:
         if row.ml_dsa_44 is None
         else _raw(row.name, "ml_dsa_44", row.ml_dsa_44, KeyKind.ML_DSA_44),
     )
+
+
+def _anchor(row: _Anchor) -> Anchor:
+    key = _raw(row.name, "public_key", row.public_key, KeyKind.ED25519)
+    return Anchor(name=row.name, public_key=key)
 
 
 def _raw(name: str, field: str, text: str, kind: KeyKind) -> bytes:

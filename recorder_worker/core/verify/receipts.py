@@ -12,13 +12,18 @@ from enum import StrEnum
 
 import msgspec
 
+from recorder_worker.core import keys
 from recorder_worker.core.errors import FormatError, UnsupportedError
 from recorder_worker.core.proofs import ProofError
 from recorder_worker.core.receipts.authorities import TimestampAuthority
+from recorder_worker.core.receipts.chain import Anchor, fingerprint, verify_chain_receipt
 from recorder_worker.core.receipts.ots import BlockHeader, verify_ots
 from recorder_worker.core.receipts.timestamp import TimestampFound, verify_timestamp
 
-_NAME = re.compile(r"receipts/([0-9]{20})\.(tsr|ots)")
+_NAME = re.compile(r"receipts/([0-9]{20})\.(tsr|ots|[0-9a-f]{16}\.chain)")
+
+
+SECOND_NS = 1_000_000_000
 
 
 class Covers(StrEnum):
@@ -52,7 +57,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: of its file; `OPEN` for the time-stamp inside OPEN.
         covers: what existed by then; None: nothing of this session, it is older than OPEN.
-        given_by: the authority's name in its certificate, or the Bitcoin block.
+        given_by: the authority's name in its certificate, the Bitcoin block, or the anchor's name.
         trusted_by: the name in the policy of who vouches for it; None: nobody.
         time_ns: the time that it says, nanoseconds since the Unix epoch.
         earliest_ns: before this it was not made.
@@ -96,6 +101,7 @@ def check_receipts(
     files: Sequence[ReceiptFile],
     authorities: Sequence[TimestampAuthority] = (),
     block_headers: Sequence[BlockHeader] = (),
+    anchors: Sequence[Anchor] = (),
 ) -> ReceiptsChecked:
     """Check the time-stamp in OPEN and all receipts of a recording.
 
@@ -106,13 +112,14 @@ def check_receipts(
         files: the files of `receipts`.
         authorities: time-stamp authorities that the policy trusts.
         block_headers: Bitcoin blocks that the policy knows.
+        anchors: anchors with chains of their own that the policy trusts.
     """
     found = _Findings()
     beacon = found.beacon(timestamped, timestamp, authorities)
     receipts = [
         receipt
         for file in sorted(files, key=lambda file: file.name)
-        for receipt in found.file(file, checkpoints, authorities, block_headers)
+        for receipt in found.file(file, checkpoints, authorities, block_headers, anchors)
     ]
     if not files:
         found.not_proved.append("no receipt: when the recording ended is not proved")
@@ -160,13 +167,14 @@ class _Findings:
         checkpoints: Sequence[LogCheckpoint],
         authorities: Sequence[TimestampAuthority],
         block_headers: Sequence[BlockHeader],
+        anchors: Sequence[Anchor],
     ) -> Iterator[Receipt]:
         """The receipt in one file; none where nothing can be said of it."""
         name = _NAME.fullmatch(file.name)
         if name is None:
             self.warnings.append(
-                f"{file.name}: expected a name of receipts/<log size, 20 digits>.tsr or .ots; "
-                "it is not looked at"
+                f"{file.name}: expected a name of receipts/<log size, 20 digits>.tsr, .ots or "
+                ".<key, 16 digits>.chain; it is not looked at"
             )
             return
         mine = [c for c in checkpoints if c.tree_size == int(name[1])]
@@ -185,8 +193,10 @@ class _Findings:
                     checkpoint.covers,
                     verify_timestamp(file.data, checkpoint.note, authorities),
                 )
-            else:
+            elif name[2] == "ots":
                 yield from self._attested(file, checkpoint, block_headers)
+            else:
+                yield _chained(file, checkpoint, anchors)
         except UnsupportedError as error:
             self.not_proved.append(f"{file.name}: receipt not checked: {error}")
         except (FormatError, ProofError) as error:
@@ -211,6 +221,27 @@ class _Findings:
             earliest_ns=2 * best.time_ns - best.latest_ns,
             latest_ns=best.latest_ns,
         )
+
+
+def _chained(file: ReceiptFile, checkpoint: LogCheckpoint, anchors: Sequence[Anchor]) -> Receipt:
+    found = verify_chain_receipt(file.data, checkpoint.note, anchors)
+    entry = found.entry
+    name = keys.chain_receipt(entry.tree_size, fingerprint(entry.public_key))
+    if name != file.name:
+        raise ProofError(f"expected a receipt of the key in its name, found that of {name}")
+    return Receipt(
+        name=file.name,
+        covers=checkpoint.covers,
+        given_by=f"{entry.name}, entry {entry.number}",
+        trusted_by=found.trusted_by,
+        time_ns=entry.time_s * SECOND_NS,
+        earliest_ns=entry.time_s * SECOND_NS,
+        # Its clock tells whole seconds.
+        latest_ns=(entry.time_s + 1) * SECOND_NS,
+        why_not=""
+        if found.trusted_by
+        else f"the policy has no anchor with the key {entry.public_key.hex()}",
+    )
 
 
 def _stamped(name: str, covers: Covers | None, found: TimestampFound) -> Receipt:

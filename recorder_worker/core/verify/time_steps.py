@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError, RecorderError
+from recorder_worker.core.receipts.chain import Anchor, fingerprint
 from recorder_worker.core.records import OpenRecord, SealRecord
 from recorder_worker.core.verify.findings import Findings
 from recorder_worker.core.verify.listing import Listing
@@ -32,7 +35,8 @@ def check_time(
 ) -> tuple[ReceiptsChecked, TimeWindow]:
     """Check all receipts, and prove the window as far as they go."""
     receipts, windows = steps
-    files = _files(reader, listing, checkpoints, receipts)
+    anchors = policy.anchors if policy else ()
+    files = _files(reader, listing, checkpoints, anchors, receipts)
     checked = check_receipts(
         timestamped=opened.timestamped,
         timestamp=opened.timestamp,
@@ -40,6 +44,7 @@ def check_time(
         files=files,
         authorities=policy.authorities if policy else (),
         block_headers=policy.block_headers if policy else (),
+        anchors=anchors,
     )
     window = prove_window(
         checked,
@@ -66,10 +71,12 @@ def _files(
     reader: RecordingReader,
     listing: Listing,
     checkpoints: list[LogCheckpoint],
+    anchors: Sequence[Anchor],
     findings: Findings,
 ) -> list[ReceiptFile]:
     """Those that say something are read however many others lie there."""
-    mine = {keys.receipt(c.tree_size, suffix) for c in checkpoints for suffix in ("tsr", "ots")}
+    suffixes = ("tsr", "ots", *(f"{fingerprint(one.public_key)}.chain" for one in anchors))
+    mine = {keys.receipt(c.tree_size, suffix) for c in checkpoints for suffix in suffixes}
     files = []
     for name in sorted({*listing.receipts, *mine}):
         try:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from recorder_worker.core.commands import StartSession, start_digest
-from recorder_worker.core.errors import RecorderError, RefusedError, SourceError
+from recorder_worker.core.errors import (
+    RecorderError,
+    RefusedError,
+    SourceError,
+    SourceForbiddenError,
+)
 from recorder_worker.core.events import SessionStarted
+from recorder_worker.core.identity import NOBODY
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.model import SourceFacts
 from recorder_worker.core.subjects import Fact
@@ -21,6 +27,8 @@ class Admission:
 
     def __init__(self, services: CaptureServices) -> None:
         self._services = services
+        self._identity = NOBODY
+        self._owner = ""
 
     async def started(
         self, session_id: str, command: StartSession, delivery: Delivery
@@ -28,20 +36,26 @@ class Admission:
         """The start of this session by this very message; None where it has not been started.
 
         A message that a client repeats is another message, whatever id it gave it: only the
-        sequence under which JetStream stored it tells a redelivery from a repetition.
+        sequence under which JetStream stored it tells a redelivery from a repetition. A message
+        that has started the session was asked for its token then; every other one is asked now.
 
         Raises:
             DuplicateStartError: another message has started just this session.
-            RefusedError: the session exists and was asked for differently.
+            RefusedError: he who asks may not, or the session exists and was asked for differently.
+            TransientError: nothing is known of who asks.
         """
         logged = await self._services.log.last(Fact.STARTED, session_id)
         event = logged.event if logged else None
+        if isinstance(event, SessionStarted) and _is_of(event, delivery):
+            return event
+        gate = self._services.gate
+        self._identity = await gate.ask(delivery)
+        self._owner = gate.owner_of_start(self._identity, command.owner)
         if not isinstance(event, SessionStarted):
             return None
-        sent = (event.command_id, event.command_sequence)
-        if sent == (delivery.command_id, delivery.sequence):
-            return event
-        if event.command_digest == start_digest(command, session_id):
+        same_owner = (event.owner or command.owner) == self._owner
+        if same_owner and event.command_digest == start_digest(command, session_id):
+            await gate.accepted(self._identity, delivery, session_id)
             raise DuplicateStartError(session_id)
         raise RefusedError(
             field="session_id",
@@ -65,7 +79,9 @@ class Admission:
     async def start(
         self, session_id: str, command: StartSession, delivery: Delivery, facts: SourceFacts
     ) -> SessionStarted:
-        """Publish `session.started`. Of two starts that race, the fence lets one win.
+        """Publish `session.started`, once `started` has found none.
+
+        Of two starts that race, the fence lets one win.
 
         Raises:
             FencedError: another message was faster.
@@ -75,6 +91,9 @@ class Admission:
             command_id=delivery.command_id,
             command_digest=start_digest(command, session_id),
             command_sequence=delivery.sequence,
+            command_received_ns=delivery.received_ns,
+            owner=self._owner,
+            identity=self._identity,
             source=facts,
             node=self._services.identity.node,
             wall_ns=self._services.clock.wall_ns(),
@@ -83,6 +102,17 @@ class Admission:
         await self._services.log.append(Fact.STARTED, session_id, event, key=key, after=0)
         self._services.metrics.session_started()
         return event
+
+
+def _is_of(event: SessionStarted, delivery: Delivery) -> bool:
+    """Whether a session was started by just this message.
+
+    The time counts too, where it is known: a COMMANDS stream that was lost and made anew hands out
+    the same sequences again.
+    """
+    sent = (event.command_id, event.command_sequence)
+    at_ns = event.command_received_ns or delivery.received_ns
+    return (*sent, at_ns) == (delivery.command_id, delivery.sequence, delivery.received_ns)
 
 
 def id_in_use(session_id: str) -> RefusedError:
@@ -96,7 +126,14 @@ def id_in_use(session_id: str) -> RefusedError:
 
 
 def bad_source(command: StartSession, error: SourceError) -> RefusedError:
-    """The refusal of a start whose source cannot be opened."""
+    """The refusal of a start whose source cannot be opened, or must not be."""
+    if isinstance(error, SourceForbiddenError):
+        return RefusedError(
+            field=error.field,
+            expected="a source that this worker may record",
+            got=f"{command.source.__struct_config__.tag} {command.source.uri}",
+            hint=str(error),
+        )
     return RefusedError(
         field="source.uri",
         expected="a source that can be opened",

@@ -10,7 +10,9 @@ from recorder_worker.core.model import EndReason
 from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.stages.capture.services import CaptureServices
 
-ENDED_AGAINST_WISH = frozenset({EndReason.SOURCE_LOST, EndReason.WORKER_LOST, EndReason.DISK_FULL})
+ENDED_AGAINST_WISH = frozenset(
+    {EndReason.SOURCE_LOST, EndReason.WORKER_LOST, EndReason.DISK_FULL, EndReason.POLICY}
+)
 COMMANDS = frozenset(command.value.removeprefix("session.") for command in Command)
 
 

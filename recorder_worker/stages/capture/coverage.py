@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from recorder_worker.core.errors import StoreError, StoreFullError
-from recorder_worker.core.model import Cursor, EndReason, GapReason
+from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceFacts
 from recorder_worker.ports import Clock
 from recorder_worker.stages.capture.items import Ended, Gap, Item
 from recorder_worker.stages.capture.spool import SegmentWriter
@@ -16,6 +16,8 @@ from recorder_worker.stages.capture.timeline import SECOND_NS, Timeline
 
 STORE_RETRY_WAIT_S = 0.5
 DETAIL_CHARACTERS = 500
+TOLERATED_UNITS = 2.0
+"""A container's count is off by so many, or by a second's, without a frame being lost."""
 
 
 class Finished(Exception):  # noqa: N818  (it ends the reader's loop; nothing went wrong)
@@ -95,6 +97,25 @@ class Coverage:
         self.close(t1_ns)
         self.deliver(Ended(cursor=self.cursor, reason=reason, detail=detail))
         raise Finished
+
+    def source_ended(self, facts: SourceFacts) -> None:
+        """End behind the material; what it had declared but did not give is a gap.
+
+        Raises:
+            Finished: always.
+        """
+        t1_ns = self._timeline.end_ns()
+        self.close(t1_ns)
+        missing = (facts.frame_count or 0) - self.cursor.unit
+        if missing > max(TOLERATED_UNITS, facts.frame_rate):
+            detail = (
+                f"the source declares {facts.frame_count} frames but only {self.cursor.unit} "
+                "could be read; the file is truncated or damaged"
+            )
+            end_ns = max(self.cursor.t_ns, t1_ns + missing * self._timeline.period_ns)
+            self.skip(GapReason.SOURCE_LOST, detail, missing, end_ns)
+            self.end(EndReason.SOURCE_LOST, detail, end_ns)
+        self.end(EndReason.SOURCE_ENDED, "", self.cursor.t_ns)
 
     def crashed(self, error: Exception) -> None:
         """A defect: what was read and not handed over is a gap, and the session ends visibly.

@@ -39,10 +39,11 @@ from recorder_worker.core.model import (
 from recorder_worker.ports import Delivery, FrameSource, Logged
 from recorder_worker.stages.capture.admission import Admission, bad_source, id_in_use
 from recorder_worker.stages.capture.aftermath import tell_aftermath
-from recorder_worker.stages.capture.encryption import session_cipher, with_encryption
+from recorder_worker.stages.capture.encryption import session_cipher
 from recorder_worker.stages.capture.journal import CapturedJournal
 from recorder_worker.stages.capture.mailbox import Mailbox
 from recorder_worker.stages.capture.manifest import Manifest, read_manifest, write_manifest
+from recorder_worker.stages.capture.new_manifest import new_manifest
 from recorder_worker.stages.capture.pulse import Pulse
 from recorder_worker.stages.capture.reader import Reader
 from recorder_worker.stages.capture.reader_policy import ReaderPolicy
@@ -91,11 +92,12 @@ class Lease:
             LeaseLostError, LeaseReleasedError: another worker has it, or shall have it.
         """
         journal = self._journal(last)
-        source, manifest = await self._open(started, journal)
+        source, manifest, started = await self._open(started, journal)
         try:
             data = await asyncio.to_thread(write_manifest, self._services.store, manifest)
             manifest = msgspec.json.decode(data, type=Manifest)
             if journal.last is None:
+                await self._accepted(started)
                 await self._opened(journal, manifest, data)
             cipher = await self._cipher(journal, manifest)
             queue_size = self._services.policy.queue_segments
@@ -154,7 +156,7 @@ class Lease:
 
     async def _open(
         self, started: SessionStarted | None, journal: CapturedJournal
-    ) -> tuple[FrameSource | None, Manifest]:
+    ) -> tuple[FrameSource | None, Manifest, SessionStarted | None]:
         """The source, and what the session is; a source that was there before may be away now."""
         manifest = await asyncio.to_thread(read_manifest, self._services.store, self.session_id)
         known = started is not None or journal.last is not None
@@ -173,34 +175,27 @@ class Lease:
                 started = await self._admission.start(
                     self.session_id, self._command, self._delivery, source.facts
                 )
-            if manifest is not None:
-                return source, manifest
-            return source, await asyncio.to_thread(self._manifest, _facts(source, started))
+            if manifest is None:
+                manifest = await asyncio.to_thread(
+                    new_manifest,
+                    self._services,
+                    self.session_id,
+                    self._command,
+                    self._delivery.command_id,
+                    source,
+                    started,
+                )
         except BaseException:
             if source is not None:
                 source.close()
             raise
+        return source, manifest, started
 
     def _open_source(self, first_unit: int) -> FrameSource:
         fps = self._command.fps
         if fps is None and not isinstance(self._command.source, FileSource):
             fps = self._services.policy.default_fps
         return self._services.open_source(self._command.source, fps, first_unit)
-
-    def _manifest(self, facts: SourceFacts) -> Manifest:
-        """Blocking. The key of an encrypted session is durable before its manifest is."""
-        manifest = Manifest(
-            session_id=self.session_id,
-            command_id=self._delivery.command_id,
-            command=msgspec.structs.replace(self._command, session_id=self.session_id),
-            source=facts,
-            policy=self._services.policy.recording,
-            node=self._services.identity.node,
-            software=self._services.identity.software,
-            accepted_wall_ns=self._services.clock.wall_ns(),
-        )
-        services = self._services
-        return with_encryption(manifest, services.cipher_keys, services.key_wrap)
 
     async def _cipher(self, journal: CapturedJournal, manifest: Manifest) -> SessionCipher | None:
         """What to seal with; a session whose key is gone ends here, rather than go on plain."""
@@ -209,6 +204,12 @@ class Lease:
         except PermanentError as error:
             await self._end_lost(journal, error)
             raise
+
+    async def _accepted(self, started: SessionStarted | None) -> None:
+        """Before the captured log begins: where it has begun, the audit trail has the start."""
+        if started is not None:
+            gate = self._services.gate
+            await gate.accepted(started.identity, self._delivery, self.session_id)
 
     async def _opened(self, journal: CapturedJournal, manifest: Manifest, data: bytes) -> None:
         identity, clock = self._services.identity, self._services.clock
@@ -274,15 +275,6 @@ class Lease:
             clock=services.clock,
             deliver=mailbox.put,
         )
-
-
-def _facts(source: FrameSource | None, started: SessionStarted | None) -> SourceFacts:
-    """What the source is, or was when the session started."""
-    if source is not None:
-        return source.facts
-    if started is None:
-        raise PermanentError("a session without a source and without a start has no manifest")
-    return started.source
 
 
 def _native(command: StartSession) -> bool:

@@ -12,7 +12,12 @@ from collections.abc import Callable
 
 import structlog
 
-from recorder_worker.core.errors import LeaseLostError, SourceError, SourceLostError
+from recorder_worker.core.errors import (
+    LeaseLostError,
+    SourceError,
+    SourceForbiddenError,
+    SourceLostError,
+)
 from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.ports import Clock, Frame, FrameSource
 from recorder_worker.stages.capture.coverage import Coverage, Finished
@@ -141,7 +146,7 @@ class Reader:
         self._check_duration()
         frame = source.read()
         if frame is None:
-            self._source_ended(source)
+            self._coverage.source_ended(source.facts)
             return False
         before_ns = self._timeline.last_ns
         t_ns = self._timeline.frame_time(frame.t_ns)
@@ -155,9 +160,7 @@ class Reader:
     def _add(self, frame: Frame, t_ns: int) -> None:
         limit_ns = self._policy.max_duration_ns
         if limit_ns is not None and t_ns >= limit_ns:
-            self._coverage.end(
-                EndReason.MAX_DURATION, f"recorded for {limit_ns / SECOND_NS:g} s", limit_ns
-            )
+            self._time_is_up(limit_ns, limit_ns)
         self._writer.add(frame.picture, t_ns)
 
     def _waited_until(self, due_ns: int) -> bool:
@@ -227,10 +230,11 @@ class Reader:
     def _check_duration(self) -> None:
         limit_ns = self._policy.max_duration_ns
         if limit_ns is not None and self._timeline.live and self._timeline.now_ns() >= limit_ns:
-            t1_ns = max(limit_ns, self._timeline.last_ns + 1)
-            self._coverage.end(
-                EndReason.MAX_DURATION, f"recorded for {limit_ns / SECOND_NS:g} s", t1_ns
-            )
+            self._time_is_up(limit_ns, max(limit_ns, self._timeline.last_ns + 1))
+
+    def _time_is_up(self, limit_ns: int, t1_ns: int) -> None:
+        detail = f"recorded for {limit_ns / SECOND_NS:g} s"
+        self._coverage.end(EndReason.MAX_DURATION, detail, t1_ns)
 
     def _check_duration_paused(self, detail: str) -> None:
         limit_ns = self._policy.max_duration_ns
@@ -248,23 +252,6 @@ class Reader:
             detail = f"nothing was read for {(t_ns - covered_ns) / SECOND_NS:.1f} s"
             self._coverage.skip(GapReason.BACK_PRESSURE, detail, span.unit_count, t_ns)
 
-    def _source_ended(self, source: FrameSource) -> None:
-        """End of the material; what it had declared but did not give is a gap."""
-        t1_ns = self._timeline.end_ns()
-        declared = source.facts.frame_count
-        self._coverage.close(t1_ns)
-        missing = (declared or 0) - self._coverage.cursor.unit
-        tolerance = max(2.0, source.facts.frame_rate)
-        if missing > tolerance:
-            detail = (
-                f"the source declares {declared} frames but only {self._coverage.cursor.unit} "
-                "could be read; the file is truncated or damaged"
-            )
-            end_ns = max(self._coverage.cursor.t_ns, t1_ns + missing * self._timeline.period_ns)
-            self._coverage.skip(GapReason.SOURCE_LOST, detail, missing, end_ns)
-            self._coverage.end(EndReason.SOURCE_LOST, detail, end_ns)
-        self._coverage.end(EndReason.SOURCE_ENDED, "", self._coverage.cursor.t_ns)
-
     def _lost(self, error: SourceLostError) -> None:
         """The source is gone: try to get it back, then say what is missing."""
         self._coverage.close(self._covered_ns())
@@ -274,9 +261,13 @@ class Reader:
             self._source = None
         give_up_ns = self._clock.monotonic_ns() + round(self._policy.retry_s * SECOND_NS)
         reason: SourceError = error
+        end = EndReason.SOURCE_LOST
         while self._clock.monotonic_ns() < give_up_ns:
             try:
                 self._source = self._reopen(self._coverage.cursor.unit)
+            except SourceForbiddenError as forbidden:
+                reason, end = forbidden, EndReason.POLICY
+                break
             except SourceError as again:
                 reason = again
             else:
@@ -286,7 +277,7 @@ class Reader:
             if not self._waited_until(retry_ns):  # a request, perhaps a long pause, came between
                 give_up_ns = self._clock.monotonic_ns() + round(self._policy.retry_s * SECOND_NS)
         self._gap(GapReason.SOURCE_LOST, str(error))
-        self._coverage.end(EndReason.SOURCE_LOST, str(reason), self._coverage.cursor.t_ns)
+        self._coverage.end(end, str(reason), self._coverage.cursor.t_ns)
 
     def _covered_ns(self) -> int:
         """How far the frames so far cover; a frame that is held back is not covered yet."""

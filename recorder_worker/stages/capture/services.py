@@ -21,6 +21,7 @@ from recorder_worker.ports import (
     StageMetrics,
 )
 from recorder_worker.stages.capture.spool import SegmentLimits
+from recorder_worker.stages.gate import CommandGate
 from recorder_worker.stages.rejection import Rejections
 
 
@@ -56,6 +57,7 @@ class CaptureServices:
     clock: Clock
     metrics: StageMetrics
     controls: ControlFeed
+    gate: CommandGate
     rejections: Rejections
     open_source: SourceOpener
     number: Callable[[str], Awaitable[SessionNumbered]]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from recorder_worker.core.command_parsing import parse_command, session_id_in
+from recorder_worker.core.command_parsing import session_id_in
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import FencedError, LeaseReleasedError, RefusedError
 from recorder_worker.core.events import EndCaptured
@@ -71,11 +71,11 @@ class CaptureStage:
             await asyncio.sleep(CLOSING_WAIT_S)
             raise LeaseReleasedError("this worker is shutting down")
         try:
-            command = parse_command(delivery.command, delivery.body)
+            command = await self._services.gate.parsed(delivery)
             if not isinstance(command, StartSession):
                 raise TypeError(f"{delivery.command} is not a start")
         except RefusedError as error:
-            await self._reject(error, delivery, session_id_in(delivery.body))
+            await self._services.gate.refuse(error, delivery, session_id_in(delivery.body))
             return
         session_id = command.session_id or session_id_for(delivery.command_id, delivery.received_ns)
         with structlog.contextvars.bound_contextvars(session_id=session_id):
@@ -84,7 +84,7 @@ class CaptureStage:
             except DuplicateStartError:
                 log.info("StartRepeated", command_id=delivery.command_id)
             except RefusedError as error:
-                await self._reject(error, delivery, session_id)
+                await self._services.gate.refuse(error, delivery, session_id)
 
     async def _hold(self, session_id: str, command: StartSession, delivery: Delivery) -> None:
         """Hold the lease; a redelivery to the worker that has it already waits with it."""
@@ -122,11 +122,3 @@ class CaptureStage:
             await tell_aftermath(self._services, last.event)
             return
         await lease.record(started, last, wake=held.wake, release=self._release)
-
-    async def _reject(self, error: RefusedError, delivery: Delivery, session_id: str) -> None:
-        await self._services.rejections.publish(
-            error,
-            command=delivery.command.value,
-            command_id=delivery.command_id,
-            session_id=session_id,
-        )

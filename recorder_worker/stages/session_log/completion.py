@@ -192,7 +192,7 @@ class Completion:
                 yield key.data
 
     def _prove(self, entry: LogEntry, checkpoint: SignedNote) -> None:
-        """Put the proof into the session's folder.
+        """Put the proof into the session's folder, that of AUDIT beside its bundle.
 
         A damaged folder holds up no other session: `recorder log prove` makes the proof later.
         """
@@ -206,21 +206,24 @@ class Completion:
             hashes=tuple(inclusion_proof(tree, size - 1, size)),
             checkpoint=checkpoint,
         )
-        name = PROOF_NAMES[entry.kind]
+        name = PROOF_NAMES.get(entry.kind, "")
         try:
-            self._files.put_proof(entry.session_id, name, proof.text(), signer)
+            if name:
+                self._files.put_proof(entry.session_id, name, proof.text(), signer)
+            else:
+                self._files.put_audit_proof(size, proof.text())
         except StoreFullError:
             raise
         except (PermanentError, StoreError) as error:
-            where = keys.blob_key(entry.session_id, name)
+            where = keys.blob_key(entry.session_id, name) if name else keys.audit_proof(size)
             if where not in self._not_proved:
                 self._not_proved.add(where)
                 logger.error(  # noqa: TRY400  (one line, as it is a state and no defect)
                     "ProofNotStored",
                     session_id=entry.session_id,
-                    proof=name,
+                    proof=name or where,
                     error=str(error),
-                    hint="mend the session's folder, then make it with recorder log prove",
+                    hint="mend the folder; recorder log prove makes that of a session",
                 )
 
     # --- on the bus -------------------------------------------------------------------------------

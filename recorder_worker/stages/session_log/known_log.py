@@ -25,6 +25,8 @@ class KnownLog:
         self._files = files
         self.entries: list[LogEntry] = []
         self._places: dict[tuple[str, EntryKind], int] = {}
+        self.audits: list[int] = []
+        """The places of the entries of the audit trail."""
 
     def find(self, session_id: str, kind: EntryKind) -> LogEntry | None:
         """The entry of this kind about a session."""
@@ -63,5 +65,8 @@ class KnownLog:
 
     def add(self, entry: LogEntry) -> None:
         """Know one entry more."""
-        self._places.setdefault((entry.session_id, entry.kind), len(self.entries))
+        if entry.kind is EntryKind.AUDIT:
+            self.audits.append(len(self.entries))
+        else:
+            self._places.setdefault((entry.session_id, entry.kind), len(self.entries))
         self.entries.append(entry)

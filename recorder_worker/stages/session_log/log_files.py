@@ -98,6 +98,12 @@ class LogFiles:
         for key in list(self._store.keys(keys.log_key(partial_names(full)))):
             self._store.delete(key)
 
+    def put_audit_proof(self, tree_size: int, proof: bytes) -> None:
+        """Put the proof of an AUDIT entry beside its bundle, unless there is one."""
+        key = keys.audit_proof(tree_size)
+        if self._store.size(key) is None:
+            self._store.put(key, proof)
+
     def put_proof(self, session_id: str, name: str, proof: bytes, signer: bytes) -> None:
         """Put a proof into a session's folder, unless the folder is gone, or has one.
 

@@ -17,19 +17,18 @@ stored log, once it is verified, is gone on with.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 
 import structlog
 
-from recorder_worker.core.errors import FencedError, IncidentError, PermanentError
+from recorder_worker.core.errors import IncidentError, PermanentError
 from recorder_worker.core.events import Checkpoint, SessionIncident
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry
-from recorder_worker.core.session_log.log_head import LogHead, to_event
+from recorder_worker.core.session_log.log_head import LogHead
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, Clock, EventLog, Signer
-from recorder_worker.stages.session_log.completion import Completion
+from recorder_worker.stages.session_log.log_writer import LogWriter
 
 log = structlog.get_logger(__name__)
 
@@ -42,8 +41,7 @@ class SessionLogStage:
     ) -> None:
         self._log = log
         self._clock = clock
-        self._completion = Completion(log=log, store=store, signer=signer, recorder=recorder)
-        self._lock = asyncio.Lock()
+        self.writer = LogWriter(log=log, store=store, signer=signer, recorder=recorder)
 
     async def handle(self, signed: Checkpoint) -> None:
         """Enter a session in the log, unless it is entered; finish what an earlier try left.
@@ -54,7 +52,7 @@ class SessionLogStage:
         """
         if _kind_of(signed) is None:
             return
-        async with self._lock:
+        async with self.writer.lock:
             try:
                 await self._handle(signed)
             except IncidentError as error:
@@ -67,8 +65,9 @@ class SessionLogStage:
             await self._report(signed.session_id, f"not in the log of sessions: {reason}")
 
     async def _handle(self, signed: Checkpoint) -> None:
-        head, after = await self._completion.settle()
-        if signed.sealed and self._held(signed.session_id, EntryKind.OPEN) is None:
+        head, after = await self.writer.settle()
+        opened = self.writer.known.find(signed.session_id, EntryKind.OPEN)
+        if signed.sealed and opened is None:
             # The message of the first checkpoint was lost or is late; its event is there.
             head, after = await self._enter(await self._first(signed), head, after)
         await self._enter(signed, head, after)
@@ -86,36 +85,16 @@ class SessionLogStage:
 
     async def _enter(self, signed: Checkpoint, head: LogHead, after: int) -> tuple[LogHead, int]:
         entry = _entry_of(signed)
-        held = self._held(entry.session_id, entry.kind)
-        if held == entry:
-            return head, after
-        if held is not None:
-            raise IncidentError(
-                f"session {entry.session_id}: its {entry.kind.name} stands in the log with number "
-                f"{held.counter} and checkpoint {held.note_sha256.hex()}, but {entry.counter} and "
-                f"{entry.note_sha256.hex()} was signed"
+        new, after, entered = await self.writer.enter_session(entry, head, after)
+        if entered:
+            log.info(
+                "SessionLogged",
+                session_id=entry.session_id,
+                kind=entry.kind.name.lower(),
+                counter=entry.counter,
+                size=new.size,
             )
-        new = head.append(entry)
-        event = to_event(new, entry)
-        key = event_key(Fact.LOGGED.value, event.session_id, event.kind, event.size)
-        await self._log.append_to_all(Fact.LOGGED, event.session_id, event, key=key, after=after)
-        new, after = await self._completion.settle()
-        if self._held(entry.session_id, entry.kind) != entry:
-            # Nothing is acknowledged that does not stand in the stored, signed log.
-            raise FencedError(
-                f"session {entry.session_id}: its {entry.kind.name} is not stored yet"
-            )
-        log.info(
-            "SessionLogged",
-            session_id=event.session_id,
-            kind=event.kind,
-            counter=event.counter,
-            size=event.size,
-        )
         return new, after
-
-    def _held(self, session_id: str, kind: EntryKind) -> LogEntry | None:
-        return self._completion.known.find(session_id, kind)
 
     async def _report(self, session_id: str, detail: str) -> None:
         log.error("SessionLogStopped", session_id=session_id, reason=detail)

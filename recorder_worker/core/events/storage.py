@@ -1,0 +1,57 @@
+"""Facts for whoever keeps recordings: what is stored and whole, and what is stored and is not."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from recorder_worker.core.events.event import Event
+from recorder_worker.core.model import Count, EndReason, Hex32, Nanoseconds, SessionId
+
+
+class SessionStored(Event, frozen=True, kw_only=True, tag="session_stored", tag_field="type"):
+    """`integration.storage.stored`: a sealed session's folder is in its final form, and all there.
+
+    Proofs of the log of sessions, and receipts, come into the folder later and are not counted.
+
+    Attributes:
+        location: where a person finds the folder: a path or a URI.
+        root_hash: of the session's tree; so are `tree_size` and the counts.
+        seal_sha256: SHA-256 of the file `seal`, which is what the log of sessions has of it.
+        seal_size: bytes of `seal`; so are the sizes of `records` and `checkpoints`.
+        chunk_bytes: bytes of all files in `chunks`; `chunk_count` is how many they are.
+        sealed_wall_ns: when it was sealed.
+    """
+
+    session_id: SessionId
+    location: str
+    root_hash: Hex32
+    tree_size: Count
+    reason: EndReason
+    seal_sha256: Hex32
+    seal_size: Count
+    records_size: Count
+    checkpoints_size: Count
+    chunk_count: Count
+    chunk_bytes: Count
+    mark_count: Count
+    sealed_wall_ns: Nanoseconds
+
+
+class IntegrityFailed(Event, frozen=True, kw_only=True, tag="integrity_failed", tag_field="type"):
+    """`integration.storage.integrity_failed`: what the store holds is not what was stored there.
+
+    Attributes:
+        stage: who found it.
+        problem: a blob is `missing`, `damaged`, `unreadable`, or there with other bytes
+            (`conflict`); `incomplete`: a sealed folder does not have what its seal counts.
+        detail: which blob, what was expected, and what was found.
+    """
+
+    session_id: SessionId
+    stage: str
+    problem: Literal["missing", "damaged", "unreadable", "conflict", "incomplete"]
+    detail: Annotated[str, Meta(max_length=4096)]
+    node: str
+    wall_ns: Nanoseconds

@@ -1,0 +1,83 @@
+"""The gateway's door: who asks is asked for his token, and his look or copy is put on record.
+
+Where authorisation is open everybody is let in, as NATS does, and is on record without a name.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from recorder_worker.bus.bearer import bearer_in
+from recorder_worker.core.access import refusal
+from recorder_worker.core.errors import RefusedError
+from recorder_worker.core.identity import NOBODY, Identity
+from recorder_worker.core.subjects import UNKNOWN_SESSION
+from recorder_worker.ports import Admission, Asked, Clock
+from recorder_worker.stages.audit import AuditTrail
+from recorder_worker.stages.authoriser import Authoriser
+
+EXPORTS = frozenset({"proof"})
+"""What is given away to be kept."""
+UNRECORDED = frozenset({"stats"})
+"""What says nothing of any recording."""
+
+
+class AuditedGate:
+    """A `RequestGate` that knows tokens, owners and the audit trail."""
+
+    def __init__(self, authoriser: Authoriser, trail: AuditTrail, clock: Clock) -> None:
+        self._authoriser = authoriser
+        self._trail = trail
+        self._clock = clock
+
+    async def admit(self, asked: Asked) -> Admission:
+        """Let a request in, and have it on record.
+
+        Raises:
+            RefusedError: he may not ask this.
+            TransientError: who asks is not known now, or it cannot be put on record.
+        """
+        token = bearer_in(asked.headers)
+        action = "export" if asked.action in EXPORTS else "view"
+        try:
+            identity = await self._authoriser.check(token, action, self._clock.wall_ns())
+        except RefusedError as error:
+            signer = await self._authoriser.signer_of(token) if token else NOBODY
+            await self._deny(signer, asked, error)
+            raise
+        admission = Admission(only_owner=self._authoriser.confined_to(identity))
+        if asked.session_id and admission.only_owner not in {None, asked.owner}:
+            # He is told that there is no such session, by whoever asks us; the trail knows better.
+            await self._deny(identity, asked, _not_his(identity, asked))
+        elif asked.action not in UNRECORDED:
+            await self._record(identity, asked)
+        return admission
+
+    async def _deny(self, identity: Identity, asked: Asked, error: RefusedError) -> None:
+        await self._trail.denied_request(
+            identity,
+            request=asked.action,
+            session_id=asked.session_id or UNKNOWN_SESSION,
+            refusal=error.refusal,
+            key=uuid.uuid4().hex,
+        )
+
+    async def _record(self, identity: Identity, asked: Asked) -> None:
+        """Every look is a fact of its own, however often the same thing is looked at."""
+        who = {"actor": identity.actor, "token_id": identity.token_id}
+        where = {"session_id": asked.session_id or UNKNOWN_SESSION, "what": asked.action}
+        key = uuid.uuid4().hex
+        if asked.action in EXPORTS:
+            await self._trail.exported(
+                **who, **where, role=identity.role, key=key, detail=asked.detail
+            )
+        else:
+            await self._trail.viewed(**who, **where, role=identity.role, key=key)
+
+
+def _not_his(identity: Identity, asked: Asked) -> RefusedError:
+    return refusal(
+        expected=f"a session of {identity.actor}'s own",
+        got=f"one of {asked.owner}" if asked.owner else "one that has no owner, or none",
+        hint=f"{identity.role} is confined to its own sessions (auth.own_only)",
+    )

@@ -1,0 +1,77 @@
+"""Keeps the table of sessions: facts about them → one entry each in `recorder-sessions`.
+
+For whoever wants to look up a session, or to watch all, without reading a stream. What is lost of
+the table is made again: remove the consumer `table`, and the next worker to start reads all facts
+that the stream has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import msgspec
+
+from recorder_worker.core.errors import StoreError
+from recorder_worker.core.events import (
+    Checkpoint,
+    SessionFailed,
+    SessionIncident,
+    SessionPaused,
+    SessionResumed,
+    SessionSealed,
+    SessionStarted,
+)
+from recorder_worker.core.session_entry import SessionEntry, merged
+from recorder_worker.core.subjects import Fact
+from recorder_worker.ports import BlobStore, EntryTable, EventLog
+from recorder_worker.stages.capture.manifest import read_manifest
+
+Told = (
+    SessionStarted
+    | SessionPaused
+    | SessionResumed
+    | SessionFailed
+    | Checkpoint
+    | SessionSealed
+    | SessionIncident
+)
+
+
+class EntryKeeper:
+    """Handles the facts that change what is known of a session."""
+
+    def __init__(self, log: EventLog, store: BlobStore, table: EntryTable) -> None:
+        self._log = log
+        self._store = store
+        self._table = table
+
+    async def handle(self, event: Told) -> None:
+        """Merge one fact into the entry of its session.
+
+        Raises:
+            FencedError: another worker did meanwhile: try again on what it wrote.
+            BusUnavailableError: try again.
+        """
+        known, revision = await self._table.get(event.session_id)
+        before = known or SessionEntry(session_id=event.session_id)
+        entry = merged(before, event)
+        if not entry.started_wall_ns:
+            # An incident of the log of sessions may even name none that was started.
+            started = await self._log.last(Fact.STARTED, event.session_id)
+            entry = entry if started is None else merged(entry, started.event)
+        if not entry.described:
+            entry = await asyncio.to_thread(self._described, entry)
+        if entry != known:
+            await self._table.put(entry, after=revision)
+
+    def _described(self, entry: SessionEntry) -> SessionEntry:
+        """With what only the manifest says; where it cannot be read, the entry goes without."""
+        with suppress(StoreError, msgspec.MsgspecError):
+            manifest = read_manifest(self._store, entry.session_id)
+            if manifest is not None:
+                command = manifest.command
+                return msgspec.structs.replace(
+                    entry, described=True, owner=command.owner, labels=command.labels
+                )
+        return entry

@@ -1,0 +1,154 @@
+"""Tells those who keep recordings what is stored and whole, and what turned out not to be.
+
+`integration.storage.stored` comes once for each sealed session, when its folder has all that its
+seal counts. `integration.storage.integrity_failed` comes wherever a stage finds a blob that is
+missing, damaged or unreadable; it is told beside the work, whose outcome it does not change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from typing import Any, Literal
+
+import structlog
+
+from recorder_worker.core import keys
+from recorder_worker.core.errors import (
+    BlobDamagedError,
+    BlobMissingError,
+    BlobUnreadableError,
+    ImmutableConflictError,
+    RecorderError,
+)
+from recorder_worker.core.events import IntegrityFailed, SessionSealed, SessionStored
+from recorder_worker.core.ids import event_key
+from recorder_worker.core.subjects import Fact
+from recorder_worker.ports import BlobStore, Clock, EventLog
+
+log = structlog.get_logger(__name__)
+
+NAME = "storage"
+"""Of its durable consumer, and in dead letters."""
+
+TELL_S = 5.0
+"""How long a stage may wait for the bus to take a report, before it goes on without."""
+
+Problem = Literal["missing", "damaged", "unreadable", "conflict", "incomplete"]
+
+PROBLEMS: tuple[tuple[type[RecorderError], Problem], ...] = (
+    (BlobMissingError, "missing"),
+    (BlobDamagedError, "damaged"),
+    (BlobUnreadableError, "unreadable"),
+    (ImmutableConflictError, "conflict"),
+)
+
+
+class StorageReports:
+    """Tells about the store, in the name of one node."""
+
+    def __init__(self, events: EventLog, clock: Clock, node: str) -> None:
+        self._events = events
+        self._clock = clock
+        self._node = node
+
+    def watching(
+        self, stage: str, handle: Callable[[Any], Awaitable[None]]
+    ) -> Callable[[Any], Awaitable[None]]:
+        """A stage's handler that also tells of blobs that are not what they were."""
+
+        async def handle_and_tell(event: Any) -> None:  # noqa: ANN401  (as the stage's own)
+            try:
+                await handle(event)
+            except tuple(kind for kind, _ in PROBLEMS) as error:
+                problem = next(name for kind, name in PROBLEMS if isinstance(error, kind))
+                await self._try_to_tell(event.session_id, stage, problem, str(error))
+                raise
+
+        return handle_and_tell
+
+    async def failed(self, session_id: str, stage: str, problem: Problem, detail: str) -> None:
+        """Tell of one problem. Raises BusUnavailableError."""
+        fact = IntegrityFailed(
+            session_id=session_id,
+            stage=stage,
+            problem=problem,
+            detail=detail[:4096],
+            node=self._node,
+            wall_ns=self._clock.wall_ns(),
+        )
+        digest = sha256(detail.encode()).hexdigest()[:32]
+        key = event_key(Fact.INTEGRITY_FAILED.value, session_id, stage, digest)
+        await self._events.emit(Fact.INTEGRITY_FAILED, session_id, fact, key=key)
+
+    async def _try_to_tell(
+        self, session_id: str, stage: str, problem: Problem, detail: str
+    ) -> None:
+        try:
+            async with asyncio.timeout(TELL_S):
+                await self.failed(session_id, stage, problem, detail)
+        except Exception as error:  # noqa: BLE001  (the stage's own error is what counts)
+            log.warning("IntegrityFailureNotTold", detail=detail, error=repr(error))
+
+
+class StoredSessions:
+    """The handler of `session.sealed.<id>`: looks at the folder, and tells what it has."""
+
+    def __init__(self, events: EventLog, store: BlobStore, reports: StorageReports) -> None:
+        self._events = events
+        self._store = store
+        self._reports = reports
+
+    async def handle(self, sealed: SessionSealed) -> None:
+        """Tell once that a session is stored, or what is missing of it.
+
+        Raises:
+            BusUnavailableError, StoreError: try again.
+        """
+        try:
+            stored = await asyncio.to_thread(self._look, sealed)
+        except BlobMissingError as error:
+            await self._reports.failed(sealed.session_id, NAME, "missing", str(error))
+            return
+        count, size = stored.chunk_count, stored.chunk_bytes
+        # There may be more: a chunk that was stored, and whose leaf became a gap all the same.
+        if count < sealed.chunk_count or size < sealed.stored_bytes:
+            detail = (
+                f"{sealed.location}/{keys.CHUNKS}: expected {sealed.chunk_count} files of "
+                f"{sealed.stored_bytes} bytes in all, found {count} of {size}; run recorder "
+                "verify on the folder, which names them"
+            )
+            await self._reports.failed(sealed.session_id, NAME, "incomplete", detail)
+            return
+        key = event_key(Fact.STORED.value, sealed.session_id)
+        await self._events.emit(Fact.STORED, sealed.session_id, stored, key=key)
+
+    def _look(self, sealed: SessionSealed) -> SessionStored:
+        seal = self._store.get(keys.blob_key(sealed.session_id, keys.SEAL))
+        chunks = self._sizes(sealed.session_id, keys.CHUNKS)
+        return SessionStored(
+            session_id=sealed.session_id,
+            location=sealed.location,
+            root_hash=sealed.root_hash,
+            tree_size=sealed.tree_size,
+            reason=sealed.reason,
+            seal_sha256=sha256(seal).hexdigest(),
+            seal_size=len(seal),
+            records_size=self._size(sealed.session_id, keys.RECORDS),
+            checkpoints_size=self._size(sealed.session_id, keys.CHECKPOINTS),
+            chunk_count=len(chunks),
+            chunk_bytes=sum(chunks),
+            mark_count=len(self._sizes(sealed.session_id, keys.MARKS)),
+            sealed_wall_ns=sealed.wall_ns,
+        )
+
+    def _sizes(self, session_id: str, folder: str) -> list[int]:
+        names = self._store.keys(keys.blob_key(session_id, folder))
+        return [size for name in names if (size := self._store.size(name)) is not None]
+
+    def _size(self, session_id: str, name: str) -> int:
+        size = self._store.size(keys.blob_key(session_id, name))
+        if size is None:
+            raise BlobMissingError(f"{name}: expected a file in the sealed folder, found none")
+        return size

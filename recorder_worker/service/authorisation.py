@@ -1,0 +1,136 @@
+"""From settings to who may command the recorder, and whether that may stay open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from recorder_worker.adapters.loopback import is_loopback
+from recorder_worker.adapters.tokens.jwks_file import JwksFile
+from recorder_worker.adapters.tokens.keyring import (
+    BadKeysError,
+    VerificationKey,
+    keys_in,
+    secret_key,
+)
+from recorder_worker.adapters.tokens.verifier import JwtVerifier
+from recorder_worker.bus.key_value import KeyValueBucket
+from recorder_worker.bus.token_lists import JwksBucket, RevocationList
+from recorder_worker.core.access import AccessRules
+from recorder_worker.core.errors import SettingsError
+from recorder_worker.core.pipeline import CAPTURE
+from recorder_worker.core.token_claims import SECOND_NS, ClaimRules
+from recorder_worker.ports import JwksSource
+from recorder_worker.service.settings_tree import AuthSettings, Settings
+from recorder_worker.stages.authoriser import Authoriser, OpenAuthoriser, TokenAuthoriser
+
+JetStream = Callable[[], Any]
+"""JetStream on the present connection; only the bus knows its type."""
+
+
+def authoriser_for(auth: AuthSettings, jetstream: JetStream) -> Authoriser:
+    """Who decides about commands and requests.
+
+    Raises:
+        SettingsError: tokens are asked for, and there is nothing to check them with.
+    """
+    if auth.mode == "open":
+        return OpenAuthoriser()
+    listed = None
+    if auth.revocations_bucket:
+        listed = RevocationList(KeyValueBucket(jetstream, auth.revocations_bucket))
+    sources: list[JwksSource] = []
+    if auth.jwks_bucket:
+        sources.append(JwksBucket(KeyValueBucket(jetstream, auth.jwks_bucket)))
+    return TokenAuthoriser(verifier(auth, sources), listed, access_rules(auth), claim_rules(auth))
+
+
+def verifier(auth: AuthSettings, more: list[JwksSource]) -> JwtVerifier:
+    """What checks tokens: the keys of the settings, and those of more sources.
+
+    Raises:
+        SettingsError: a key is none, or there is none at all.
+    """
+    secret = hs256_secret(auth)
+    fixed: list[VerificationKey] = []
+    sources = list(more)
+    try:
+        if secret:
+            fixed.append(secret_key(secret))
+        if auth.jwks_file:
+            keys_in(_read("auth.jwks_file", auth.jwks_file))  # a wrong one stops the start
+            sources.append(JwksFile(Path(auth.jwks_file)))
+    except BadKeysError as error:
+        where = f"auth.jwks_file {auth.jwks_file}" if fixed or not secret else "auth.hs256_secret"
+        raise SettingsError(f"{where}: {error}") from error
+    if not fixed and not sources:
+        raise SettingsError(
+            "auth.mode: expected keys to check tokens with, found none; set auth.jwks_file, "
+            "auth.jwks_bucket, auth.hs256_secret_file or RECORDER_AUTH__HS256_SECRET"
+        )
+    return JwtVerifier(fixed, sources, audience=auth.audience, issuer=auth.issuer)
+
+
+def hs256_secret(auth: AuthSettings) -> str:
+    """The shared secret of tokens; empty where there is none. Raises SettingsError."""
+    if auth.hs256_secret and auth.hs256_secret_file:
+        raise SettingsError(
+            "auth.hs256_secret: expected a secret, or auth.hs256_secret_file instead, found both; "
+            "take one away"
+        )
+    if not auth.hs256_secret_file:
+        return auth.hs256_secret
+    data = _read("auth.hs256_secret_file", auth.hs256_secret_file)
+    try:
+        return data.decode().strip()
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"auth.hs256_secret_file: expected text in {auth.hs256_secret_file}, found other bytes"
+        ) from error
+
+
+def access_rules(auth: AuthSettings) -> AccessRules:
+    """What each role may do."""
+    return AccessRules(
+        may={
+            "USER": frozenset(auth.user_may),
+            "NODE_OPERATOR": frozenset(auth.node_operator_may),
+            "ADMIN": frozenset(auth.admin_may),
+            "SUPER_ADMIN": frozenset(auth.super_admin_may),
+        },
+        own_only=frozenset(auth.own_only),
+    )
+
+
+def claim_rules(auth: AuthSettings) -> ClaimRules:
+    """How claims are read."""
+    return ClaimRules(role_claim=auth.role_claim, skew_ns=round(auth.skew_s * SECOND_NS))
+
+
+def check_network(settings: Settings, urls: tuple[str, ...]) -> None:
+    """Refuse to take commands of everybody on a network, unless that was asked for.
+
+    Only workers of capture take commands. Raises SettingsError.
+    """
+    auth = settings.auth
+    if auth.mode != "open" or auth.allow_open_network or CAPTURE.name not in settings.stages:
+        return
+    public = [url.rsplit("@", 1)[-1] for url in urls if not is_loopback(url)]
+    if public:
+        raise SettingsError(
+            "auth.mode: expected jwt, found open, with NATS on a network, at "
+            f"{', '.join(public)}: whoever reaches it could start and stop recordings; set "
+            "auth.mode to jwt, or, where something else decides who reaches it, "
+            "auth.allow_open_network (RECORDER_AUTH__ALLOW_OPEN_NETWORK) to true"
+        )
+
+
+def _read(setting: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"{setting}: expected a readable file at {path}, found: {error.strerror}; correct the "
+            "path, or its mode"
+        ) from error

@@ -1,0 +1,48 @@
+"""What a session's manifest says when it is written for the first time."""
+
+from __future__ import annotations
+
+import msgspec
+
+from recorder_worker.core.commands import StartSession
+from recorder_worker.core.errors import PermanentError
+from recorder_worker.core.events import SessionStarted
+from recorder_worker.core.model import SourceFacts
+from recorder_worker.ports import FrameSource
+from recorder_worker.stages.capture.encryption import with_encryption
+from recorder_worker.stages.capture.manifest import Manifest
+from recorder_worker.stages.capture.services import CaptureServices
+
+
+def new_manifest(
+    services: CaptureServices,
+    session_id: str,
+    command: StartSession,
+    command_id: str,
+    source: FrameSource | None,
+    started: SessionStarted | None,
+) -> Manifest:
+    """Blocking. The key of an encrypted session is durable before its manifest is.
+
+    `source` is None where it is away: then `started` says what it was when the session began.
+    """
+    owner = (started.owner if started else "") or command.owner
+    manifest = Manifest(
+        session_id=session_id,
+        command_id=command_id,
+        command=msgspec.structs.replace(command, session_id=session_id, owner=owner),
+        source=_facts(source, started),
+        policy=services.policy.recording,
+        node=services.identity.node,
+        software=services.identity.software,
+        accepted_wall_ns=services.clock.wall_ns(),
+    )
+    return with_encryption(manifest, services.cipher_keys, services.key_wrap)
+
+
+def _facts(source: FrameSource | None, started: SessionStarted | None) -> SourceFacts:
+    if source is not None:
+        return source.facts
+    if started is None:
+        raise PermanentError("a session without a source and without a start has no manifest")
+    return started.source

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from functools import reduce
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recorder_worker.core.events import (
+    Checkpoint,
+    Event,
+    SessionFailed,
+    SessionIncident,
+    SessionPaused,
+    SessionResumed,
+    SessionSealed,
+    SessionStarted,
+    Totals,
+)
+from recorder_worker.core.lifecycle import State
+from recorder_worker.core.model import EndReason, SourceClock, SourceFacts
+from recorder_worker.core.session_entry import SessionEntry, merged
+
+ID = "01890a5d-ac96-774b-bcce-b302099a8057"
+HEX = "ab" * 32
+SOURCE = SourceFacts(
+    kind="pattern",
+    uri="pattern:desktop",
+    description="d",
+    width=3,
+    height=4,
+    clock=SourceClock.LIVE,
+    frame_rate=10,
+)
+STARTED = SessionStarted(
+    session_id=ID,
+    command_id="c",
+    command_digest=HEX,
+    command_sequence=1,
+    source=SOURCE,
+    node="vm",
+    wall_ns=1000,
+)
+PAUSED = SessionPaused(session_id=ID, t_ns=10, by="kim", wall_ns=1010)
+RESUMED = SessionResumed(session_id=ID, t_ns=20, by="kim", wall_ns=1020)
+PAUSED_AGAIN = SessionPaused(session_id=ID, t_ns=30, by="kim", wall_ns=1030)
+FAILED = SessionFailed(session_id=ID, reason=EndReason.SOURCE_LOST, detail="gone", wall_ns=1040)
+INCIDENTS = [
+    SessionIncident(session_id=ID, stage="merkle", detail=detail, wall_ns=1) for detail in "ba"
+]
+SEALED = SessionSealed(
+    session_id=ID,
+    root_hash="cd" * 32,
+    tree_size=9,
+    chunk_count=1,
+    gap_count=2,
+    mark_count=3,
+    frame_count=4,
+    lost_units=5,
+    raw_bytes=6,
+    plain_bytes=7,
+    stored_bytes=8,
+    reason=EndReason.SOURCE_LOST,
+    location="/data/sessions/1",
+    wall_ns=1050,
+)
+
+
+def checkpoint(size: int) -> Checkpoint:
+    return Checkpoint(
+        session_id=ID,
+        tree_size=size,
+        root_hash=f"{size:064x}",
+        note="n",
+        totals=Totals(chunk_count=size),
+        sealed=False,
+    )
+
+
+def entry_of(*events: Event) -> SessionEntry:
+    return reduce(merged, events, SessionEntry(session_id=ID))
+
+
+def test_a_session_goes_through_its_states() -> None:
+    steps: list[tuple[Event, State]] = [
+        (STARTED, State.RECORDING),
+        (checkpoint(1), State.RECORDING),
+        (PAUSED, State.PAUSED),
+        (RESUMED, State.RECORDING),
+        (FAILED, State.STOPPING),
+        (SEALED, State.SEALED),
+    ]
+    events = [event for event, _ in steps]
+    for count, (_, state) in enumerate(steps, start=1):
+        assert entry_of(*events[:count]).state is state
+    whole = entry_of(*events)
+    assert (whole.source, whole.node, whole.started_wall_ns) == (SOURCE, "vm", 1000)
+    assert (whole.tree_size, whole.root_hash, whole.totals.frame_count) == (9, "cd" * 32, 4)
+    assert (whole.reason, whole.failed) == ("source_lost", "source_lost: gone")
+
+
+EVERYTHING: list[Event] = [
+    STARTED,
+    *(checkpoint(size) for size in (1, 2, 5)),
+    PAUSED,
+    RESUMED,
+    PAUSED_AGAIN,
+    FAILED,
+    *INCIDENTS,
+    SEALED,
+]
+
+
+@given(st.data())
+def test_facts_give_the_same_entry_in_any_order_and_however_often(data: st.DataObject) -> None:
+    some = data.draw(st.lists(st.sampled_from(EVERYTHING), unique_by=id))
+    again = data.draw(st.lists(st.sampled_from(some), max_size=5)) if some else []
+    shuffled = data.draw(st.permutations([*some, *again]))
+    in_order = [event for event in EVERYTHING if any(event is one for one in some)]
+    assert entry_of(*shuffled) == entry_of(*in_order)
+
+
+def test_an_event_that_says_nothing_of_the_entry_leaves_it_alone() -> None:
+    whole = entry_of(*EVERYTHING)
+    assert merged(whole, checkpoint(3)) == whole
+    assert merged(whole, Event()) is whole
