@@ -6,6 +6,7 @@ published with a session's id in them, which is most of what others want to know
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import msgspec
@@ -56,9 +57,21 @@ def _schemas() -> dict[str, dict[str, Any]]:
     types: dict[str, Any] = {command.value: kind for command, kind in COMMAND_TYPES.items()}
     types |= {fact.value: kind for fact, kind in FACT_TYPES.items()}
     return {
-        subject: {"$schema": DIALECT, "title": subject, **msgspec.json.schema(kind)}
+        subject: _dedented({"$schema": DIALECT, "title": subject, **msgspec.json.schema(kind)})
         for subject, kind in types.items()
     }
+
+
+def _dedented(node: Any) -> Any:  # noqa: ANN401  (any part of a JSON document)
+    """Docstrings as Python has them from 3.13 on, so that every version makes the same document."""
+    if isinstance(node, dict):
+        return {
+            key: inspect.cleandoc(value)
+            if key == "description" and isinstance(value, str)
+            else _dedented(value)
+            for key, value in node.items()
+        }
+    return [_dedented(each) for each in node] if isinstance(node, list) else node
 
 
 def _message(name: str) -> dict[str, Any]:
@@ -75,7 +88,7 @@ def _message(name: str) -> dict[str, Any]:
 def _command_channel(command: Command) -> dict[str, Any]:
     return {
         "address": command.value,
-        "description": (COMMAND_TYPES[command].__doc__ or "").strip(),
+        "description": inspect.cleandoc(COMMAND_TYPES[command].__doc__ or ""),
         "messages": {command.value: {"$ref": f"#/components/messages/{command.value}"}},
     }
 

@@ -24,7 +24,9 @@ class LabError(Exception):
 
 
 def run(
-    command: Sequence[str | Path], cwd: Path | None = None, environment: dict[str, str] | None = None
+    command: Sequence[str | Path],
+    cwd: Path | None = None,
+    environment: dict[str, str] | None = None,
 ) -> str:
     """Run a program; its output. Raises LabError with the end of what it said."""
     done = subprocess.run(

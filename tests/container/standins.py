@@ -134,9 +134,7 @@ class StandIns:
             run(["tar", "--directory", root, "--numeric-owner", "--create", "--file", archive, "."])
             shutil.rmtree(root)
         options = [f"--change={change}" for change in (*changes, f"LABEL {LABEL}={self._recipe}")]
-        self._lab.docker(
-            "import", "--platform", f"linux/{architecture}", *options, archive, name
-        )
+        self._lab.docker("import", "--platform", f"linux/{architecture}", *options, archive, name)
         archive.unlink()
 
     def _fresh(self, name: str) -> Path:
@@ -193,8 +191,11 @@ class StandIns:
         run(
             [
                 *("mmdebstrap", "--quiet", "--variant=minbase", f"--architectures={architecture}"),
-                *("--aptopt=Acquire::Languages \"none\"", "--dpkgopt=force-unsafe-io"),
-                *("--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"),
+                *('--aptopt=Acquire::Languages "none"', "--dpkgopt=force-unsafe-io"),
+                *(
+                    "--dpkgopt=path-exclude=/usr/share/doc/*",
+                    "--dpkgopt=path-exclude=/usr/share/man/*",
+                ),
                 *("--dpkgopt=path-exclude=/usr/share/locale/*",),
                 f"--include={','.join(('ca-certificates', 'netbase', 'tzdata', *pair.libraries))}",
                 f'--customize-hook=sh "{HERE / "python_prefix.sh"}" "$1"',
@@ -212,7 +213,11 @@ class StandIns:
         """The server out of the package that is locked here, with a busybox, as alpine has one."""
         root = self._fresh("nats")
         self._packages(architecture).unpack(["busybox-static"], root)
-        busybox = next(path for path in root.rglob("busybox") if path.is_file() and path.stat().st_size > 1_000_000)
+        busybox = next(
+            path
+            for path in root.rglob("busybox")
+            if path.is_file() and path.stat().st_size > 1_000_000
+        )
         programs = root / "usr/local/bin"
         programs.mkdir(parents=True)
         busybox.rename(programs / "busybox")
