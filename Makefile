@@ -4,13 +4,13 @@
 #   make check   what CI runs: format, lint, types, layers, tests
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 # Quiet by default: what pip prints hides what matters. `make QUIET= …` shows it.
 QUIET ?= -q
 
 .DEFAULT_GOAL := check
-.PHONY: check test demo venv system fmt lint types docs schemas bench fuzz lock clean
+.PHONY: check test test-313 demo venv system fmt lint types docs schemas bench fuzz lock clean
 
 check: venv
 	$(BIN)/ruff format --check .
@@ -19,7 +19,14 @@ check: venv
 	$(BIN)/pytest
 
 test: system venv
-	$(BIN)/pytest
+	$(BIN)/pytest $(TESTS)
+
+# As the image has it. All but what runs whole programs: the image itself is run for that.
+PYTHON_313 ?= $(or $(shell command -v python3.13),$(firstword $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python3.13)))
+test-313:
+	@test -x "$(PYTHON_313)" || { echo "expected Python 3.13, found none; install it or run:" \
+	  "make test-313 PYTHON_313=/path/to/python3.13" >&2; exit 1; }
+	$(MAKE) test PYTHON=$(PYTHON_313) VENV=.cache/venv-3.13 TESTS="tests/unit tests/contract tests/integration"
 
 demo: system venv
 	$(BIN)/recorder demo

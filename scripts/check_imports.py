@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Imports every module of the recorder: what a build of the image does in both of its stages.
 
 Better asked then than at the first recording. Where the image leaves libxcb out (X11=0), the

@@ -20,7 +20,7 @@ FAILED_TAIL = 2000
 
 
 class LabError(Exception):
-    """The lab cannot be had or does not work; the text says what was expected and what was found."""
+    """The lab cannot be had; the text says what was expected and what was found."""
 
 
 def run(

@@ -95,9 +95,11 @@ class Engine:
 class Project:
     """One run of compose.yaml under a name of its own; gone with its volumes at the end."""
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    def __init__(self, engine: Engine, name: str, files: Sequence[str]) -> None:
         self._engine = engine
-        self._name = name
+        self._options = ["--project-name", name]
+        for file in files:
+            self._options += ["--file", file]
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +111,7 @@ class Project:
 
     def __call__(self, *arguments: str) -> str:
         """Run a command of compose on this project."""
-        return self._engine("compose", "--project-name", self._name, *arguments)
+        return self._engine("compose", *self._options, *arguments)
 
     def up(self, *options: str) -> None:
         """Bring everything up and wait until all of it is healthy."""

@@ -91,7 +91,7 @@ class Lab:
         settings.write_text("{}", encoding="utf-8")
         log = self.state / "dockerd.log"
         # Not those of an engine of the machine, and nothing in its network.
-        command = [
+        command: list[str | Path] = [
             *("setpriv", "--pdeathsig", "TERM", "--"),
             *(self._engine / "usr/sbin/dockerd", "--config-file", settings),
             *("--host", f"unix://{socket}", "--pidfile", run_time / "docker.pid"),

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
 import uuid
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from container import alone, composed, image
 from container.debian import LabError
@@ -21,6 +23,7 @@ from container.engine import ROOT, Engine, Project, SmokeError
 from container.image import step
 from container.lab import Lab
 from container.standins import PAIRS, StandIns
+from xserver import XServer
 
 STATE = ROOT / ".cache" / "container-lab"
 LAB = "lab"
@@ -42,7 +45,7 @@ def engine_of_machine(wanted: str | None, environment: dict[str, str]) -> Engine
     engine = Engine.found(wanted, environment)
     if engine is None and wanted:
         raise LabError(
-            f"ENGINE: expected a container engine with compose that answers, found none in {wanted};"
+            f"ENGINE: expected an engine with compose that answers, found that {wanted} does not;"
             " start it, or leave ENGINE out"
         )
     return engine
@@ -74,8 +77,22 @@ def run(engine: Engine, environment: dict[str, str], port: int) -> None:
         alone.check_wrong_setting(engine)
     with step("one hardened container: recorded, verified inside, stopped"):
         alone.record(engine, name)
-    with step("compose, from up to down -v"), Project(engine, name) as project:
-        asyncio.run(composed.run(project, f"nats://127.0.0.1:{port}"))
+    with display_of_machine() as display, step("compose, from up to down -v"):
+        files = ["compose.yaml", *(["tests/container/display.yaml"] if display else [])]
+        with Project(engine, name, files) as project:
+            asyncio.run(composed.run(project, f"nats://127.0.0.1:{port}", display))
+
+
+@contextmanager
+def display_of_machine() -> Iterator[str]:
+    """An X display outside of all containers; empty where there is no Xvfb."""
+    if shutil.which("Xvfb") is None:
+        print("          no Xvfb: a pattern is recorded in place of a display", flush=True)
+        yield ""
+        return
+    # Its clients are of another user, in a container.
+    with XServer(options=["-ac"]) as server:
+        yield server.display
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """Base images assembled from Debian's packages, for a lab that reaches no image registry.
 
 They bear the names that the Containerfile and compose.yaml ask for, in the lab's engine only. The
-runtime is made of the very packages that distroless lists for it (python3/, cc/, base/ and static/
-`config.bzl`); the builder is Debian with its Python below /usr/local, as in the image python. Neither
-was compared with the published one.
+runtime is made of the very packages that distroless lists for it (`config.bzl` in its folders
+python3, cc, base and static); the builder is Debian with its Python below /usr/local, as in the
+image python. Neither was compared with the published one.
 """
 
 from __future__ import annotations
