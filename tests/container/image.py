@@ -40,28 +40,28 @@ def labels() -> dict[str, str]:
     return dict(line.split("=", 1) for line in printed.splitlines())
 
 
-def build(engine: Engine, environment: Mapping[str, str], *options: str) -> None:
+def build(engine: Engine, environment: Mapping[str, str], *options: str, name: str = NAME) -> None:
     """Build the image, with the secrets that a build behind a proxy needs."""
-    arguments = ["build", "--file", "Containerfile", "--tag", NAME, *engine.build_options, *options]
+    arguments = ["build", "--file", "Containerfile", "--tag", name, *engine.build_options, *options]
     given = {name: environment[name] for name in BASES if environment.get(name)} | labels()
-    for name, value in given.items():
-        arguments += ["--build-arg", f"{name}={value}"]
+    for key, value in given.items():
+        arguments += ["--build-arg", f"{key}={value}"]
     for secret, variable in SECRETS.items():
         if environment.get(variable):
             arguments += ["--secret", f"id={secret},src={environment[variable]}"]
     engine(*arguments, ".")
 
 
-def check_form(engine: Engine) -> None:
+def check_form(engine: Engine, name: str = NAME) -> None:
     """What the image says of itself: who runs, what is asked for health, where it comes from."""
-    found = engine.inspect(NAME, "image")
+    found = engine.inspect(name, "image")
     config = found["Config"]
     expect("65532:65532", config["User"], "user of the image")
     expect(["recorder"], config["Entrypoint"], "entry point of the image")
     health = config["Healthcheck"]["Test"][:2]
     expect(["CMD", "/usr/bin/python3"], health, "health check, which needs no shell")
-    for name, value in labels().items():
-        label = f"org.opencontainers.image.{name.lower()}"
+    for key, value in labels().items():
+        label = f"org.opencontainers.image.{key.lower()}"
         expect(value, config["Labels"].get(label), f"label {label}")
     print(f"          {found['Architecture']}, {found['Size'] // MB} MB", flush=True)
 

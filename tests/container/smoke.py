@@ -1,7 +1,8 @@
 """Builds the image, runs it alone and as compose.yaml does, and verifies what came out.
 
 Uses the container engine that is there (ENGINE=docker, ENGINE=podman); without one it brings up an
-engine of its own, on Debian and as root (ENGINE=lab). Needs this project's Python environment for
+engine of its own, on Debian and as root (ENGINE=lab). ARM64=1 then builds for arm64, too, and runs
+that image emulated. Needs this project's Python environment for
 the client and the verifier on the outside: `make container-test`.
 """
 
@@ -20,7 +21,8 @@ from contextlib import ExitStack, contextmanager
 from container import alone, composed, image
 from container.debian import LabError
 from container.engine import ROOT, Engine, Project, SmokeError
-from container.image import step
+from container.foreign import ARCHITECTURE, emulated
+from container.image import expect, step
 from container.lab import Lab
 from container.standins import PAIRS, StandIns
 from xserver import XServer
@@ -43,6 +45,10 @@ def engine_of_machine(wanted: str | None, environment: dict[str, str]) -> Engine
     if wanted == LAB:
         return None
     engine = Engine.found(wanted, environment)
+    if engine and os.environ.get("ARM64"):
+        raise LabError(
+            "ARM64: expected ENGINE=lab beside it, found an engine that is there; add it"
+        )
     if engine is None and wanted:
         raise LabError(
             f"ENGINE: expected an engine with compose that answers, found that {wanted} does not;"
@@ -51,18 +57,32 @@ def engine_of_machine(wanted: str | None, environment: dict[str, str]) -> Engine
     return engine
 
 
-def engine_of_lab(held: ExitStack, environment: dict[str, str], pair: str) -> Engine:
+def bring_up_lab(held: ExitStack, environment: dict[str, str]) -> StandIns:
     """An engine of our own with the base images of a pair. Raises LabError."""
+    pair = os.environ.get("PAIR") or "3.13"
     if pair not in PAIRS:
         raise LabError(f"PAIR: expected {' or '.join(PAIRS)}, found {pair}")
     with step("the lab's engine"):
         lab = held.enter_context(Lab(STATE))
     with step(f"the lab's base images, Python {pair}"):
-        StandIns(lab, PAIRS[pair]).make()
+        bases = StandIns(lab, PAIRS[pair])
+        bases.make()
     environment |= image.machine_settings(environment)
     environment |= {"PYTHON_IMAGE": PAIRS[pair].builder, "RUNTIME_IMAGE": PAIRS[pair].runtime}
-    # The lab's containers reach nothing; only builds have to.
-    return Engine("docker", environment | lab.environment, ("--network", "host"))
+    environment |= lab.environment
+    return bases
+
+
+def run_for_arm64(engine: Engine, environment: dict[str, str], bases: StandIns) -> None:
+    """Build across architectures; the result imports everything and answers, emulated."""
+    name = image.NAME + "-arm64"
+    with step("built for arm64 and run emulated"), emulated(bases.lab):
+        environment = environment | {"RUNTIME_IMAGE": bases.make_foreign_runtime(ARCHITECTURE)}
+        image.build(engine, environment, "--platform", f"linux/{ARCHITECTURE}", name=name)
+        image.check_form(engine, name)
+        expect(ARCHITECTURE, engine.inspect(name, "image")["Architecture"], "architecture")
+        alone.check_hardened(engine, name)
+        alone.check_wrong_setting(engine, name)
 
 
 def run(engine: Engine, environment: dict[str, str], port: int) -> None:
@@ -107,16 +127,21 @@ def main() -> None:
         "MEDIA_DIR": str(ROOT / "demo"),
     }
     with step("all of it"), ExitStack() as held:
+        bases = None
         try:
             engine = engine_of_machine(os.environ.get("ENGINE") or None, environment)
             if engine is None:
-                engine = engine_of_lab(held, environment, os.environ.get("PAIR") or "3.13")
+                bases = bring_up_lab(held, environment)
+                # The lab's containers reach nothing; only builds have to.
+                engine = Engine("docker", environment, ("--network", "host"))
         except LabError as error:
             print(f"container-test: {error}", file=sys.stderr)
             sys.exit(EX_UNAVAILABLE)
         try:
             run(engine, environment, port)
-        except SmokeError as error:
+            if bases and os.environ.get("ARM64"):
+                run_for_arm64(engine, environment, bases)
+        except (SmokeError, LabError) as error:
             sys.exit(f"container-test: {error}")
     print("container-test: passed")
 

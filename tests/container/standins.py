@@ -90,7 +90,7 @@ class StandIns:
     """The base images of one pair, made where the lab does not have them yet."""
 
     def __init__(self, lab: Lab, pair: Pair) -> None:
-        self._lab = lab
+        self.lab = lab
         self._pair = pair
         self._work = lab.state / "standins"
         recipe = [HERE / "standins.py", HERE / "debian.py", HERE / "python_prefix.sh"]
@@ -116,7 +116,7 @@ class StandIns:
 
     def _has(self, name: str) -> bool:
         try:
-            found = self._lab.docker(
+            found = self.lab.docker(
                 "image", "inspect", "--format", f'{{{{index .Config.Labels "{LABEL}"}}}}', name
             )
         except LabError:
@@ -124,7 +124,7 @@ class StandIns:
         return found.strip() == self._recipe
 
     def _packages(self, architecture: str) -> Packages:
-        return Packages(self._lab.state, self._pair.suite, architecture)
+        return Packages(self.lab.state, self._pair.suite, architecture)
 
     def _import(self, root: Path, name: str, architecture: str, *changes: str) -> None:
         """A directory, or a tar file of one, as an image."""
@@ -134,7 +134,7 @@ class StandIns:
             run(["tar", "--directory", root, "--numeric-owner", "--create", "--file", archive, "."])
             shutil.rmtree(root)
         options = [f"--change={change}" for change in (*changes, f"LABEL {LABEL}={self._recipe}")]
-        self._lab.docker("import", "--platform", f"linux/{architecture}", *options, archive, name)
+        self.lab.docker("import", "--platform", f"linux/{architecture}", *options, archive, name)
         archive.unlink()
 
     def _fresh(self, name: str) -> Path:
