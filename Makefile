@@ -4,7 +4,7 @@
 #   make check   what CI runs: format, lint, types, layers, tests
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-VENV ?= .venv
+VENV := .venv
 BIN := $(VENV)/bin
 # Quiet by default: what pip prints hides what matters. `make QUIET= …` shows it.
 QUIET ?= -q
@@ -22,7 +22,8 @@ test: system venv
 	$(BIN)/pytest $(TESTS)
 
 # As the image has it. All but what runs whole programs: the image itself is run for that.
-PYTHON_313 ?= $(or $(shell command -v python3.13),$(firstword $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python3.13)))
+# One of pyenv first: its shim is found, and works only where that version is chosen.
+PYTHON_313 ?= $(or $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python3.13)),$(shell command -v python3.13))
 test-313:
 	@test -x "$(PYTHON_313)" || { echo "expected Python 3.13, found none; install it or run:" \
 	  "make test-313 PYTHON_313=/path/to/python3.13" >&2; exit 1; }
