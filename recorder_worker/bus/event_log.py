@@ -107,7 +107,7 @@ class JetStreamEventLog:
 
     async def _last(self, fact: Fact, subject: str) -> RawStreamMsg | None:
         try:
-            return await _patiently(
+            return await patiently(
                 lambda: self._jetstream().get_last_msg(STREAM_OF[fact], subject, direct=True)
             )
         except NotFoundError:
@@ -127,7 +127,7 @@ class JetStreamEventLog:
         while True:
             behind = after + 1
             try:
-                message = await _patiently(
+                message = await patiently(
                     lambda behind=behind: self._jetstream().get_msg(  # type: ignore[misc]
                         STREAM_OF[fact], seq=behind, subject=subject, direct=True, next=True
                     )
@@ -189,7 +189,7 @@ class JetStreamEventLog:
         data = codec.encode(event)
         merged = self._headers(fact, session_id, event) | headers
         try:
-            ack = await _patiently(
+            ack = await patiently(
                 lambda: self._jetstream().publish(
                     subject,
                     data,
@@ -211,7 +211,7 @@ class JetStreamEventLog:
             log.error("StreamFull", stream=stream, error=str(error))
 
 
-async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
     """Repeat a call until the server answers.
 
     Raises:

@@ -26,7 +26,7 @@ from recorder_worker.bus.event_log import MESSAGE_ID
 from recorder_worker.bus.topology import Consumer
 from recorder_worker.core.ids import command_id
 from recorder_worker.core.subjects import Command, Fact
-from recorder_worker.ports import Delivery, StageMetrics
+from recorder_worker.ports import Delivery, FactMessage, StageMetrics
 
 T = TypeVar("T")
 
@@ -127,6 +127,13 @@ def decode_command(message: Msg) -> Delivery:
         received_ns=received_ns,
         deliveries=metadata.num_delivered,
     )
+
+
+def decode_fact(message: Msg) -> FactMessage:
+    """A fact of any kind about a session, decoded strictly."""
+    name, _, session_id = message.subject.rpartition(".")
+    fact = Fact(name)
+    return FactMessage(fact, session_id, codec.decode(fact, message.data))
 
 
 def decoder_of(fact: Fact) -> Callable[[Msg], Any]:

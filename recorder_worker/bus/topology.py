@@ -1,8 +1,9 @@
 """Streams and consumers, declared as data; `apply.py` brings the server to this shape.
 
-Six streams. COMMANDS holds what clients ask for, SESSIONS every fact about sessions, REGISTER
+Seven streams. COMMANDS holds what clients ask for, SESSIONS every fact about sessions, REGISTER
 the numbers of sessions and the head of their log, INTEGRATION what passes between the recorder and
-other systems, AUDIT who did what, and DEAD the messages that nobody could process. Nothing is
+other systems, AUDIT who did what, CLIENTS copies of facts for those who own a session, and DEAD the
+messages that nobody could process. Nothing is
 deleted from SESSIONS and AUDIT but by age: the one is the journal from which a session is rebuilt,
 the other must outlive whoever is in it (`deny_delete`, `deny_purge`); and a full stream refuses
 what is new instead of forgetting what is old. REGISTER knows no age, for its newest messages must
@@ -27,17 +28,19 @@ from recorder_worker.core.pipeline import (
     COMPRESS,
     CONTROL,
     MERKLE,
+    OWNERS,
     RECEIPTS,
     SESSION_LOG,
     TSA,
 )
-from recorder_worker.core.subjects import DEAD, Command, Fact
+from recorder_worker.core.subjects import CLIENT, DEAD, Command, Fact
 
 COMMANDS_STREAM = "COMMANDS"
 SESSIONS_STREAM = "SESSIONS"
 REGISTER_STREAM = "REGISTER"
 INTEGRATION_STREAM = "INTEGRATION"
 AUDIT_STREAM = "AUDIT"
+CLIENTS_STREAM = "CLIENTS"
 DEAD_STREAM = "DEAD"
 
 REGISTER_MESSAGES = 200_000
@@ -95,6 +98,8 @@ def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
             msgspec.structs.replace(limits, max_age_s=limits.audit_max_age_s),
             journal=True,
         ),
+        # Copies: whoever was away for too long asks for the session.
+        _stream(CLIENTS_STREAM, [f"{CLIENT}.>"], limits, discard=DiscardPolicy.OLD),
         _stream(DEAD_STREAM, [f"{DEAD}.*"], limits),
     )
 
@@ -124,6 +129,7 @@ def consumers(limits: ConsumerLimits) -> dict[str, Consumer]:
             # Under a limit they would fill it, and no leaf of any other session would come.
             max_ack_pending=UNLIMITED,
         ),
+        OWNERS.name: _consumer(SESSIONS_STREAM, OWNERS.name, OWNERS.consumes, OWNERS_ACK_WAIT_S),
         SESSION_LOG.name: _consumer(
             SESSIONS_STREAM,
             SESSION_LOG.name,
@@ -197,6 +203,7 @@ MAX_ACK_PENDING = 1000
 UNLIMITED = -1
 
 ANCHOR_ACK_WAIT_S = 30.0
+OWNERS_ACK_WAIT_S = 10.0
 CONTROL_ACK_WAIT_S = 5.0
 """A worker that dies with a command in hand holds up all commands for so long."""
 

@@ -52,12 +52,14 @@ def _register() -> None:
         frames,
         keys,
         log,
+        nats_conf,
         proof,
         replay,
         run,
         schemas,
         sessions,
         start,
+        streams,
         verify,
         watch,
     )
@@ -77,6 +79,8 @@ def _register() -> None:
         demo,
         keys,
         config,
+        nats_conf,
+        streams,
         schemas,
     ):
         module.add_to(app)

@@ -1,6 +1,6 @@
 """What the stages need from the outside world, as Protocols. One contract suite per port."""
 
-from recorder_worker.ports.bus import ControlFeed, Delivery, EventLog, Logged
+from recorder_worker.ports.bus import ControlFeed, Copies, Delivery, EventLog, FactMessage, Logged
 from recorder_worker.ports.clock import Clock
 from recorder_worker.ports.metrics import StageMetrics
 from recorder_worker.ports.signing import Signer
@@ -12,8 +12,10 @@ __all__ = [
     "BlobWriter",
     "Clock",
     "ControlFeed",
+    "Copies",
     "Delivery",
     "EventLog",
+    "FactMessage",
     "Frame",
     "FrameSource",
     "Logged",

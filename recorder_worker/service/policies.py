@@ -5,6 +5,7 @@ from __future__ import annotations
 from recorder_worker.bus.broker import Login
 from recorder_worker.bus.bus import BusSettings
 from recorder_worker.bus.disposition import RetryLimits
+from recorder_worker.bus.tls import TlsFiles
 from recorder_worker.bus.topology import ConsumerLimits, StreamLimits
 from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import RecordingPolicy
@@ -20,6 +21,7 @@ over, or stop it."""
 CONTROL_WORKERS = 2
 """The bus gives out one command at a time, over all processes. While one handles it, the request of
 the other for the next one waits at the server already."""
+OWNERS_WORKERS = 1
 LOG_WORKERS = 1
 """Entries of the log of sessions come one behind the other: a second one would lose every time."""
 
@@ -38,6 +40,9 @@ def login(settings: Settings, urls: tuple[str, ...], name: str) -> Login:
         password=nats.password,
         token=nats.token,
         credentials=nats.credentials,
+        tls=TlsFiles(ca=nats.tls_ca, cert=nats.tls_cert, key=nats.tls_key),
+        api_prefix=nats.api_prefix,
+        owner=nats.owner,
         connect_timeout_s=nats.connect_timeout_s,
         name=name,
     )
@@ -48,6 +53,7 @@ def bus_settings(settings: Settings, node: str, urls: tuple[str, ...]) -> BusSet
     return BusSettings(
         login=login(settings, urls, f"recorder {node} {'+'.join(settings.stages)}"),
         node=node,
+        manage=settings.nats.manage,
         streams=StreamLimits(
             replicas=settings.nats.replicas,
             max_age_s=settings.nats.max_age_s,

@@ -219,6 +219,16 @@ def _check_together(settings: Settings, provenance: dict[str, str]) -> None:
             "none with the embedded server; set nats.url to use credentials",
         ),
         (
+            "nats.tls_key",
+            bool(nats.tls_key) and not nats.tls_cert,
+            "nats.tls_cert beside it, or neither",
+        ),
+        (
+            "nats.tls_ca",
+            bool(nats.tls_ca or nats.tls_cert) and settings.embedded_nats,
+            "none with the embedded server, which listens on loopback; set nats.url to use TLS",
+        ),
+        (
             "keys.device_key",
             bool(settings.keys.device_key) and bool(settings.keys.device_key_pem),
             "a path, or keys.device_key_pem instead, not both",

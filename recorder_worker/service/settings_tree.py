@@ -33,6 +33,14 @@ class NatsSettings(Group, frozen=True, kw_only=True):
     user: Text = ""
     password: Secret = ""
     token: Secret = ""
+    tls_ca: Text = ""
+    tls_cert: Text = ""
+    tls_key: Text = ""
+    api_prefix: Annotated[str, Meta(pattern=r"^[^\s.*>]+(\.[^\s.*>]+)*$", max_length=255)] = (
+        "$JS.API"
+    )
+    manage: bool = True
+    owner: Annotated[str, Meta(pattern=r"^([a-z][a-z0-9-]*)?$", max_length=32)] = ""
     connect_timeout_s: PositiveSeconds = 5.0
     max_payload_bytes: Annotated[int, Meta(ge=65_536, le=67_108_864)] = 1_048_576
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1

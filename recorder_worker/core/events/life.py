@@ -7,19 +7,26 @@ from recorder_worker.core.model import Count, EndReason, Hex32, Nanoseconds, Ses
 
 
 class SessionStarted(Event, frozen=True, kw_only=True, tag="started", tag_field="type"):
-    """`session.started.<id>`: the session is being recorded. `command_id` names the start."""
+    """`session.started.<id>`: the session is being recorded. `command_id` names the start.
+
+    `owner` is that of the start: who hears what becomes of the session.
+    """
 
     session_id: SessionId
     command_id: str
     command_digest: Hex32
     command_sequence: Count
     source: SourceFacts
+    owner: str = ""
     node: str
     wall_ns: Nanoseconds
 
 
 class SessionRejected(Event, frozen=True, kw_only=True, tag="rejected", tag_field="type"):
-    """`session.rejected.<id>` or `session.rejected.unknown`: a command was refused, and why."""
+    """`session.rejected.<id>` or `session.rejected.unknown`: a command was refused, and why.
+
+    `owner` is that of a refused start; of another command it is empty.
+    """
 
     session_id: str
     command: str
@@ -28,6 +35,7 @@ class SessionRejected(Event, frozen=True, kw_only=True, tag="rejected", tag_fiel
     expected: str
     got: str
     hint: str
+    owner: str = ""
     wall_ns: Nanoseconds
 
 

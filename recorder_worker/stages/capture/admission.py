@@ -76,6 +76,7 @@ class Admission:
             command_digest=start_digest(command, session_id),
             command_sequence=delivery.sequence,
             source=facts,
+            owner=command.owner,
             node=self._services.identity.node,
             wall_ns=self._services.clock.wall_ns(),
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from recorder_worker.core.command_parsing import parse_command, session_id_in
+from recorder_worker.core.command_parsing import owner_in, parse_command, session_id_in
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import FencedError, LeaseReleasedError, RefusedError
 from recorder_worker.core.events import EndCaptured
@@ -129,4 +129,5 @@ class CaptureStage:
             command=delivery.command.value,
             command_id=delivery.command_id,
             session_id=session_id,
+            owner=owner_in(delivery.body),
         )
