@@ -109,9 +109,7 @@ class SecuredNats:
 
     def apply_streams(self) -> None:
         """`recorder streams apply` as the user deploy."""
-        applied = run_recorder(
-            "streams", "apply", folder=self.folder, env=self.variables("deploy")
-        )
+        applied = run_recorder("streams", "apply", folder=self.folder, env=self.variables("deploy"))
         assert applied.returncode == 0, applied.stderr
 
     async def connect(self, user: str, refusals: list[str]) -> Client:
