@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from recorder_worker.core.subjects import Command
 from recorder_worker.service import policies
 from recorder_worker.service.metrics import Metrics
 from recorder_worker.service.settings_rule import allowed, rules
+from recorder_worker.service.settings_secrets import SUFFIX as SECRET_FILE
 from recorder_worker.service.settings_source import variable_name
 from recorder_worker.service.settings_tree import Settings
 
@@ -265,6 +267,43 @@ def _usage(argument: Any) -> str:  # noqa: ANN401  (Typer's parameter classes ar
     return shown if argument.required else f"[{shown}]"
 
 
+# --- config/env.session-recorder.template ---------------------------------------------------------
+
+ENV_HEAD = """\
+# Every setting of the recorder as a variable, with its default. Copy it, uncomment what you change,
+# and give it to `docker run --env-file`, compose, or systemd (EnvironmentFile). Variables win
+# over settings.yaml. A secret is better given in a file of its own, whose path stands in the
+# variable with _FILE; not both. `recorder config` shows what is in force, and from where.
+# Written by scripts/draw_diagrams.py.
+"""
+
+
+def env_template() -> str:
+    """Every variable with its comment, none of them set."""
+    meaning = dict(_comments((ROOT / "config" / "settings.yaml").read_text(encoding="utf-8")))
+    lines = [ENV_HEAD]
+    group = ""
+    for rule in rules().values():
+        if len(rule.path) > 1 and rule.path[0] != group:
+            group = rule.path[0]
+            lines.append(f"# --- {group} ---\n")
+        lines += (f"# {line}" for line in textwrap.wrap(meaning[rule.dotted], 98))
+        lines.append(f"#{variable_name(rule.path)}={_env_value(rule.default)}")
+        if rule.secret:
+            lines.append(f"#{variable_name(rule.path)}{SECRET_FILE}=")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _env_value(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+FILES: dict[str, Callable[[], str]] = {"config/env.session-recorder.template": env_template}
+"""Whole files that are drawn."""
+
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/architecture.md": {"stages": stages, "states": states},
     "docs/bus.md": {
@@ -299,6 +338,13 @@ def main(arguments: list[str]) -> int:
             late.append(name)
             if "--check" not in arguments:
                 path.write_text(after, encoding="utf-8")
+    for name, draw in FILES.items():
+        path = ROOT / name
+        text = draw()
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            late.append(name)
+            if "--check" not in arguments:
+                path.write_text(text, encoding="utf-8")
     for name in late:
         sys.stdout.write(f"{name}\n")
     return 1 if late and "--check" in arguments else 0
