@@ -15,6 +15,7 @@ from worker_process import run_recorder
 
 from recorder_worker.adapters.nats_server.binary import find_program
 from recorder_worker.bus.broker import Login
+from recorder_worker.bus.tls import TlsFiles
 
 DEADLINE_S = 30.0
 
@@ -103,6 +104,7 @@ class SecuredNats:
             servers=(found["RECORDER_NATS__URL"],),
             user=found["RECORDER_NATS__USER"],
             password=found["RECORDER_NATS__PASSWORD"],
+            tls=TlsFiles(ca=found.get("RECORDER_NATS__TLS_CA", "")),
             api_prefix=found.get("RECORDER_NATS__API_PREFIX", "$JS.API"),
             owner=found.get("RECORDER_NATS__OWNER", ""),
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,8 +16,18 @@ from recorder_worker.cli.settings_option import (
     client_login,
     load_settings,
 )
+from recorder_worker.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from recorder_worker.bus.apply import Difference
 
 EXIT_DIFFERENT = 10
+
+CheckOption = Annotated[
+    bool, typer.Option("--check", help="Change nothing; exit code 10 where something differs.")
+]
+
+_DOMAIN = re.compile(r"[A-Za-z0-9-]{1,32}")
 
 streams = typer.Typer(
     no_args_is_help=True,
@@ -29,16 +40,9 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(streams, name="streams")
 
 
-@streams.callback()
-def _group() -> None:
-    """Keeps `apply` a command of its own: a group of one would be that one."""
-
-
 @streams.command("apply")
 def apply(
-    check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; exit code 10 where something differs.")
-    ] = False,
+    check: CheckOption = False,
     nats: NatsOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -51,7 +55,39 @@ def apply(
     from recorder_worker.service.topology import bring_to_shape  # noqa: PLC0415  (loads NATS)
 
     settings = load_settings(config)
-    found = asyncio.run(bring_to_shape(settings, client_login(config, nats), check=check))
+    _tell(
+        asyncio.run(bring_to_shape(settings, client_login(config, nats), check=check)), check, json
+    )
+
+
+@streams.command("mirror")
+def mirror(
+    domain: Annotated[
+        str, typer.Argument(help="The JetStream domain of the edge: NATS_DOMAIN there.")
+    ],
+    check: CheckOption = False,
+    nats: NatsOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """On a hub: mirror the facts of a recorder at the edge, over its leaf node.
+
+    Makes the streams DOMAIN_SESSIONS, DOMAIN_REGISTER, DOMAIN_INTEGRATION and DOMAIN_AUDIT. The
+    edge need not be there: what it records meanwhile comes when the link does.
+    """
+    from recorder_worker.service.topology import mirror_edge  # noqa: PLC0415  (loads NATS)
+
+    if not _DOMAIN.fullmatch(domain):
+        raise SettingsError(
+            f"DOMAIN: expected letters, digits and dashes, found {domain!r}; give what NATS_DOMAIN "
+            "is at the edge"
+        )
+    settings = load_settings(config)
+    login = client_login(config, nats)
+    _tell(asyncio.run(mirror_edge(settings, login, domain, check=check)), check, json)
+
+
+def _tell(found: list[Difference], check: bool, json: bool) -> None:
     if json:
         print_json([{"kind": d.kind, "name": d.name, "fields": d.fields} for d in found])
     else:

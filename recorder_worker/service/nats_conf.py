@@ -85,6 +85,9 @@ class NatsConf(msgspec.Struct, frozen=True, kw_only=True):
             if password:  # a file that was carried away stays away
                 write_private(path, _variables(grant, password, self.listener).encode())
                 written.append(path)
+        for path in (self.folder / USERS_FOLDER).glob("*.env"):
+            if path.stem not in hashes:
+                path.unlink()  # of a user who has no rights any more
         write_private(self._accounts, accounts_text(self.grants, hashes).encode())
         write_private(self._server, server_text(self.listener).encode())
         return [self._server, self._accounts, *written]
