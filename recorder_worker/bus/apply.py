@@ -6,7 +6,7 @@ import msgspec
 import structlog
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig, StreamConfig
+from nats.js.api import Base, ConsumerConfig, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from recorder_worker.bus.topology import Consumer
@@ -121,8 +121,15 @@ def _changes(
     return [
         name
         for name, value in vars(wanted).items()
-        if value is not None and getattr(present, name) != value
+        if value is not None and _plain(getattr(present, name)) != _plain(value)
     ]
+
+
+def _plain(value: object) -> object:
+    """A value without the difference between nothing and not given, which servers do not keep."""
+    if isinstance(value, Base):
+        return {name: _plain(part) for name, part in vars(value).items() if part}
+    return value or None
 
 
 def _refused(kind: str, name: str, error: Exception) -> TopologyError:
