@@ -22,6 +22,7 @@ from nats.js.api import StreamConfig
 from typer.main import get_command
 
 from recorder_worker.bus.disposition import DISPOSITIONS
+from recorder_worker.bus.permissions import grants
 from recorder_worker.bus.topology import Consumer, consumers, streams
 from recorder_worker.cli.main import app
 from recorder_worker.core.lifecycle import TRANSITIONS, State
@@ -267,6 +268,46 @@ def _usage(argument: Any) -> str:  # noqa: ANN401  (Typer's parameter classes ar
     return shown if argument.required else f"[{shown}]"
 
 
+# --- docs/nats.md ---------------------------------------------------------------------------------
+
+
+def grant_table() -> str:
+    """The users, and what each may do; a client stands for all of them."""
+    client = "name"
+    rows = []
+    for grant in grants([client]):
+        asks = [subject for subject in grant.asks if not subject.startswith("$JS.")]
+        user = "NAME" if grant.user == client else grant.user
+        cells = (code(user), grant.does, _codes(asks), _codes(grant.hears), _jetstream(grant.asks))
+        rows.append(tuple(cell.replace(f"client.{client}.", "client.NAME.") for cell in cells))
+    return table(("user", "for", "publishes", "hears", "asks JetStream for"), rows)
+
+
+JETSTREAM_RIGHTS = (
+    ("the newest of", r"\$JS\.API\.DIRECT\.GET\.[A-Z]+\.(.+)"),
+    ("all of", r"\$JS\.API\.DIRECT\.GET\.([A-Z]+)"),
+    ("the state of", r"\$JS\.API\.STREAM\.INFO\.([A-Z]+)"),
+    ("messages of the consumers", r"\$JS\.API\.CONSUMER\.MSG\.NEXT\.[A-Z]+\.(.+)"),
+    ("making and changing", r"\$JS\.API\.STREAM\.CREATE\.(.+)"),
+    ("making and changing the consumers", r"\$JS\.API\.CONSUMER\.DURABLE\.CREATE\.[A-Z]+\.(.+)"),
+)
+"""What the subjects of JetStream's API mean, in words."""
+
+
+def _jetstream(asks: Iterable[str]) -> str:
+    said = []
+    for words, pattern in JETSTREAM_RIGHTS:
+        found = [match[1] for subject in asks if (match := re.fullmatch(pattern, subject))]
+        names = [name for name in found if name != ">"]  # of a stream that is named besides
+        if names:
+            said.append(f"{words} {_codes(names)}")
+    return "; ".join(said)
+
+
+def _codes(names: Iterable[str]) -> str:
+    return ", ".join(map(code, dict.fromkeys(names)))
+
+
 # --- config/env.session-recorder.template ---------------------------------------------------------
 
 ENV_HEAD = """\
@@ -313,6 +354,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     },
     "docs/operations.md": {"settings": settings_table, "metrics": metrics_table},
     "docs/clients.md": {"commands": cli_reference},
+    "docs/nats.md": {"grants": grant_table},
 }
 
 
