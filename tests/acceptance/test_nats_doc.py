@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -57,24 +60,42 @@ class Shell:
         with (self._folder / "started.log").open("ab") as log:
             self._running.append(
                 subprocess.Popen(
-                    # One process to end: the shell makes way for the program.
-                    self._command(line.replace("recorder run", "exec recorder run")),
+                    self._command(line),
                     cwd=self._folder,
                     env=self._env,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
+                    # The line is a shell in a shell: they are ended together.
+                    start_new_session=True,
                 )
             )
 
     def end(self) -> None:
         for process in reversed(self._running):
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait(DEADLINE_S)
+        assert not self._left(), "expected every process of a line to end with it"
+
+    def _left(self) -> list[int]:
+        """Processes that still work in our folder, once they have had the time to end."""
+        deadline = time.monotonic() + DEADLINE_S
+        while left := [pid for pid, cwd in _folders() if cwd == self._folder]:
+            if time.monotonic() > deadline:
+                return left
+            time.sleep(0.05)
+        return []
 
     @property
     def log(self) -> str:
         return (self._folder / "started.log").read_text(encoding="utf-8", errors="replace")
+
+
+def _folders() -> Iterator[tuple[int, Path]]:
+    """The working folder of every process that we may look at."""
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):  # it ended meanwhile, or is not ours
+            yield int(link.parent.name), link.readlink()
 
 
 @pytest.fixture
