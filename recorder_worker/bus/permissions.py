@@ -39,6 +39,7 @@ JETSTREAM_API = "$JS.API"
 API_PREFIX = "JS.RECORDER.API"
 
 DEPLOY, ADMIN, OBSERVER, ENGINE = "deploy", "admin", "observer", "anchor"
+TOGETHER = "together"
 
 PER_SESSION = "session.*.*"
 """Facts about sessions; commands have two tokens, and may carry tokens of those who give them."""
@@ -86,20 +87,23 @@ def in_account(subject: str) -> str:
     return subject
 
 
-def grants(clients: Iterable[str] = ()) -> tuple[Grant, ...]:
+def grants(clients: Iterable[str] = (), *, together: bool = False) -> tuple[Grant, ...]:
     """The grants of all users, with one for each client that is named.
+
+    `together` adds a user for a process that runs all stages: an edge has no room for four.
 
     Raises:
         SettingsError: a client's name cannot be one, or is taken.
     """
     fixed = (
         *(worker_grant(name) for name in workers()),
+        *((_together(),) if together else ()),
         _deploy(),
         _admin(),
         _observer(),
         _engine(),
     )
-    taken = {grant.user for grant in fixed} | {HOME}
+    taken = {grant.user for grant in fixed} | {HOME, TOGETHER}
     named = tuple(clients)
     for name in named:
         if not is_owner_name(name) or name in taken or named.count(name) > 1:
@@ -127,6 +131,17 @@ def worker_grant(worker: str) -> Grant:
     hears = dict.fromkeys(fact.wildcard for stage in run for fact in stage.listens)
     names = ", ".join(stage.name for stage in run)
     return Grant(user=worker, does=f"runs {names}", asks=tuple(asks), hears=tuple(hears))
+
+
+def _together() -> Grant:
+    """The rights of all stages in one process: what it is taken over for, it can do."""
+    parts = [worker_grant(name) for name in workers()]
+    return Grant(
+        user=TOGETHER,
+        does="runs all stages in one process",
+        asks=tuple(dict.fromkeys(subject for part in parts for subject in part.asks)),
+        hears=tuple(dict.fromkeys(subject for part in parts for subject in part.hears)),
+    )
 
 
 def used_streams(name: str) -> tuple[str, ...]:

@@ -25,6 +25,9 @@ def nats_conf(
         list[str] | None,
         typer.Option(help="Name of a client, who may start sessions and read its own; repeatable."),
     ] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="Also a user for a process that runs all stages.")
+    ] = False,
     listen: Annotated[str, typer.Option(help="HOST:PORT of the server.")] = "127.0.0.1:4222",
     store: Annotated[str, typer.Option(help="The server's folder for its streams.")] = "/data",
     tls_cert: Annotated[str, typer.Option(help="Path of the server's certificate (PEM).")] = "",
@@ -68,7 +71,7 @@ def nats_conf(
         listener=Listener(
             host=host, port=port, store=store, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key
         ),
-        grants=permissions.grants(client or ()),
+        grants=permissions.grants(client or (), together=together),
     )
     present = conf.present()
     if present and not (keep or force):

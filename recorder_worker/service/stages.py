@@ -113,7 +113,7 @@ class StageSet:
         )
         bus.register(
             OWNERS.name,
-            OwnersStage(bus.log, bus.copies).handle,
+            OwnersStage(bus.log.last, bus.copies).handle,
             decode=decode_fact,
             workers=policies.OWNERS_WORKERS,
             progressed=progressed(OWNERS.name),

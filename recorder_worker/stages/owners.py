@@ -8,10 +8,14 @@ of a session, and learns nothing himself.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 
 from recorder_worker.core.events import SessionRejected, SessionStarted
 from recorder_worker.core.subjects import Fact, is_owner_name
-from recorder_worker.ports import Copies, EventLog, FactMessage
+from recorder_worker.ports import Copies, FactMessage, Logged
+
+Last = Callable[[Fact, str], Awaitable[Logged | None]]
+"""`EventLog.last`: no more of the log is needed here."""
 
 REMEMBERED = 4096
 """Owners of so many sessions are kept in memory; of others they are looked up again."""
@@ -20,8 +24,8 @@ REMEMBERED = 4096
 class OwnersStage:
     """Handles facts about sessions, one at a time."""
 
-    def __init__(self, log: EventLog, copies: Copies) -> None:
-        self._log = log
+    def __init__(self, last: Last, copies: Copies) -> None:
+        self._last = last
         self._copies = copies
         self._owners: OrderedDict[str, str] = OrderedDict()
 
@@ -45,7 +49,7 @@ class OwnersStage:
         known = self._owners.get(message.session_id)
         if known is not None:
             return known
-        started = await self._log.last(Fact.STARTED, message.session_id)
+        started = await self._last(Fact.STARTED, message.session_id)
         if started is None or not isinstance(started.event, SessionStarted):
             return ""  # nothing was ever recorded
         return self._remember(message.session_id, started.event.owner)

@@ -306,6 +306,18 @@ def test_streams_are_made_by_deploy_alone_and_a_worker_says_so(tmp_path: Path) -
         assert "this user may not manage streams" in refused.stderr
 
 
+async def test_one_process_runs_all_stages_as_the_user_together(tmp_path: Path) -> None:
+    with SecuredNats(tmp_path, "--together") as secured:
+        secured.apply_streams()
+        with WorkerProcess(tmp_path, env=secured.variables("together")) as worker:
+            async with RecorderClient.connect(secured.login("admin")) as client:
+                started = await client.start(PATTERN, timeout_s=DEADLINE_S)
+                await client.wait_sealed(started.session_id, DEADLINE_S)
+            folder = worker.data_dir / "sessions" / started.session_id
+            assert verify(FolderRecording(folder)).verdict is Verdict.COMPLETE
+        assert "Violation" not in secured.server.log
+
+
 def quiet(variables: dict[str, str]) -> dict[str, str]:
     """A worker that is to fail needs no port that another may have."""
     return variables | {"RECORDER_SIDECAR__PORT": "-1"}

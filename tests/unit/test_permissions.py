@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from recorder_worker.bus import permissions
 from recorder_worker.bus.permissions import Grant
 from recorder_worker.bus.topology import STREAM_OF
-from recorder_worker.core.pipeline import CONSUMERS, STAGES
+from recorder_worker.core.pipeline import CAPTURE, CONSUMERS, STAGES
 from recorder_worker.core.subjects import COPIED, Command, Fact
 
 GRANTS = {grant.user: grant for grant in permissions.grants(["alice"])}
@@ -104,6 +105,26 @@ def test_nobody_but_an_admin_reads_who_did_what() -> None:
         if audit & set(grant.hears) or "$JS.API.DIRECT.GET.AUDIT.>" in grant.asks
     }
     assert readers == {"admin"}
+
+
+def test_together_has_the_rights_of_all_stages_and_is_made_on_demand_only() -> None:
+    assert "together" not in GRANTS
+    made = {grant.user: grant for grant in permissions.grants(together=True)}["together"]
+    for name in permissions.workers():
+        assert set(GRANTS[name].asks) <= set(made.asks)
+    assert plain(made) == set().union(*(plain(GRANTS[name]) for name in permissions.workers()))
+
+
+def test_a_bucket_that_a_stage_names_is_its_right() -> None:
+    before = set(permissions.stage_asks(CAPTURE))
+    reader = msgspec.structs.replace(CAPTURE, reads_buckets=("denied",))
+    assert set(permissions.stage_asks(reader)) - before == {
+        "$JS.API.STREAM.INFO.KV_denied",
+        "$JS.API.DIRECT.GET.KV_denied.$KV.denied.>",
+    }
+    writer = msgspec.structs.replace(CAPTURE, writes_buckets=("denied",))
+    added = set(permissions.stage_asks(writer)) - set(permissions.stage_asks(reader))
+    assert added == {"$KV.denied.>"}
 
 
 def test_copies_tell_what_became_of_a_session_and_not_how_it_is_made() -> None:
