@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import time
@@ -61,6 +62,11 @@ class ServerProcess:
                 assert time.monotonic() < deadline, self.log
                 time.sleep(0.02)
 
+    def reload(self) -> None:
+        """SIGHUP: it reads its configuration again."""
+        assert self._process is not None, "start it first"
+        self._process.send_signal(signal.SIGHUP)
+
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
         if self._process is not None:
@@ -74,14 +80,7 @@ class SecuredNats:
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.folder = folder
         self.port = free_port()
-        made = run_recorder(
-            "nats-conf",
-            *("--out", str(folder / "conf"), "--store", str(folder / "store")),
-            *("--listen", f"127.0.0.1:{self.port}", *arguments),
-            folder=folder,
-        )
-        assert made.returncode == 0, made.stderr
-        self.printed = made.stdout + made.stderr
+        self.write(*arguments)
         self.server = ServerProcess(folder / "conf" / "nats-server.conf", self.port)
 
     def __enter__(self) -> Self:
@@ -90,6 +89,16 @@ class SecuredNats:
 
     def __exit__(self, *_: object) -> None:
         self.server.kill()
+
+    def write(self, *arguments: str) -> None:
+        """`recorder nats-conf`."""
+        made = run_recorder(
+            "nats-conf",
+            *("--out", str(self.folder / "conf"), "--store", str(self.folder / "store")),
+            *("--listen", f"127.0.0.1:{self.port}", *arguments),
+            folder=self.folder,
+        )
+        assert made.returncode == 0, made.stderr
 
     def variables(self, user: str) -> dict[str, str]:
         """The variables of a user's file."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from recorder_worker.bus.topology import (
     consumers,
     streams,
 )
-from recorder_worker.core.errors import RefusedError
+from recorder_worker.core.errors import BusUnavailableError, RefusedError
 from recorder_worker.core.pipeline import CONSUMERS
 from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.core.verify.verdicts import Verdict
@@ -304,6 +304,28 @@ def test_streams_are_made_by_deploy_alone_and_a_worker_says_so(tmp_path: Path) -
         refused = recorder("streams", "apply", env=quiet(secured.variables("observer")))
         assert refused.returncode == 69
         assert "this user may not manage streams" in refused.stderr
+
+
+async def test_a_running_server_takes_new_rights_and_keeps_who_is_connected(
+    tmp_path: Path,
+) -> None:
+    with SecuredNats(tmp_path, "--client", "alice") as secured:
+        secured.apply_streams()
+        refusals: list[str] = []
+        alice = await secured.connect("alice", refusals)
+        async with RecorderClient.connect(secured.login("observer")) as observer:
+            secured.write("--keep", "--client", "bob")
+            secured.server.reload()
+            async with asyncio.timeout(DEADLINE_S):
+                while True:
+                    with suppress(BusUnavailableError):
+                        async with RecorderClient.connect(secured.login("bob")):
+                            break
+                    await asyncio.sleep(0.1)
+            # She is not named any more, and he was not disturbed.
+            await until(lambda: not alice.is_connected)
+            assert await observer.sessions() == []
+        await alice.close()
 
 
 async def test_one_process_runs_all_stages_as_the_user_together(tmp_path: Path) -> None:
