@@ -37,6 +37,11 @@ class NatsServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     ready_timeout_s: float = 30.0
     stop_timeout_s: float = 10.0
 
+    def __repr__(self) -> str:
+        return (
+            f"NatsServerOptions(folder={str(self.folder)!r}, port={self.port}, user={self.user!r})"
+        )
+
     @property
     def ports_folder(self) -> Path:
         """Where the server says on which port it listens."""
