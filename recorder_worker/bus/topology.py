@@ -98,8 +98,13 @@ def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
             msgspec.structs.replace(limits, max_age_s=limits.audit_max_age_s),
             journal=True,
         ),
-        # Copies: whoever was away for too long asks for the session.
-        _stream(CLIENTS_STREAM, [f"{CLIENT}.>"], limits, discard=DiscardPolicy.OLD),
+        # Copies, of a few facts of each session: whoever was away for too long has missed them.
+        _stream(
+            CLIENTS_STREAM,
+            [f"{CLIENT}.>"],
+            msgspec.structs.replace(limits, max_bytes=max(1, limits.max_bytes // 10)),
+            discard=DiscardPolicy.OLD,
+        ),
         _stream(DEAD_STREAM, [f"{DEAD}.*"], limits),
     )
 
