@@ -8,10 +8,12 @@ from recorder_worker.bus.apply import Difference, apply_topology, differences
 from recorder_worker.bus.broker import Login, connect, make_broker
 from recorder_worker.bus.mirrors import mirrors
 from recorder_worker.bus.topology import (
+    ENGINE,
     Consumer,
     ConsumerLimits,
     StreamLimits,
     consumers,
+    engine_consumer,
     streams,
 )
 
@@ -25,7 +27,8 @@ async def deploy_topology(
         BusUnavailableError: NATS is not there.
         TopologyError: it refuses a change, or this user.
     """
-    return await _bring(login, streams(limits), consumers(waits), check=check)
+    used = consumers(waits) | {ENGINE: engine_consumer()}
+    return await _bring(login, streams(limits), used, check=check)
 
 
 async def deploy_mirrors(

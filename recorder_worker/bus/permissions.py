@@ -20,6 +20,7 @@ from recorder_worker.bus.topology import (
     CLIENTS_STREAM,
     COMMANDS_STREAM,
     DEAD_STREAM,
+    ENGINE,
     INTEGRATION_STREAM,
     SESSIONS_STREAM,
     STREAM_OF,
@@ -38,7 +39,7 @@ HOME = "recorder"
 JETSTREAM_API = "$JS.API"
 API_PREFIX = "JS.RECORDER.API"
 
-DEPLOY, ADMIN, OBSERVER, ENGINE = "deploy", "admin", "observer", "anchor"
+DEPLOY, ADMIN, OBSERVER = "deploy", "admin", "observer"
 TOGETHER = "together"
 
 PER_SESSION = "session.*.*"
@@ -51,6 +52,8 @@ _SHAPES = consumers(
     ConsumerLimits(lease_s=1, chunk_ack_wait_s=1, compress_ack_wait_s=1, merkle_ack_wait_s=1)
 )
 _STREAMS = streams(StreamLimits(replicas=1, max_age_s=1, max_bytes=1, duplicate_window_s=1))
+
+_ENGINE_QUEUE = f"{INTEGRATION_STREAM}.{ENGINE}"
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,9 +167,7 @@ def stage_asks(stage: Stage) -> tuple[str, ...]:
                 *(fact.wildcard for fact in stage.emits),
                 *((f"{CLIENT}.>",) if stage.copies else ()),
                 dead_letters(stage.name),
-                _api("CONSUMER.INFO", queue),
-                _api("CONSUMER.MSG.NEXT", queue),
-                f"$JS.ACK.{queue}.>",
+                *_taking(queue),
                 *(_api("STREAM.INFO", stream) for stream in used_streams(stage.name)),
                 *(_last(fact) for fact in near),
                 *(_api("DIRECT.GET", STREAM_OF[fact]) for fact in stage.replays),
@@ -174,6 +175,11 @@ def stage_asks(stage: Stage) -> tuple[str, ...]:
             )
         )
     )
+
+
+def _taking(queue: str) -> tuple[str, ...]:
+    """Taking messages from a consumer, and acknowledging them."""
+    return (_api("CONSUMER.INFO", queue), _api("CONSUMER.MSG.NEXT", queue), f"$JS.ACK.{queue}.>")
 
 
 def _api(call: str, of: str) -> str:
@@ -199,8 +205,8 @@ def _deploy() -> Grant:
     asks = [_api("INFO", "")[:-1]]
     for stream in _STREAMS:
         asks += [_api(f"STREAM.{call}", stream.name or "") for call in ("INFO", "CREATE", "UPDATE")]
-    for stage, consumer in _SHAPES.items():
-        queue = f"{consumer.stream}.{stage}"
+    queues = [f"{consumer.stream}.{stage}" for stage, consumer in _SHAPES.items()]
+    for queue in (*queues, _ENGINE_QUEUE):
         asks += [_api("CONSUMER.INFO", queue), _api("CONSUMER.DURABLE.CREATE", queue)]
     return Grant(
         user=DEPLOY,
@@ -264,6 +270,7 @@ def _engine() -> Grant:
             Fact.ANCHOR_RECEIPT.wildcard,
             _api("STREAM.INFO", INTEGRATION_STREAM),
             _last(asked),
+            *_taking(_ENGINE_QUEUE),
         ),
         hears=(asked.wildcard,),
     )

@@ -157,6 +157,16 @@ def consumers(limits: ConsumerLimits) -> dict[str, Consumer]:
     }
 
 
+ENGINE = "anchor"
+"""Its durable consumer and its NATS user: an engine of somebody else's that gives receipts."""
+
+
+def engine_consumer() -> Consumer:
+    """For an engine with a user of its own, which may make none itself."""
+    requests = (Fact.ANCHOR_REQUESTED.wildcard,)
+    return _consumer(INTEGRATION_STREAM, ENGINE, requests, ANCHOR_ACK_WAIT_S)
+
+
 def _facts_of(stream: str) -> list[str]:
     return [fact.wildcard for fact in Fact if STREAM_OF[fact] == stream]
 

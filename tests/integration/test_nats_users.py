@@ -17,7 +17,7 @@ from secured_nats import SecuredNats
 from worker_process import WorkerProcess, run_recorder
 
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.bus import permissions
+from recorder_worker.bus import codec, permissions
 from recorder_worker.bus.client import RecorderClient
 from recorder_worker.bus.fact_stream import FactSeen
 from recorder_worker.bus.permissions import API_PREFIX
@@ -29,6 +29,7 @@ from recorder_worker.bus.topology import (
     streams,
 )
 from recorder_worker.core.errors import BusUnavailableError, RefusedError
+from recorder_worker.core.events import AnchorRequested
 from recorder_worker.core.pipeline import CONSUMERS
 from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.core.verify.verdicts import Verdict
@@ -274,6 +275,31 @@ def test_commands_say_what_a_user_may_not(
     start = recorder("start", "pattern", env=secured.variables("observer"))
     assert start.returncode == 69
     assert 'publish to "session.start"' in start.stderr
+
+
+# --- engines ------------------------------------------------------------------------------------
+
+
+async def test_an_engine_takes_requests_and_gives_receipts(
+    secured: SecuredNats, workers: dict[str, WorkerProcess]
+) -> None:
+    del workers
+    refusals: list[str] = []
+    async with RecorderClient.connect(secured.login("admin")) as admin:
+        started = await admin.start(PATTERN, timeout_s=DEADLINE_S)
+        await admin.wait_sealed(started.session_id, DEADLINE_S)
+    engine = await secured.connect("anchor", refusals)
+    jetstream = engine.jetstream(prefix=API_PREFIX)
+    requests = await jetstream.pull_subscribe(
+        Fact.ANCHOR_REQUESTED.value, durable="anchor", stream="INTEGRATION"
+    )
+    (request,) = await requests.fetch(1, timeout=DEADLINE_S)
+    assert isinstance(codec.decode(Fact.ANCHOR_REQUESTED, request.data), AnchorRequested)
+    await request.ack_sync()
+    stored = await jetstream.publish(Fact.ANCHOR_RECEIPT.value, b"{}", stream="INTEGRATION")
+    assert stored.seq > 0
+    await engine.close()
+    assert refusals == []
 
 
 # --- who makes the streams ----------------------------------------------------------------------
