@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from msgspec.inspect import StrType
 from nats.js.api import StreamConfig
 from typer.main import get_command
 
+from recorder_worker.bus.consumers import Consumer, consumers
 from recorder_worker.bus.disposition import DISPOSITIONS
-from recorder_worker.bus.topology import Consumer, consumers, streams
+from recorder_worker.bus.permissions import grants
+from recorder_worker.bus.topology import streams
 from recorder_worker.cli.main import app
 from recorder_worker.core.access import ACTIONS
 from recorder_worker.core.identity import ROLES, Role
@@ -35,6 +38,7 @@ from recorder_worker.service import policies
 from recorder_worker.service.authorisation import access_rules
 from recorder_worker.service.metrics import Metrics
 from recorder_worker.service.settings_rule import allowed, rules
+from recorder_worker.service.settings_secrets import SUFFIX as SECRET_FILE
 from recorder_worker.service.settings_source import variable_name
 from recorder_worker.service.settings_tree import Settings
 
@@ -270,6 +274,83 @@ def _usage(argument: Any) -> str:  # noqa: ANN401  (Typer's parameter classes ar
     return shown if argument.required else f"[{shown}]"
 
 
+# --- docs/nats.md ---------------------------------------------------------------------------------
+
+
+def grant_table() -> str:
+    """The users, and what each may do; a client stands for all of them."""
+    client = "name"
+    rows = []
+    for grant in grants([client]):
+        asks = [subject for subject in grant.asks if not subject.startswith("$JS.")]
+        user = "NAME" if grant.user == client else grant.user
+        cells = (code(user), grant.does, _codes(asks), _codes(grant.hears), _jetstream(grant.asks))
+        rows.append(tuple(cell.replace(f"client.{client}.", "client.NAME.") for cell in cells))
+    return table(("user", "for", "publishes", "hears", "asks JetStream for"), rows)
+
+
+JETSTREAM_RIGHTS = (
+    ("the newest of", r"\$JS\.API\.DIRECT\.GET\.[A-Z]+\.(.+)"),
+    ("all of", r"\$JS\.API\.DIRECT\.GET\.([A-Z]+)"),
+    ("the state of", r"\$JS\.API\.STREAM\.INFO\.([A-Z]+)"),
+    ("messages of the consumers", r"\$JS\.API\.CONSUMER\.MSG\.NEXT\.[A-Z]+\.(.+)"),
+    ("making and changing", r"\$JS\.API\.STREAM\.CREATE\.(.+)"),
+    ("making and changing the consumers", r"\$JS\.API\.CONSUMER\.DURABLE\.CREATE\.[A-Z]+\.(.+)"),
+)
+"""What the subjects of JetStream's API mean, in words."""
+
+
+def _jetstream(asks: Iterable[str]) -> str:
+    said = []
+    for words, pattern in JETSTREAM_RIGHTS:
+        found = [match[1] for subject in asks if (match := re.fullmatch(pattern, subject))]
+        names = [name for name in found if name != ">"]  # of a stream that is named besides
+        if names:
+            said.append(f"{words} {_codes(names)}")
+    return "; ".join(said)
+
+
+def _codes(names: Iterable[str]) -> str:
+    return ", ".join(map(code, dict.fromkeys(names)))
+
+
+# --- config/env.session-recorder.template ---------------------------------------------------------
+
+ENV_HEAD = """\
+# Every setting of the recorder as a variable, with its default. Copy it, uncomment what you change,
+# and give it to `docker run --env-file`, compose, or systemd (EnvironmentFile). Variables win
+# over settings.yaml. A secret is better given in a file of its own, whose path stands in the
+# variable with _FILE; not both. `recorder config` shows what is in force, and from where.
+# Written by scripts/draw_diagrams.py.
+"""
+
+
+def env_template() -> str:
+    """Every variable with its comment, none of them set."""
+    meaning = dict(_comments((ROOT / "config" / "settings.yaml").read_text(encoding="utf-8")))
+    lines = [ENV_HEAD]
+    group = ""
+    for rule in rules().values():
+        if len(rule.path) > 1 and rule.path[0] != group:
+            group = rule.path[0]
+            lines.append(f"# --- {group} ---\n")
+        lines += (f"# {line}" for line in textwrap.wrap(meaning[rule.dotted], 98))
+        lines.append(f"#{variable_name(rule.path)}={_env_value(rule.default)}")
+        if rule.secret:
+            lines.append(f"#{variable_name(rule.path)}{SECRET_FILE}=")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _env_value(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+FILES: dict[str, Callable[[], str]] = {"config/env.session-recorder.template": env_template}
+"""Whole files that are drawn."""
+
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/architecture.md": {"stages": stages, "states": states},
     "docs/bus.md": {
@@ -282,6 +363,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/clients.md": {"commands": cli_reference},
     "docs/observability.md": {"log events": log_event_table},
     "docs/reference.md": drawn_reference.PARTS,
+    "docs/nats.md": {"grants": grant_table},
 }
 
 
@@ -307,6 +389,13 @@ def main(arguments: list[str]) -> int:
             late.append(name)
             if "--check" not in arguments:
                 path.write_text(after, encoding="utf-8")
+    for name, draw in FILES.items():
+        path = ROOT / name
+        text = draw()
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            late.append(name)
+            if "--check" not in arguments:
+                path.write_text(text, encoding="utf-8")
     for name in late:
         sys.stdout.write(f"{name}\n")
     return 1 if late and "--check" in arguments else 0

@@ -18,7 +18,7 @@ class NatsProcess:
 
     def __init__(self, folder: Path, *, jetstream: bool = True) -> None:
         self._folder = folder
-        self._port = _free_port()
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"nats://127.0.0.1:{self._port}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ class NatsProcess:
             self._process.wait(DEADLINE_S)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Fixed for the length of a test: the server must come back where its clients look."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

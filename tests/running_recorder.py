@@ -61,6 +61,7 @@ STREAM_OF = {
     "chunk": SESSIONS_STREAM,
     "compress": SESSIONS_STREAM,
     "merkle": SESSIONS_STREAM,
+    "owners": SESSIONS_STREAM,
     "log": SESSIONS_STREAM,
     "receipts": INTEGRATION_STREAM,
     "storage": SESSIONS_STREAM,

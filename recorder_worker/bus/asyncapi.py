@@ -12,11 +12,7 @@ from typing import Any
 from recorder_worker import __version__
 from recorder_worker.bus import service_schemas
 from recorder_worker.bus.asyncapi_messages import components, correlation_ids, dead_letter_name
-from recorder_worker.bus.topology import (
-    COMMANDS_STREAM,
-    DEAD_STREAM,
-    STREAM_OF,
-)
+from recorder_worker.bus.topology import COMMANDS_STREAM, DEAD_STREAM, STREAM_OF
 from recorder_worker.core.pipeline import CONSUMERS, SERVICES, Stage
 from recorder_worker.core.subjects import DEAD, Command, Fact
 

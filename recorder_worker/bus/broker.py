@@ -16,10 +16,12 @@ import msgspec
 import structlog
 from fast_depends.msgspec import MsgSpecSerializer
 from faststream.nats import NatsBroker, NatsCredentials, NatsToken, NatsUserPassword
+from faststream.nats.security import NatsSecurity
 from nats.errors import Error as NatsError
 from nats.errors import NoServersError
 from nats.js import JetStreamContext
 
+from recorder_worker.bus.tls import TlsFiles, tls_advice
 from recorder_worker.core.errors import BusUnavailableError
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     password: str = ""
     token: str = ""
     credentials: str = ""
+    tls: TlsFiles = TlsFiles()
+    api_prefix: str = "$JS.API"
+    owner: str = ""
     connect_timeout_s: float = 5.0
     name: str = "recorder"
 
@@ -57,13 +62,14 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
 
     def security(self) -> BaseSecurity | None:
         """FastStream's form of the login; never in the URL, which a cluster does not pass on."""
+        tls = self.tls.context()
         if self.credentials:
-            return NatsCredentials.from_file(self.credentials)
+            return NatsCredentials.from_file(self.credentials, ssl_context=tls)
         if self.token:
-            return NatsToken(self.token)
+            return NatsToken(self.token, ssl_context=tls)
         if self.user:
-            return NatsUserPassword(self.user, self.password)
-        return None
+            return NatsUserPassword(self.user, self.password, ssl_context=tls)
+        return NatsSecurity(ssl_context=tls) if tls else None
 
 
 def _without_login(url: str) -> str:
@@ -78,6 +84,7 @@ class RecorderBroker(NatsBroker):
         inner = super()._log_connection_broken(error_cb)
 
         async def report(error: Exception) -> None:
+            self._say(error)
             try:
                 await inner(error)
             except Exception:
@@ -86,6 +93,17 @@ class RecorderBroker(NatsBroker):
                 log.warning("BusLoginRefused", error=str(error))
 
         return report
+
+    def _say(self, error: Exception) -> None:
+        """Fail fast where TLS fails at first; later say what nobody else would."""
+        if not self.config.connection_state:
+            if tls_advice(error):
+                raise error
+        elif is_denial(error):
+            # Whoever published waits for an answer that never comes; this is the reason.
+            log.error("BusPermissionDenied", error=str(error))
+        elif tls_advice(error):
+            log.warning("BusTlsFailed", error=str(error), advice=tls_advice(error))
 
     @property
     def client(self) -> Client:
@@ -111,6 +129,7 @@ def make_broker(login: Login, middlewares: Sequence[Any] = ()) -> RecorderBroker
         reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type] # nats-py takes a float
         ping_interval=PING_INTERVAL_S,
         max_outstanding_pings=OUTSTANDING_PINGS,
+        js_options={"prefix": login.api_prefix},
         apply_types=False,
         serializer=MsgSpecSerializer(),
         middlewares=middlewares,
@@ -127,13 +146,26 @@ async def connect(broker: RecorderBroker, login: Login) -> None:
     try:
         async with asyncio.timeout(login.connect_timeout_s):
             await broker.connect()
-    except (TimeoutError, NoServersError, OSError) as error:
-        raise BusUnavailableError(
-            f"no NATS server answers at {login.shown}; start one, or set nats.url "
-            "(RECORDER_NATS__URL)"
-        ) from error
-    except NatsError as error:
-        raise BusUnavailableError(
+    except (TimeoutError, OSError, NatsError) as error:
+        raise unreachable(error, login) from error
+
+
+def is_denial(error: Exception) -> bool:
+    """Whether the server says that this user may not publish or subscribe there."""
+    return isinstance(error, NatsError) and "permissions violation" in str(error).lower()
+
+
+def unreachable(error: Exception, login: Login) -> BusUnavailableError:
+    """Why there is no connection, and what to do."""
+    advice = tls_advice(error)
+    if advice:
+        return BusUnavailableError(f"NATS at {login.shown} is not to be trusted: {advice}")
+    if isinstance(error, NatsError) and not isinstance(error, NoServersError):
+        return BusUnavailableError(
             f"NATS at {login.shown} refuses us: {error}; check nats.user, "
             "nats.password, nats.token or nats.credentials"
-        ) from error
+        )
+    return BusUnavailableError(
+        f"no NATS server answers at {login.shown}; start one (recorder run brings one along), or "
+        "set nats.url (RECORDER_NATS__URL)"
+    )

@@ -12,20 +12,23 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from recorder_worker.bus.apply import apply_topology
+from recorder_worker.bus.apply import apply_topology, require_topology
 from recorder_worker.bus.audit_stream import JetStreamAuditStream
 from recorder_worker.bus.backlog import OldestWaiting
 from recorder_worker.bus.broker import Login, connect, make_broker
+from recorder_worker.bus.consumers import ConsumerLimits, consumers
 from recorder_worker.bus.control_feed import JetStreamControlFeed
+from recorder_worker.bus.copies import JetStreamCopies
 from recorder_worker.bus.disposition import Disposition, LastResort, RetryLimits
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
-from recorder_worker.bus.key_value import KeyValueBucket
+from recorder_worker.bus.permissions import used_streams
 from recorder_worker.bus.roster import SessionRoster
 from recorder_worker.bus.subscriptions import StageSubscription
 from recorder_worker.bus.telemetry import Telemetry
-from recorder_worker.bus.topology import ConsumerLimits, StreamLimits, consumers, streams
+from recorder_worker.bus.topology import StreamLimits, streams
 from recorder_worker.core.errors import BusUnavailableError
+from recorder_worker.core.pipeline import CAPTURE
 from recorder_worker.ports import StageMetrics, Tracing
 
 
@@ -34,11 +37,10 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     login: Login
     node: str
+    manage: bool = True
     streams: StreamLimits
     consumers: ConsumerLimits
     retry: RetryLimits
-    buckets: tuple[str, ...] = ()
-    """KV buckets that have to be there."""
 
 
 class Backlog(msgspec.Struct, frozen=True):
@@ -80,6 +82,7 @@ class Bus:
         )
         self.roster = SessionRoster(self.jetstream)
         self._oldest = OldestWaiting(self.jetstream)
+        self.copies = JetStreamCopies(self.jetstream, EventHeaders(settings.node))
         self.controls = JetStreamControlFeed()
         self.audit = JetStreamAuditStream(self.jetstream)
 
@@ -128,19 +131,27 @@ class Bus:
         self._registered.append(stage)
 
     async def start(self) -> None:
-        """Connect, bring the server to the declared shape, consume.
+        """Connect, bring the server to the declared shape or see that it has it, consume.
 
         Raises:
             BusUnavailableError: no server, or it refuses the login.
-            TopologyError: it refuses the declared streams or consumers.
+            TopologyError: it refuses the declared streams or consumers, or lacks them and they
+                are not ours to make.
         """
         await connect(self._broker, self._settings.login)
-        await apply_topology(self.jetstream(), streams(self._settings.streams), self._consumers)
-        for name in self._settings.buckets:
-            bucket = KeyValueBucket(self.jetstream, name)
-            await bucket.make(replicas=self._settings.streams.replicas)
-        await self.controls.start(self._broker.client)
+        await self._bring_to_shape()
+        if CAPTURE.name in self._registered:
+            await self.controls.start(self._broker.client)
         await self._broker.start()
+
+    async def _bring_to_shape(self) -> None:
+        declared = streams(self._settings.streams)
+        if self._settings.manage:
+            await apply_topology(self.jetstream(), declared, self._consumers)
+            return
+        ours = {name: self._consumers[name] for name in self._registered}
+        used = {stream for name in ours for stream in used_streams(name)}
+        await require_topology(self.jetstream(), tuple(s for s in declared if s.name in used), ours)
 
     async def stop(self) -> None:
         """Take no more messages, let handlers end, close the connection.

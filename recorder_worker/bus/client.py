@@ -4,44 +4,61 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import DeliverPolicy
-from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
+from nats.js.errors import (
+    APIError,
+    NoStreamResponseError,
+    NotFoundError,
+    ServiceUnavailableError,
+)
 
 from recorder_worker.bus.bearer import bearer_header
 from recorder_worker.bus.broker import Login
-from recorder_worker.bus.client_connection import connect_client
+from recorder_worker.bus.client_connection import Denials, connect_client
 from recorder_worker.bus.event_log import MESSAGE_ID
-from recorder_worker.bus.fact_stream import FactSeen, facts_of, first_of, seen_in
-from recorder_worker.bus.topology import COMMANDS_STREAM, SESSIONS_STREAM, STREAM_OF
+from recorder_worker.bus.fact_stream import FactSeen, first_of, seen_in
+from recorder_worker.bus.following import Following
+from recorder_worker.bus.topology import CLIENTS_STREAM, COMMANDS_STREAM, SESSIONS_STREAM, STREAM_OF
 from recorder_worker.core.command_parsing import check_session_id
 from recorder_worker.core.commands import StartSession, start_digest
-from recorder_worker.core.errors import BusUnavailableError, RefusedError
+from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.events import (
     Event,
     SessionRejected,
     SessionSealed,
     SessionStarted,
 )
-from recorder_worker.core.subjects import UNKNOWN_SESSION, Command, Fact, session_of
+from recorder_worker.core.subjects import UNKNOWN_SESSION, Command, Fact, copy_for, session_of
 
 PUBLISH_TIMEOUT_S = 5.0
-LOOK_S = 1.0
+
+UNANSWERED = (
+    NotFoundError,
+    NoStreamResponseError,
+    ServiceUnavailableError,
+    nats.errors.NoRespondersError,
+    nats.errors.TimeoutError,
+)
+"""No stream of that name, no JetStream, or no right to ask: the server does not tell them apart."""
 
 
 class RecorderClient:
     """Talks to recorders over a connection; make one with `connect`."""
 
-    def __init__(self, client: Client, *, bearer: str = "") -> None:
+    def __init__(self, client: Client, login: Login, denials: Denials, *, bearer: str = "") -> None:
         self._client = client
+        self._owner = login.owner
+        self._denials = denials
         self._authorization = bearer_header(bearer)
-        self._jetstream: JetStreamContext = client.jetstream(timeout=PUBLISH_TIMEOUT_S)
+        self._jetstream: JetStreamContext = client.jetstream(
+            timeout=PUBLISH_TIMEOUT_S, prefix=login.api_prefix
+        )
 
     @classmethod
     @asynccontextmanager
@@ -61,9 +78,10 @@ class RecorderClient:
         """
         if isinstance(login, str):
             login = Login(servers=(login,))
-        client = await connect_client(login)
+        denials = Denials()
+        client = await connect_client(login, denials)
         try:
-            yield cls(client, bearer=bearer)
+            yield cls(client, login, denials, bearer=bearer)
         finally:
             await client.close()
 
@@ -92,6 +110,8 @@ class RecorderClient:
         """
         session_id = session_id or str(uuid.uuid4())
         body = {"session_id": session_id, "source": source, **options}
+        if self._owner:
+            body.setdefault("owner", self._owner)
         sent = await self._send(Command.START, body)
         digest = _digest_of(body)
 
@@ -144,44 +164,48 @@ class RecorderClient:
         """As `events`; inside the `async with` nothing that is published is missed."""
         if session_id not in ("*", UNKNOWN_SESSION):
             check_session_id(session_id)
-        try:
-            subscription = await self._jetstream.subscribe(
-                f"session.*.{session_id}",
-                stream=SESSIONS_STREAM,
-                ordered_consumer=True,
-                deliver_policy=DeliverPolicy.ALL if history else DeliverPolicy.NEW,
-            )
-        except (NotFoundError, nats.errors.TimeoutError) as error:
-            raise no_streams() from error
-        try:
-            yield facts_of(subscription)
-        finally:
-            # An iteration that is abandoned ends after the connection: then there is nothing left
-            # to unsubscribe.
-            with suppress(nats.errors.ConnectionClosedError):
-                await subscription.unsubscribe()
+        following = Following(self._client, self._jetstream, session_id)
+        async with AsyncExitStack() as stack:
+            try:
+                opened = following.facts(self._owner, history=history)
+                facts = await stack.enter_async_context(opened)
+            except UNANSWERED as error:
+                raise self._denials.explain() from error
+            yield facts
 
     async def last(self, fact: Fact, session_id: str) -> Event | None:
         """The newest fact of a kind about a session; None where there is none."""
+        stream, subject = STREAM_OF[fact], fact.of(session_id)
+        if self._owner:
+            stream, subject = CLIENTS_STREAM, copy_for(self._owner, fact, session_id)
         try:
-            message = await self._jetstream.get_last_msg(
-                STREAM_OF[fact], fact.of(session_id), direct=True
-            )
+            message = await self._jetstream.get_last_msg(stream, subject, direct=True)
         except NotFoundError:
             return None
-        except (nats.errors.NoRespondersError, nats.errors.TimeoutError) as error:
-            raise no_streams() from error
+        except UNANSWERED as error:
+            raise self._denials.explain() from error
         seen = seen_in(message)
         return seen.event if seen else None
 
     async def sessions(self) -> list[str]:
-        """The ids of all sessions that the stream remembers, sorted."""
+        """The ids of all sessions that the stream remembers, sorted.
+
+        Raises:
+            RefusedError: this client may read those alone that it owns, and has to know them.
+        """
+        if self._owner:
+            raise RefusedError(
+                field="nats.owner",
+                expected="a user who may read all facts",
+                got=self._owner,
+                hint="log in as one, such as observer, and leave nats.owner empty",
+            )
         try:
             info = await self._jetstream.stream_info(
                 SESSIONS_STREAM, subjects_filter=Fact.STARTED.wildcard
             )
-        except (NotFoundError, nats.errors.TimeoutError) as error:
-            raise no_streams() from error
+        except UNANSWERED as error:
+            raise self._denials.explain() from error
         return sorted(session_of(subject) for subject in info.state.subjects or {})
 
     async def wait_sealed(self, session_id: str, timeout_s: float | None = None) -> SessionSealed:
@@ -246,8 +270,8 @@ class RecorderClient:
                 stream=COMMANDS_STREAM,
                 headers={MESSAGE_ID: command_id} | self._authorization,
             )
-        except (NoStreamResponseError, APIError, nats.errors.TimeoutError) as error:
-            raise no_streams() from error
+        except (APIError, *UNANSWERED) as error:
+            raise self._denials.explain() from error
         return command_id
 
     async def _first(
@@ -270,11 +294,3 @@ def refused(event: Event) -> RefusedError:
     """The refusal that a rejected event tells of."""
     assert isinstance(event, SessionRejected)  # noqa: S101  (callers asked for this fact)
     return RefusedError(field=event.field, expected=event.expected, got=event.got, hint=event.hint)
-
-
-def no_streams() -> BusUnavailableError:
-    """Nobody has made the recorder's streams on this NATS server."""
-    return BusUnavailableError(
-        "NATS answers, but the recorder's streams are not there or do not answer; "
-        "start a worker: recorder run"
-    )

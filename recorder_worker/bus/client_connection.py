@@ -9,14 +9,45 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 
-from recorder_worker.bus.broker import Login
+from recorder_worker.bus.broker import Login, is_denial, unreachable
+from recorder_worker.bus.tls import tls_advice
 from recorder_worker.core.errors import BusUnavailableError
 
 
-async def connect_client(login: Login) -> Client:
+class Denials:
+    """What the server has refused this user since it connected; the newest is the likeliest cause.
+
+    A refused publish has no answer: whoever waits for one gets a timeout, and the reason is here.
+    """
+
+    def __init__(self) -> None:
+        self.newest = ""
+
+    def explain(self) -> BusUnavailableError:
+        """Why nothing answered: no right to ask, or nobody has made the recorder's streams here."""
+        if self.newest:
+            return BusUnavailableError(
+                f"NATS refuses this user: {self.newest}; log in as one who may, with "
+                "nats.api_prefix and nats.owner as in that user's file (of recorder nats-conf)"
+            )
+        return BusUnavailableError(
+            "NATS answers, but the recorder's streams are not there or do not answer; "
+            "start a worker: recorder run"
+        )
+
+    async def report(self, error: Exception) -> None:
+        """For nats-py: ends the first attempt where no other could be better."""
+        if is_denial(error):
+            self.newest = str(error).removeprefix("nats: ")
+        if tls_advice(error) or "authorization" in str(error).lower():
+            raise error
+
+
+async def connect_client(login: Login, denials: Denials) -> Client:
     """Connect.
 
     Raises:
+        SettingsError: a certificate cannot be read.
         BusUnavailableError: no server, or it refuses the login.
     """
     options: dict[str, Any] = {
@@ -30,21 +61,11 @@ async def connect_client(login: Login) -> Client:
         options["token"] = login.token
     elif login.user:
         options |= {"user": login.user, "password": login.password}
+    tls = login.tls.context()
+    if tls is not None:
+        options["tls"] = tls
     try:
         async with asyncio.timeout(login.connect_timeout_s):
-            return await nats.connect(list(login.servers), error_cb=_fail_fast, **options)
-    except (TimeoutError, nats.errors.NoServersError, OSError) as error:
-        raise BusUnavailableError(
-            f"no NATS server answers at {login.shown}; start a recorder "
-            "(recorder run) or set nats.url (RECORDER_NATS__URL)"
-        ) from error
-    except nats.errors.Error as error:
-        raise BusUnavailableError(
-            f"NATS at {login.shown} refuses us: {error}; check the login"
-        ) from error
-
-
-async def _fail_fast(error: Exception) -> None:
-    """End the first connection attempt when the server refuses the login."""
-    if "authorization" in str(error).lower():
-        raise error
+            return await nats.connect(list(login.servers), error_cb=denials.report, **options)
+    except (TimeoutError, OSError, nats.errors.Error) as error:
+        raise unreachable(error, login) from error

@@ -6,17 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
-import nats.errors
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 
 from recorder_worker.bus import codec
 from recorder_worker.core.errors import BusUnavailableError
 from recorder_worker.core.events import Event
-from recorder_worker.core.subjects import Fact
-
-LOOK_S = 1.0
+from recorder_worker.core.subjects import Fact, without_owner
 
 
 class FactSeen(msgspec.Struct, frozen=True):
@@ -25,22 +21,6 @@ class FactSeen(msgspec.Struct, frozen=True):
     fact: Fact
     session_id: str
     event: Event
-
-
-async def facts_of(subscription: JetStreamContext.PushSubscription) -> AsyncIterator[FactSeen]:
-    """The facts that arrive on a subscription, for ever."""
-    while True:
-        try:
-            message = await subscription.next_msg(timeout=LOOK_S)
-        except (TimeoutError, nats.errors.TimeoutError):
-            # nats-py waits with `asyncio.wait_for`, which can swallow a cancellation.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise asyncio.CancelledError from None
-            continue
-        seen = seen_in(message)
-        if seen is not None:
-            yield seen
 
 
 async def first_of(
@@ -68,8 +48,8 @@ async def first_of(
 
 
 def seen_in(message: Msg | RawStreamMsg) -> FactSeen | None:
-    """A message as a fact; None for what is not one of ours."""
-    name, _, session_id = (message.subject or "").rpartition(".")
+    """A message, or a copy of one, as a fact; None for what is not one of ours."""
+    name, _, session_id = without_owner(message.subject or "").rpartition(".")
     try:
         fact = Fact(name)
         return FactSeen(fact, session_id, codec.decode(fact, message.data or b""))

@@ -14,13 +14,10 @@ from nats.js.errors import APIError, BucketNotFoundError, NotFoundError
 from nats.js.kv import KV_DEL, KV_OP, KV_PURGE
 
 from recorder_worker.bus.event_log import TRANSIENT
-from recorder_worker.core.errors import BusUnavailableError, TopologyError
+from recorder_worker.core.errors import BusUnavailableError
 
 NO_MESSAGE = 10037
 """No message found: nats-server's word for a key that is not there, in a bucket that is."""
-
-HISTORY = 8
-"""Values that a bucket of ours keeps of each key, for those who look at what was changed."""
 
 SILENCE = (*TRANSIENT, APIError, nats.errors.Error)
 
@@ -64,25 +61,6 @@ class KeyValueBucket:
             await (await self._jetstream().key_value(self.name)).delete(key)
         except (BucketNotFoundError, *SILENCE) as error:
             raise self._silent(error) from error
-
-    async def make(self, *, replicas: int) -> None:
-        """Make the bucket where it is missing; one that is there is left as it is.
-
-        Raises:
-            TopologyError: the server refuses it.
-        """
-        try:
-            try:
-                await self._jetstream().key_value(self.name)
-            except BucketNotFoundError:
-                await self._jetstream().create_key_value(
-                    bucket=self.name, replicas=replicas, history=HISTORY
-                )
-        except SILENCE as error:
-            raise TopologyError(
-                f"the NATS server refuses the bucket {self.name}: {error!r}; check that JetStream "
-                "is enabled, and that this user may make streams"
-            ) from error
 
     def _silent(self, error: Exception) -> BusUnavailableError:
         return BusUnavailableError(f"no answer from the NATS bucket {self.name}: {error!r}")

@@ -22,12 +22,12 @@ from nats.aio.msg import Msg
 from recorder_worker.bus import codec
 from recorder_worker.bus.bearer import bearer_in
 from recorder_worker.bus.broker import RecorderBroker
+from recorder_worker.bus.consumers import Consumer
 from recorder_worker.bus.event_log import MESSAGE_ID
 from recorder_worker.bus.telemetry import Telemetry
-from recorder_worker.bus.topology import Consumer
 from recorder_worker.core.ids import command_id
 from recorder_worker.core.subjects import Command, Fact
-from recorder_worker.ports import Delivery
+from recorder_worker.ports import Delivery, FactMessage
 
 T = TypeVar("T")
 
@@ -128,9 +128,11 @@ def decode_command(message: Msg) -> Delivery:
     )
 
 
-def decode_fact(message: Msg) -> Any:  # noqa: ANN401  (whichever type the fact has)
-    """Decodes an event of whichever per-session fact its subject names, strictly."""
-    return codec.decode(Fact(message.subject.rpartition(".")[0]), message.data)
+def decode_fact(message: Msg) -> FactMessage:
+    """A fact of any kind about a session, decoded strictly."""
+    name, _, session_id = message.subject.rpartition(".")
+    fact = Fact(name)
+    return FactMessage(fact, session_id, codec.decode(fact, message.data))
 
 
 def decoder_of(fact: Fact) -> Callable[[Msg], Any]:

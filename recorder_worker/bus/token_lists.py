@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from recorder_worker.bus.broker import Login
-from recorder_worker.bus.client_connection import connect_client
+from recorder_worker.bus.client_connection import Denials, connect_client
 from recorder_worker.bus.key_value import KeyValueBucket
 from recorder_worker.core.errors import KeysUnreadableError
 from recorder_worker.core.identity import Identity
@@ -56,9 +56,10 @@ async def revocation_list(login: Login, bucket: str) -> AsyncIterator[Revocation
     Raises:
         BusUnavailableError: no server, or it refuses the login.
     """
-    client = await connect_client(login)
+    client = await connect_client(login, Denials())
     try:
-        yield RevocationList(KeyValueBucket(client.jetstream, bucket))
+        jetstream = client.jetstream(prefix=login.api_prefix)
+        yield RevocationList(KeyValueBucket(lambda: jetstream, bucket))
     finally:
         await client.close()
 

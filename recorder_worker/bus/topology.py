@@ -1,9 +1,10 @@
-"""Streams and consumers, declared as data; `apply.py` brings the server to this shape.
+"""The streams, declared as data; `apply.py` brings the server to this shape.
 
-Seven streams, and a bucket. COMMANDS holds what clients ask for, SESSIONS every fact about
+Eight streams, and a bucket. COMMANDS holds what clients ask for, SESSIONS every fact about
 sessions, REGISTER the numbers of sessions and the head of their log, INTEGRATION what passes
 between the recorder and other systems, NODES what workers say of themselves, AUDIT who did what,
-and DEAD the messages that nobody could process. A bucket is a stream, too, by its name. Nothing is
+CLIENTS copies of facts for those who own a session, and DEAD the messages that nobody could
+process. A bucket is a stream, too, by its name. Nothing is
 deleted from SESSIONS and AUDIT but by age: the one is the journal from which a session is rebuilt,
 the other must outlive whoever is in it (`deny_delete`, `deny_purge`); and a full stream refuses
 what is new instead of forgetting what is old. REGISTER knows no age, for its newest messages must
@@ -14,27 +15,12 @@ from __future__ import annotations
 
 import msgspec
 from nats.js.api import (
-    AckPolicy,
-    ConsumerConfig,
-    DeliverPolicy,
     DiscardPolicy,
     StorageType,
     StreamConfig,
 )
 
-from recorder_worker.core.pipeline import (
-    CAPTURE,
-    CHUNK,
-    COMPRESS,
-    CONTROL,
-    MERKLE,
-    RECEIPTS,
-    SESSION_LOG,
-    STORAGE,
-    TABLE,
-    TSA,
-)
-from recorder_worker.core.subjects import DEAD, Command, Fact
+from recorder_worker.core.subjects import CLIENT, DEAD, Command, Fact
 
 COMMANDS_STREAM = "COMMANDS"
 SESSIONS_STREAM = "SESSIONS"
@@ -42,6 +28,7 @@ REGISTER_STREAM = "REGISTER"
 INTEGRATION_STREAM = "INTEGRATION"
 NODES_STREAM = "NODES"
 AUDIT_STREAM = "AUDIT"
+CLIENTS_STREAM = "CLIENTS"
 DEAD_STREAM = "DEAD"
 SESSIONS_BUCKET = "recorder-sessions"
 """The key-value bucket with one entry for each session, under its id."""
@@ -57,6 +44,9 @@ own, where however many of them take no room from what anchors and stores wait f
 SESSIONS_IN_BUCKET = 100_000
 """Entries, of about a kilobyte; a gateway that lists them has all in memory. The one that was
 longest untouched goes first."""
+
+TOKEN_VALUES = 8
+"""Values that are kept of each key, for those who look at what was changed."""
 
 _STREAM_OF_PREFIX = {
     "session": SESSIONS_STREAM,
@@ -82,22 +72,8 @@ class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     audit_max_bytes: int = 2_147_483_648
     max_bytes: int
     duplicate_window_s: float
-
-
-class ConsumerLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator may set: seconds until an unanswered message is delivered again."""
-
-    lease_s: float
-    chunk_ack_wait_s: float
-    compress_ack_wait_s: float
-    merkle_ack_wait_s: float
-
-
-class Consumer(msgspec.Struct, frozen=True, kw_only=True):
-    """A durable pull consumer of a stream."""
-
-    stream: str
-    config: ConsumerConfig
+    token_buckets: tuple[str, ...] = ()
+    """Key-value buckets of authorisation: what is revoked, and the keys that sign tokens."""
 
 
 def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
@@ -123,7 +99,8 @@ def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
             ),
             discard=DiscardPolicy.OLD,
         ),
-        _bucket(SESSIONS_BUCKET, limits),
+        _bucket(SESSIONS_BUCKET, limits, values=1, most=SESSIONS_IN_BUCKET),
+        *(_bucket(name, limits, values=TOKEN_VALUES, most=-1) for name in limits.token_buckets),
         _stream(
             AUDIT_STREAM,
             _facts_of(AUDIT_STREAM),
@@ -132,59 +109,15 @@ def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
             ),
             journal=True,
         ),
+        # Copies, of a few facts of each session: whoever was away for too long has missed them.
+        _stream(
+            CLIENTS_STREAM,
+            [f"{CLIENT}.>"],
+            msgspec.structs.replace(limits, max_bytes=max(1, limits.max_bytes // 10)),
+            discard=DiscardPolicy.OLD,
+        ),
         _stream(DEAD_STREAM, [f"{DEAD}.*"], limits),
     )
-
-
-def consumers(limits: ConsumerLimits) -> dict[str, Consumer]:
-    """The durable consumer of each stage, by the stage's name."""
-    return {
-        CONTROL.name: _consumer(
-            COMMANDS_STREAM,
-            CONTROL.name,
-            CONTROL.consumes,
-            CONTROL_ACK_WAIT_S,
-            # Commands take effect in the order in which they were stored, whoever handles them.
-            max_ack_pending=1,
-        ),
-        CAPTURE.name: _consumer(COMMANDS_STREAM, CAPTURE.name, CAPTURE.consumes, limits.lease_s),
-        CHUNK.name: _consumer(SESSIONS_STREAM, CHUNK.name, CHUNK.consumes, limits.chunk_ack_wait_s),
-        COMPRESS.name: _consumer(
-            SESSIONS_STREAM, COMPRESS.name, COMPRESS.consumes, limits.compress_ack_wait_s
-        ),
-        MERKLE.name: _consumer(
-            SESSIONS_STREAM,
-            MERKLE.name,
-            MERKLE.consumes,
-            limits.merkle_ack_wait_s,
-            # A session that waits for one leaf has all its later leaves delivered and put back.
-            # Under a limit they would fill it, and no leaf of any other session would come.
-            max_ack_pending=UNLIMITED,
-        ),
-        SESSION_LOG.name: _consumer(
-            SESSIONS_STREAM,
-            SESSION_LOG.name,
-            SESSION_LOG.consumes,
-            limits.merkle_ack_wait_s,
-            # A session that waits must not hold up the entries of others.
-            max_ack_pending=UNLIMITED,
-        ),
-        RECEIPTS.name: _consumer(
-            INTEGRATION_STREAM, RECEIPTS.name, RECEIPTS.consumes, ANCHOR_ACK_WAIT_S
-        ),
-        STORAGE.name: _consumer(
-            SESSIONS_STREAM, STORAGE.name, STORAGE.consumes, INTEGRATION_ACK_WAIT_S
-        ),
-        TABLE.name: _consumer(SESSIONS_STREAM, TABLE.name, TABLE.consumes, INTEGRATION_ACK_WAIT_S),
-        TSA.name: _consumer(
-            INTEGRATION_STREAM,
-            TSA.name,
-            TSA.consumes,
-            ANCHOR_ACK_WAIT_S,
-            # Checkpoints are anchored in the order in which the log grew.
-            max_ack_pending=1,
-        ),
-    }
 
 
 def _facts_of(stream: str) -> list[str]:
@@ -232,8 +165,8 @@ def _register(limits: StreamLimits) -> StreamConfig:
     )
 
 
-def _bucket(name: str, limits: StreamLimits) -> StreamConfig:
-    """A key-value bucket as NATS clients expect one: a stream that keeps one message a subject."""
+def _bucket(name: str, limits: StreamLimits, *, values: int, most: int) -> StreamConfig:
+    """A key-value bucket as NATS clients expect one: it keeps some messages of each subject."""
     return StreamConfig(
         name=f"KV_{name}",
         subjects=[f"$KV.{name}.>"],
@@ -241,46 +174,11 @@ def _bucket(name: str, limits: StreamLimits) -> StreamConfig:
         num_replicas=limits.replicas,
         max_age=0,
         max_bytes=-1,
-        max_msgs=SESSIONS_IN_BUCKET,
-        max_msgs_per_subject=1,
-        discard=DiscardPolicy.OLD,
+        max_msgs=most,
+        max_msgs_per_subject=values,
+        discard=DiscardPolicy.OLD if most > 0 else DiscardPolicy.NEW,
         duplicate_window=limits.duplicate_window_s,
         allow_direct=True,
         allow_rollup_hdrs=True,
         deny_delete=True,
-    )
-
-
-MAX_ACK_PENDING = 1000
-"""Un-acked messages of one consumer, over all workers: also the most leases a cluster holds."""
-
-UNLIMITED = -1
-
-ANCHOR_ACK_WAIT_S = 30.0
-INTEGRATION_ACK_WAIT_S = 30.0
-CONTROL_ACK_WAIT_S = 5.0
-"""A worker that dies with a command in hand holds up all commands for so long."""
-
-
-def _consumer(
-    stream: str,
-    name: str,
-    subjects: tuple[str, ...],
-    ack_wait_s: float,
-    max_ack_pending: int = MAX_ACK_PENDING,
-) -> Consumer:
-    """Deliveries are not limited here: the disposition counts them and dead-letters."""
-    one = len(subjects) == 1
-    return Consumer(
-        stream=stream,
-        config=ConsumerConfig(
-            durable_name=name,
-            filter_subject=subjects[0] if one else None,
-            filter_subjects=None if one else list(subjects),
-            ack_policy=AckPolicy.EXPLICIT,
-            deliver_policy=DeliverPolicy.ALL,
-            ack_wait=ack_wait_s,
-            max_deliver=-1,
-            max_ack_pending=max_ack_pending,
-        ),
     )

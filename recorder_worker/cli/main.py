@@ -55,12 +55,14 @@ def _register() -> None:
         identity,
         keys,
         log,
+        nats_conf,
         proof,
         replay,
         run,
         schemas,
         sessions,
         start,
+        streams,
         token,
         verify,
         watch,
@@ -85,6 +87,8 @@ def _register() -> None:
         token,
         identity,
         config,
+        nats_conf,
+        streams,
         schemas,
     ):
         module.add_to(app)

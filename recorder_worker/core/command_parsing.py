@@ -18,7 +18,7 @@ from recorder_worker.core.commands import (
 )
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.model import Mask, Source
-from recorder_worker.core.subjects import UNKNOWN_SESSION, Command
+from recorder_worker.core.subjects import UNKNOWN_SESSION, Command, is_owner_name
 
 MAX_COMMAND_BYTES = 65_536
 SHOWN_CHARACTERS = 120
@@ -86,16 +86,26 @@ def session_id_in(data: bytes) -> str:
 
     For addressing a refusal; never trusted otherwise.
     """
+    session_id = _field_of("session_id", data)
+    return session_id if _UUID.fullmatch(session_id) else UNKNOWN_SESSION
+
+
+def owner_in(data: bytes) -> str:
+    """The owner that a start of any quality names, else nothing; as `session_id_in`."""
+    owner = _field_of("owner", data)
+    return owner if is_owner_name(owner) else ""
+
+
+def _field_of(name: str, data: bytes) -> str:
+    """A text in a command that need not be one; empty where there is none."""
     if len(data) > MAX_COMMAND_BYTES:
-        return UNKNOWN_SESSION
+        return ""
     try:
         found = msgspec.json.decode(data)
     except NOT_JSON:
-        return UNKNOWN_SESSION
-    session_id = found.get("session_id") if isinstance(found, dict) else None
-    if isinstance(session_id, str) and _UUID.fullmatch(session_id):
-        return session_id
-    return UNKNOWN_SESSION
+        return ""
+    value = found.get(name) if isinstance(found, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def check_session_id(text: str) -> None:

@@ -8,17 +8,37 @@ from __future__ import annotations
 
 import msgspec
 
-from recorder_worker.core.subjects import Command, Fact
+from recorder_worker.core.subjects import COPIED, Command, Fact
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
-    """One durable consumer: what it consumes, what it emits, and how order is kept."""
+    """One durable consumer: what it consumes, what it emits, and how order is kept.
+
+    The rest is what it touches besides, from which its rights on the bus are made
+    (bus/permissions.py): what is not named here is refused by a server with users.
+
+    Attributes:
+        runs_with: the stage in whose processes it runs; empty: in its own.
+        reads: facts of other stages whose newest event it asks for. What it consumes and emits
+            it may ask for anyway.
+        replays: facts whose log it reads from a place on, event by event.
+        listens: facts that it subscribes to beside its consumer.
+        copies: whether it publishes copies of facts for the owners of sessions.
+        reads_buckets, writes_buckets: key-value buckets that it uses.
+    """
 
     name: str
     consumes: tuple[str, ...]
     emits: tuple[Fact, ...]
     order: str
     does: str
+    runs_with: str = ""
+    reads: tuple[Fact, ...] = ()
+    replays: tuple[Fact, ...] = ()
+    listens: tuple[Fact, ...] = ()
+    copies: bool = False
+    reads_buckets: tuple[str, ...] = ()
+    writes_buckets: tuple[str, ...] = ()
 
 
 CONTROL = Stage(
@@ -27,6 +47,8 @@ CONTROL = Stage(
     emits=(Fact.CONTROL, Fact.REJECTED, Fact.AUDIT_ACCEPTED, Fact.AUDIT_DENIED),
     order="one command at a time over all workers, as stored; the log is fenced",
     does="checks commands to sessions and puts them, in order, in the session's control log",
+    runs_with="capture",
+    reads=(Fact.STARTED, Fact.CAPTURED),
 )
 CAPTURE = Stage(
     name="capture",
@@ -44,6 +66,9 @@ CAPTURE = Stage(
     ),
     order="one owner per session: the un-acked start message is the lease",
     does="opens the source and writes about one durable segment a second",
+    reads=(Fact.CONTROL, Fact.LOGGED),
+    replays=(Fact.CONTROL, Fact.NUMBERED, Fact.LOGGED),
+    listens=(Fact.CONTROL,),
 )
 CHUNK = Stage(
     name="chunk",
@@ -51,6 +76,7 @@ CHUNK = Stage(
     emits=(Fact.CHUNKED,),
     order="in order per session: replayed from the log, appended with a fence",
     does="decides boundaries and gives every leaf its index; copies no bytes",
+    replays=(Fact.CAPTURED,),
 )
 COMPRESS = Stage(
     name="compress",
@@ -65,6 +91,17 @@ MERKLE = Stage(
     emits=(Fact.HEAD, Fact.CHECKPOINT, Fact.SEALED, Fact.INCIDENT, Fact.INTEGRITY_FAILED),
     order="in order per session: leaf n only after n-1, head stored with compare-and-set",
     does="writes leaf records, grows the tree, signs checkpoints, seals",
+    replays=(Fact.INCIDENT,),
+)
+OWNERS = Stage(
+    name="owners",
+    consumes=tuple(fact.wildcard for fact in COPIED),
+    emits=(),
+    order="as stored; a copy that is made twice has the same message id",
+    does="copies facts to `client.<owner>.<fact>.<id>`, for clients that may read no others",
+    runs_with="capture",
+    reads=(Fact.STARTED,),
+    copies=True,
 )
 SESSION_LOG = Stage(
     name="log",
@@ -72,6 +109,8 @@ SESSION_LOG = Stage(
     emits=(Fact.LOGGED, Fact.ANCHOR_REQUESTED, Fact.INCIDENT),
     order="one entry at a time over all sessions: head stored with compare-and-set",
     does="enters every session, when it opens and when it is sealed, in the recorder's log",
+    runs_with="merkle",
+    replays=(Fact.CHECKPOINT, Fact.LOGGED),
 )
 
 RECEIPTS = Stage(
@@ -80,6 +119,7 @@ RECEIPTS = Stage(
     emits=(),
     order="any order: of two time-stamps the first stays, but for a trusted one",
     does="checks receipts over the log of sessions, and keeps them with log and session",
+    runs_with="merkle",
 )
 TSA = Stage(
     name="tsa",
@@ -87,6 +127,8 @@ TSA = Stage(
     emits=(Fact.ANCHOR_RECEIPT, Fact.ANCHOR_STATE),
     order="one request at a time over all workers, as stored; what was seen is fenced",
     does="where `anchors.tsa_url` is set: has checkpoints of the log time-stamped (RFC 3161)",
+    runs_with="merkle",
+    replays=(Fact.ANCHOR_STATE,),
 )
 
 STORAGE = Stage(
@@ -95,6 +137,7 @@ STORAGE = Stage(
     emits=(Fact.STORED, Fact.INTEGRITY_FAILED),
     order="any order, any number of workers",
     does="looks whether a sealed folder is all there, and tells those who keep recordings",
+    runs_with="merkle",
 )
 TABLE = Stage(
     name="table",
@@ -110,6 +153,7 @@ TABLE = Stage(
     emits=(),
     order="any order: entries are merged, and stored with compare-and-set",
     does="keeps one entry for each session in the KV bucket `recorder-sessions`",
+    runs_with="merkle",
 )
 
 GATEWAY = Stage(
@@ -118,6 +162,7 @@ GATEWAY = Stage(
     emits=(Fact.AUDIT_VIEWED, Fact.AUDIT_EXPORTED, Fact.AUDIT_DENIED),
     order="each request by itself, shared among all workers",
     does="answers requests about sessions, as the NATS service `session-recorder`",
+    runs_with="merkle",
 )
 NODE = Stage(
     name="node",
@@ -128,10 +173,19 @@ NODE = Stage(
 )
 
 STAGES: tuple[Stage, ...] = (CAPTURE, CHUNK, COMPRESS, MERKLE)
-"""The pipeline, in order. `control` runs wherever `capture` runs; `log`, `receipts`, `tsa`,
-`storage`, `table` and `gateway` wherever `merkle` runs; `node` runs in every worker."""
+"""The pipeline, in order. `control` and `owners` run wherever `capture` runs; `log`, `receipts`,
+`tsa`, `storage`, `table` and `gateway` wherever `merkle` runs; `node` runs in every worker."""
 
-CONSUMERS: tuple[Stage, ...] = (CONTROL, *STAGES, SESSION_LOG, RECEIPTS, TSA, STORAGE, TABLE)
+CONSUMERS: tuple[Stage, ...] = (
+    CONTROL,
+    *STAGES,
+    OWNERS,
+    SESSION_LOG,
+    RECEIPTS,
+    TSA,
+    STORAGE,
+    TABLE,
+)
 """Those with a durable consumer of their own."""
 
 SERVICES: tuple[Stage, ...] = (GATEWAY, NODE)

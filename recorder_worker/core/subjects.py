@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 
@@ -86,6 +87,21 @@ class Endpoint(StrEnum):
 DEAD = "session.dead"
 """Dead letters: `session.dead.<stage>`."""
 
+CLIENT = "client"
+"""Copies for the owner of a session: `client.<owner>.<fact>.<session_id>`."""
+
+COPIED = (
+    Fact.STARTED,
+    Fact.REJECTED,
+    Fact.PAUSED,
+    Fact.RESUMED,
+    Fact.FAILED,
+    Fact.CHECKPOINT,
+    Fact.SEALED,
+    Fact.INCIDENT,
+)
+"""The facts that an owner gets: what became of a session. How it is made is nobody's business."""
+
 UNKNOWN_SESSION = "unknown"
 """Stands for the session id in `session.rejected.unknown`, where a command named none."""
 
@@ -98,3 +114,29 @@ def dead_letters(stage: str) -> str:
 def session_of(subject: str) -> str:
     """The last token of a per-session subject: its session id."""
     return subject.rsplit(".", 1)[-1]
+
+
+OWNER_NAME = r"[a-z][a-z0-9-]{0,31}"
+"""Owners that can hear of their sessions: what can be a NATS user, and one token of a subject."""
+
+
+def is_owner_name(owner: str) -> bool:
+    """Whether copies for this owner have a subject; of others, nothing is copied."""
+    return re.fullmatch(OWNER_NAME, owner) is not None
+
+
+def copy_for(owner: str, fact: Fact, session_id: str) -> str:
+    """The subject on which the owner of a session hears a fact about it."""
+    return f"{CLIENT}.{owner}.{fact.value}.{session_id}"
+
+
+def copies_of(owner: str, session_id: str) -> str:
+    """The subject that matches all copies about one session, or, with `*`, about all of them."""
+    return f"{CLIENT}.{owner}.session.*.{session_id}"
+
+
+def without_owner(subject: str) -> str:
+    """The subject of a fact, for that of a copy of it; any other as it is."""
+    if subject.startswith(f"{CLIENT}."):
+        return subject.split(".", 2)[-1]
+    return subject

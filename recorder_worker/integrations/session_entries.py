@@ -24,7 +24,7 @@ from recorder_worker.core.events import (
 )
 from recorder_worker.core.session_entry import SessionEntry, merged
 from recorder_worker.core.subjects import Fact
-from recorder_worker.ports import BlobStore, EntryTable, EventLog
+from recorder_worker.ports import BlobStore, EntryTable, EventLog, FactMessage
 from recorder_worker.stages.capture.manifest import read_manifest
 
 Told = (
@@ -46,13 +46,14 @@ class EntryKeeper:
         self._store = store
         self._table = table
 
-    async def handle(self, event: Told) -> None:
+    async def handle(self, message: FactMessage) -> None:
         """Merge one fact into the entry of its session.
 
         Raises:
             FencedError: another worker did meanwhile: try again on what it wrote.
             BusUnavailableError: try again.
         """
+        event: Told = message.event  # type: ignore[assignment]  # the consumer takes no other
         known, revision = await self._table.get(event.session_id)
         before = known or SessionEntry(session_id=event.session_id)
         entry = merged(before, event)

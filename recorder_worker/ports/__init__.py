@@ -2,7 +2,7 @@
 
 from recorder_worker.ports.audit_stream import AuditStream, StoredMessage
 from recorder_worker.ports.authorisation import JwksSource, Revocations, TokenVerifier
-from recorder_worker.ports.bus import ControlFeed, Delivery, EventLog, Logged
+from recorder_worker.ports.bus import ControlFeed, Copies, Delivery, EventLog, FactMessage, Logged
 from recorder_worker.ports.clock import Clock
 from recorder_worker.ports.encryption import CipherKeys, KeyWrap
 from recorder_worker.ports.gate import Admission, Asked, RequestGate
@@ -22,9 +22,11 @@ __all__ = [
     "CipherKeys",
     "Clock",
     "ControlFeed",
+    "Copies",
     "Delivery",
     "EntryTable",
     "EventLog",
+    "FactMessage",
     "Frame",
     "FrameSource",
     "JwksSource",

@@ -60,6 +60,22 @@ class EventLog(Protocol):
         ...
 
 
+class FactMessage(msgspec.Struct, frozen=True):
+    """A fact as it reaches a stage that takes facts of many kinds."""
+
+    fact: Fact
+    session_id: str
+    event: Event
+
+
+class Copies(Protocol):
+    """Facts once more, for the owner of their session."""
+
+    async def publish(self, owner: str, message: FactMessage) -> None:
+        """Store a copy; one that is made twice soon is stored once. Raises BusUnavailableError."""
+        ...
+
+
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """A command message as it reaches its stage.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from recorder_worker.bus.broker import Login
 from recorder_worker.bus.bus import BusSettings
+from recorder_worker.bus.consumers import ConsumerLimits
 from recorder_worker.bus.disposition import RetryLimits
-from recorder_worker.bus.topology import ConsumerLimits, StreamLimits
+from recorder_worker.bus.tls import TlsFiles
+from recorder_worker.bus.topology import StreamLimits
 from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import RecordingPolicy
 from recorder_worker.core.pipeline import STAGES
@@ -23,6 +25,7 @@ OWN_FOLDERS = (".tmp", "keys", "log", "nats", "sessions")
 CONTROL_WORKERS = 2
 """The bus gives out one command at a time, over all processes. While one handles it, the request of
 the other for the next one waits at the server already."""
+OWNERS_WORKERS = 1
 LOG_WORKERS = 1
 """Entries of the log of sessions come one behind the other: a second one would lose every time."""
 
@@ -41,6 +44,9 @@ def login(settings: Settings, urls: tuple[str, ...], name: str) -> Login:
         password=nats.password,
         token=nats.token,
         credentials=nats.credentials,
+        tls=TlsFiles(ca=nats.tls_ca, cert=nats.tls_cert, key=nats.tls_key),
+        api_prefix=nats.api_prefix,
+        owner=nats.owner,
         connect_timeout_s=nats.connect_timeout_s,
         name=name,
     )
@@ -51,7 +57,7 @@ def bus_settings(settings: Settings, node: str, urls: tuple[str, ...]) -> BusSet
     return BusSettings(
         login=login(settings, urls, f"recorder {node} {'+'.join(settings.stages)}"),
         node=node,
-        buckets=buckets(settings.auth),
+        manage=settings.nats.manage,
         streams=StreamLimits(
             replicas=settings.nats.replicas,
             max_age_s=settings.nats.max_age_s,
@@ -59,6 +65,7 @@ def bus_settings(settings: Settings, node: str, urls: tuple[str, ...]) -> BusSet
             audit_max_bytes=settings.audit.max_bytes,
             max_bytes=settings.nats.max_bytes,
             duplicate_window_s=settings.nats.duplicate_window_s,
+            token_buckets=token_buckets(settings.auth),
         ),
         consumers=ConsumerLimits(
             lease_s=settings.capture.lease_s,
@@ -87,8 +94,8 @@ def source_rules(settings: Settings) -> SourceRules:
     )
 
 
-def buckets(auth: AuthSettings) -> tuple[str, ...]:
-    """The KV buckets that have to be there."""
+def token_buckets(auth: AuthSettings) -> tuple[str, ...]:
+    """The key-value buckets of authorisation that have to be there."""
     if auth.mode == "open":
         return ()
     return tuple(name for name in (auth.revocations_bucket, auth.jwks_bucket) if name)

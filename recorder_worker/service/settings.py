@@ -13,6 +13,7 @@ import msgspec
 from recorder_worker.core.errors import SettingsError
 from recorder_worker.service import settings_source
 from recorder_worker.service.settings_rule import Rule, allowed, nearest, rules
+from recorder_worker.service.settings_secrets import with_secret_files
 from recorder_worker.service.settings_source import Given, variable_name
 from recorder_worker.service.settings_tree import Settings
 
@@ -51,6 +52,7 @@ def load(
     directory = Path.cwd() if directory is None else directory
     known = rules()
     layers = settings_source.given(settings_source.settings_file(config, directory))
+    layers = with_secret_files(layers, known)
     tree: dict[str, object] = {}
     provenance = {rule.dotted: DEFAULT for rule in known.values()}
     for path, found in layers.items():
@@ -217,6 +219,16 @@ def _check_together(settings: Settings, provenance: dict[str, str]) -> None:
             "nats.credentials",
             bool(nats.credentials) and settings.embedded_nats,
             "none with the embedded server; set nats.url to use credentials",
+        ),
+        (
+            "nats.tls_key",
+            bool(nats.tls_key) and not nats.tls_cert,
+            "nats.tls_cert beside it, or neither",
+        ),
+        (
+            "nats.tls_ca",
+            bool(nats.tls_ca or nats.tls_cert) and settings.embedded_nats,
+            "none with the embedded server, which listens on loopback; set nats.url to use TLS",
         ),
         (
             "keys.device_key",

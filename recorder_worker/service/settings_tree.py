@@ -26,7 +26,20 @@ Actions = Annotated[tuple[Action, ...], Meta(max_length=32)]
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every group of settings."""
+    """Base of every group of settings. Its secrets are not in its text."""
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{field.name}={'(set, not shown)' if value and _is_secret(field) else repr(value)}"
+            for field in msgspec.structs.fields(self)
+            for value in (getattr(self, field.name),)
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _is_secret(field: msgspec.structs.FieldInfo) -> bool:
+    metas = getattr(field.type, "__metadata__", ())
+    return any((meta.extra or {}).get("secret") for meta in metas)
 
 
 class NatsSettings(Group, frozen=True, kw_only=True):
@@ -38,6 +51,14 @@ class NatsSettings(Group, frozen=True, kw_only=True):
     user: Text = ""
     password: Secret = ""
     token: Secret = ""
+    tls_ca: Text = ""
+    tls_cert: Text = ""
+    tls_key: Text = ""
+    api_prefix: Annotated[str, Meta(pattern=r"^[^\s.*>]+(\.[^\s.*>]+)*$", max_length=255)] = (
+        "$JS.API"
+    )
+    manage: bool = True
+    owner: Annotated[str, Meta(pattern=r"^([a-z][a-z0-9-]*)?$", max_length=32)] = ""
     connect_timeout_s: PositiveSeconds = 5.0
     max_payload_bytes: Annotated[int, Meta(ge=65_536, le=67_108_864)] = 1_048_576
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1

@@ -15,13 +15,14 @@ from recorder_worker.adapters.sources.opener import GuardedOpener
 from recorder_worker.bus.bus import Bus
 from recorder_worker.bus.codec import decode
 from recorder_worker.bus.disposition import LastResort
-from recorder_worker.bus.subscriptions import decode_command, decoder_of
+from recorder_worker.bus.subscriptions import decode_command, decode_fact, decoder_of
 from recorder_worker.core.pipeline import (
     CAPTURE,
     CHUNK,
     COMPRESS,
     CONTROL,
     MERKLE,
+    OWNERS,
     SESSION_LOG,
 )
 from recorder_worker.core.subjects import Fact
@@ -45,6 +46,7 @@ from recorder_worker.stages.compress import CompressStage
 from recorder_worker.stages.control import ControlStage
 from recorder_worker.stages.gate import CommandGate
 from recorder_worker.stages.merkle.stage import MerkleStage
+from recorder_worker.stages.owners import OwnersStage
 from recorder_worker.stages.rejection import Rejections
 from recorder_worker.stages.session_log.numbering import number
 from recorder_worker.stages.session_log.stage import SessionLogStage
@@ -127,7 +129,14 @@ class StageSet:
             workers=self._settings.capture.capacity,
             progressed=progressed(CAPTURE.name),
         )
-        self.registered += [CONTROL.name, CAPTURE.name]
+        bus.register(
+            OWNERS.name,
+            OwnersStage(bus.log.last, bus.copies).handle,
+            decode=decode_fact,
+            workers=policies.OWNERS_WORKERS,
+            progressed=progressed(OWNERS.name),
+        )
+        self.registered += [CONTROL.name, CAPTURE.name, OWNERS.name]
 
     def _chunk(self, bus: Bus, progressed: Progressed) -> None:
         stage = ChunkStage(bus.log)

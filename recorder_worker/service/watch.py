@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_S = 2.0
 STALL_S = 30.0
+MAKE_AGAIN = "restart the worker, which makes it again, or run `recorder streams apply`"
 STREAMS = (SESSIONS_STREAM, COMMANDS_STREAM)
 FULL_PERCENT = 95
 """From here on a stream counts as full: there must be time to act before it refuses events."""
@@ -88,7 +89,7 @@ class BacklogWatch:
             backlog = await self._bus.backlog(stage)
         except LookupError as error:
             # FastStream would go on asking a consumer that is not there, silently.
-            self._gone[stage] = f"{error}; restart the worker, which makes it again"
+            self._gone[stage] = f"{error}; {MAKE_AGAIN}"
             log.warning("ConsumerGone", stage=stage, error=str(error))
             return
         except TimeoutError as error:
@@ -107,7 +108,7 @@ class BacklogWatch:
         try:
             fill = await self._bus.fill(stream)
         except LookupError as error:
-            detail = f"{error}; restart the worker, which makes it again"
+            detail = f"{error}; {MAKE_AGAIN}"
             self._streams[stream] = Check(name, ok=False, detail=detail)
             return
         except TimeoutError as error:

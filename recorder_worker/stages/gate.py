@@ -7,9 +7,10 @@ not asked for its token again. By then that may have run out, or be revoked.
 from __future__ import annotations
 
 from recorder_worker.core.access import action_of
-from recorder_worker.core.command_parsing import AnyCommand, parse_command
+from recorder_worker.core.command_parsing import AnyCommand, owner_in, parse_command
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.identity import NOBODY, Identity
+from recorder_worker.core.subjects import Command
 from recorder_worker.ports import Delivery
 from recorder_worker.stages.audit import AuditTrail
 from recorder_worker.stages.authoriser import Authoriser
@@ -76,4 +77,12 @@ class CommandGate:
             command=delivery.command.value,
             command_id=delivery.command_id,
             session_id=session_id,
+            owner=_hears(identity, delivery),
         )
+
+
+def _hears(identity: Identity, delivery: Delivery) -> str:
+    """Whose the refusal of a start is: his who sent it, as far as that is known."""
+    if delivery.command is not Command.START:
+        return ""
+    return identity.actor or owner_in(delivery.body)

@@ -22,9 +22,19 @@ class Rejections:
         self._metrics = metrics
 
     async def publish(
-        self, error: RefusedError, *, command: str, command_id: str, session_id: str
+        self,
+        error: RefusedError,
+        *,
+        command: str,
+        command_id: str,
+        session_id: str,
+        owner: str = "",
     ) -> None:
-        """Tell the client what was wrong. Raises BusUnavailableError."""
+        """Tell the client what was wrong; `owner` is that of a start.
+
+        Raises:
+            BusUnavailableError: try again.
+        """
         refusal = error.refusal
         event = SessionRejected(
             session_id=session_id,
@@ -34,6 +44,7 @@ class Rejections:
             expected=refusal.expected,
             got=refusal.got,
             hint=refusal.hint,
+            owner=owner,
             wall_ns=self._clock.wall_ns(),
         )
         key = event_key(Fact.REJECTED.value, session_id, command, command_id)

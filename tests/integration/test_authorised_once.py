@@ -260,7 +260,7 @@ async def test_a_revocation_counts_for_what_waits_and_a_list_that_is_gone_lets_n
         assert await audited(recorder, waits) == {}
         assert await recorder.facts(Fact.CONTROL, session_id) == []
         bucket = KeyValueBucket(recorder.bus.jetstream, BUCKET)
-        await bucket.make(replicas=1)
+        await recorder.jetstream.create_key_value(bucket=BUCKET)
         assert isinstance(await in_trail(recorder, waits), CommandAccepted)
 
         await revocations(recorder).enter("7", Revocation(reason="stolen"))

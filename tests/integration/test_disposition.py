@@ -15,9 +15,10 @@ from nats_process import NatsProcess
 from recorder_worker import __version__
 from recorder_worker.bus.broker import Login
 from recorder_worker.bus.bus import Bus, BusSettings
+from recorder_worker.bus.consumers import ConsumerLimits
 from recorder_worker.bus.disposition import IN_TURN_S, RetryLimits
 from recorder_worker.bus.subscriptions import decode_command
-from recorder_worker.bus.topology import ConsumerLimits, StreamLimits
+from recorder_worker.bus.topology import StreamLimits
 from recorder_worker.core.errors import (
     BlobUnreadableError,
     BusUnavailableError,

@@ -18,7 +18,8 @@ from nats_process import NatsProcess
 from running_recorder import DEADLINE_S, POLL_S
 
 from recorder_worker.bus.apply import apply_topology
-from recorder_worker.bus.topology import consumers, streams
+from recorder_worker.bus.consumers import consumers
+from recorder_worker.bus.topology import streams
 from recorder_worker.core.pipeline import STAGES
 from recorder_worker.core.subjects import Fact
 from recorder_worker.service import policies

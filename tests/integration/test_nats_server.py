@@ -250,3 +250,9 @@ async def test_a_lock_that_only_an_orphan_holds_is_waited_for(tmp_path: Path) ->
     assert os.pread(descriptor, 32, 0) == f"{os.getpid()}\n".encode()
     os.close(descriptor)
     await orphan.wait()
+
+
+def test_options_do_not_show_their_secrets(tmp_path: Path) -> None:
+    options = NatsServerOptions(folder=tmp_path, user="me", password="hunter2", token="hunter3")
+    assert "hunter" not in f"{options} {options!r}"
+    assert "'me'" in repr(options)

@@ -11,8 +11,9 @@ import pytest_asyncio
 from nats.js.api import RetentionPolicy, StreamConfig
 from nats_process import NatsProcess
 
-from recorder_worker.bus.apply import apply_topology
+from recorder_worker.bus.apply import apply_topology, differences, require_topology
 from recorder_worker.bus.broker import Login, RecorderBroker, connect, make_broker
+from recorder_worker.bus.consumers import ConsumerLimits, consumers
 from recorder_worker.bus.topology import (
     COMMANDS_STREAM,
     INTEGRATION_STREAM,
@@ -23,9 +24,7 @@ from recorder_worker.bus.topology import (
     SESSIONS_BUCKET,
     SESSIONS_STREAM,
     STREAM_OF,
-    ConsumerLimits,
     StreamLimits,
-    consumers,
     streams,
 )
 from recorder_worker.core.errors import TopologyError
@@ -80,6 +79,43 @@ async def test_a_changed_setting_updates_stream_and_consumer_and_keeps_the_messa
     assert info.state.messages == 1
     consumer = await broker.jetstream.consumer_info(COMMANDS_STREAM, "capture")
     assert consumer.config.ack_wait == 77
+
+
+async def test_what_differs_is_named_and_a_second_run_changes_nothing(
+    broker: RecorderBroker,
+) -> None:
+    js = broker.jetstream
+    made = await apply_topology(js, streams(LIMITS), consumers(WAITS))
+    assert len(made) == len(streams(LIMITS)) + len(CONSUMERS)
+    assert all(difference.missing for difference in made)
+    assert await apply_topology(js, streams(LIMITS), consumers(WAITS)) == []
+    changed = msgspec.structs.replace(LIMITS, max_age_s=7200)
+    waits = msgspec.structs.replace(WAITS, lease_s=77)
+    wanted = [
+        *(
+            f"stream {stream.name} differs in max_age"
+            for stream in streams(LIMITS)
+            if stream.max_age == LIMITS.max_age_s
+        ),
+        "consumer COMMANDS/capture differs in ack_wait",
+    ]
+    for act in (differences, apply_topology):
+        assert [str(d) for d in await act(js, streams(changed), consumers(waits))] == wanted
+    assert await differences(js, streams(changed), consumers(waits)) == []
+
+
+async def test_what_is_missing_stops_a_worker_that_may_not_make_it(
+    broker: RecorderBroker,
+) -> None:
+    js = broker.jetstream
+    declared = consumers(WAITS)
+    await apply_topology(js, streams(LIMITS), {"chunk": declared["chunk"]})
+    await require_topology(js, streams(LIMITS), {"chunk": declared["chunk"]})
+    changed = msgspec.structs.replace(LIMITS, max_age_s=7200)
+    await require_topology(js, streams(changed), {})  # what differs does not stop it
+    assert (await js.stream_info(SESSIONS_STREAM)).config.max_age == LIMITS.max_age_s
+    with pytest.raises(TopologyError, match=r"SESSIONS/merkle is not there.*streams apply"):
+        await require_topology(js, streams(LIMITS), {"merkle": declared["merkle"]})
 
 
 async def test_an_impossible_change_stops_the_start_and_says_what_is_refused(

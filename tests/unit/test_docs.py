@@ -128,6 +128,7 @@ def test_every_recorder_command_and_option_exists(path: Path) -> None:
 @documents
 def test_every_variable_is_a_setting(path: Path) -> None:
     known = {variable_name(rule) for rule in rules()} | {CONFIG_VARIABLE}
+    known |= {f"{variable_name(path)}_FILE" for path, rule in rules().items() if rule.secret}
     named = set(re.findall(r"\bRECORDER_[A-Z_]+\b", path.read_text(encoding="utf-8")))
     # What a container's own environment is for stands with the containers.
     assert named <= known, f"{path.name}: {named - known}"

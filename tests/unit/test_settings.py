@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from recorder_worker.core.errors import SettingsError
 from recorder_worker.service.settings import DEFAULT, REDACTED, effective, load, node_name
-from recorder_worker.service.settings_rule import allowed, rules
+from recorder_worker.service.settings_rule import Rule, allowed, rules
 from recorder_worker.service.settings_source import variable_name
 from recorder_worker.service.settings_tree import Settings
 
 PACKAGED = Path(__file__).parents[2] / "config" / "settings.yaml"
+TEMPLATE = PACKAGED.with_name("env.session-recorder.template")
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +30,7 @@ def write(directory: Path, text: str, name: str = "settings.yaml") -> Path:
     path = directory / "config" / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
+    path.chmod(0o600)
     return path
 
 
@@ -315,3 +317,123 @@ def test_a_secret_is_not_in_an_error(
 def test_settings_are_plain_data() -> None:
     built = msgspec.to_builtins(Settings())
     assert msgspec.convert(built, Settings) == Settings()
+
+
+# --- secrets ------------------------------------------------------------------------------------
+
+SECRETS = [rule for rule in rules().values() if rule.secret]
+
+
+@pytest.mark.parametrize("rule", SECRETS, ids=lambda rule: rule.dotted)
+def test_every_secret_is_read_from_a_file_that_its_variable_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: Rule
+) -> None:
+    if rule.dotted == "nats.password":
+        monkeypatch.setenv("RECORDER_NATS__USER", "capture")
+    secret = tmp_path / "secret"
+    secret.write_text("0123 \n", encoding="utf-8")  # text, although it could be a number
+    variable = f"{variable_name(rule.path)}_FILE"
+    monkeypatch.setenv(variable, str(secret))
+    settings, provenance = load(directory=tmp_path)
+    found: object = settings
+    for name in rule.path:
+        found = getattr(found, name)
+    assert found == "0123 "
+    assert provenance[rule.dotted] == variable
+    rows = {row.key: row for row in effective(settings, provenance)}
+    assert (rows[rule.dotted].value, rows[rule.dotted].origin) == (REDACTED, variable)
+    assert "0123" not in repr(rows)
+    assert "0123" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "words"),
+    [
+        (None, 0o600, "No such file"),
+        ("", 0o600, "an empty file"),
+        ("\n", 0o600, "an empty file"),
+        (b"\xff\xfe", 0o600, "it is not text"),
+    ],
+)
+def test_a_secret_file_that_cannot_be_used_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: str | bytes | None,
+    mode: int,
+    words: str,
+) -> None:
+    secret = tmp_path / "token"
+    if content is not None:
+        secret.write_bytes(content.encode() if isinstance(content, str) else content)
+        secret.chmod(mode)
+    monkeypatch.setenv("RECORDER_NATS__TOKEN_FILE", str(secret))
+    with pytest.raises(SettingsError, match=words) as caught:
+        load(directory=tmp_path)
+    for part in ("nats.token", str(secret), "RECORDER_NATS__TOKEN_FILE"):
+        assert part in str(caught.value)
+
+
+def test_a_secret_that_is_given_twice_is_refused_and_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("hidden-one", encoding="utf-8")
+    monkeypatch.setenv("RECORDER_NATS__TOKEN_FILE", str(secret))
+    monkeypatch.setenv("RECORDER_NATS__TOKEN", "hidden-two")
+    with pytest.raises(SettingsError, match="found both") as caught:
+        load(directory=tmp_path)
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_secret_file_wins_over_the_settings_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "nats: {token: old}\n")
+    (tmp_path / "token").write_text("new\n", encoding="utf-8")
+    monkeypatch.setenv("RECORDER_NATS__TOKEN_FILE", str(tmp_path / "token"))
+    assert load(directory=tmp_path)[0].nats.token == "new"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
+def test_a_secret_in_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    path = write(tmp_path, "nats: {token: hidden}\n")
+    path.chmod(mode)
+    with pytest.raises(SettingsError, match=r"nats\.token.*others may read") as caught:
+        load(directory=tmp_path)
+    assert "hidden" not in str(caught.value)
+    path.chmod(0o600)
+    assert load(directory=tmp_path)[0].nats.token == "hidden"
+
+
+def test_an_open_settings_file_without_secrets_is_fine(tmp_path: Path) -> None:
+    write(tmp_path, 'nats: {token: "", port: 4223}\n').chmod(0o644)
+    assert load(directory=tmp_path)[0].nats.port == 4223
+
+
+def test_only_secrets_have_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECORDER_NATS__USER_FILE", "x")
+    with pytest.raises(SettingsError, match=r"nats\.user_file: there is no such setting"):
+        load(directory=tmp_path)
+    monkeypatch.delenv("RECORDER_NATS__USER_FILE")
+    write(tmp_path, "nats: {token_file: /x}\n")
+    with pytest.raises(SettingsError, match="RECORDER_NATS__TOKEN_FILE"):
+        load(directory=tmp_path)
+
+
+def test_the_template_of_variables_names_every_setting_and_sets_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it is new, tests/unit/test_docs.py says."""
+    lines = TEMPLATE.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == []
+    named = dict(
+        line[1:].split("=", 1) for line in lines if line.startswith("#RECORDER_") and "=" in line
+    )
+    wanted = {variable_name(path) for path in rules()}
+    wanted |= {f"{variable_name(rule.path)}_FILE" for rule in SECRETS}
+    assert set(named) == wanted
+    # Taken at its word, every line gives the default.
+    for name, value in named.items():
+        if not name.endswith("_FILE"):
+            monkeypatch.setenv(name, value)
+    assert load(directory=tmp_path)[0] == Settings()

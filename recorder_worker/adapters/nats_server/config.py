@@ -37,6 +37,11 @@ class NatsServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     ready_timeout_s: float = 30.0
     stop_timeout_s: float = 10.0
 
+    def __repr__(self) -> str:
+        return (
+            f"NatsServerOptions(folder={str(self.folder)!r}, port={self.port}, user={self.user!r})"
+        )
+
     @property
     def ports_folder(self) -> Path:
         """Where the server says on which port it listens."""
@@ -71,14 +76,14 @@ def _text(options: NatsServerOptions, port: int) -> str:
     folder = options.folder.absolute()
     lines = [
         "# Written by the recorder at every start; changes are lost.",
-        f"host: {_quoted(HOST)}",
+        f"host: {quoted(HOST)}",
         f"port: {port}",
-        f"server_name: {_quoted('recorder-embedded')}",
-        f"ports_file_dir: {_quoted(str(options.ports_folder.absolute()))}",
+        f"server_name: {quoted('recorder-embedded')}",
+        f"ports_file_dir: {quoted(str(options.ports_folder.absolute()))}",
         f"max_payload: {options.max_payload_bytes}",
         "logtime: false",
         "jetstream {",
-        f"  store_dir: {_quoted(str(folder))}",
+        f"  store_dir: {quoted(str(folder))}",
         "  max_memory_store: 268435456",
         f"  max_file_store: {options.max_store_bytes}",
         "  # An acknowledged message is on the disk: without this, a power cut takes back up to",
@@ -87,13 +92,13 @@ def _text(options: NatsServerOptions, port: int) -> str:
         "}",
     ]
     if options.token:
-        lines.append(f"authorization {{ token: {_quoted(options.token)} }}")
+        lines.append(f"authorization {{ token: {quoted(options.token)} }}")
     elif options.user:
-        user, password = _quoted(options.user), _quoted(options.password)
+        user, password = quoted(options.user), quoted(options.password)
         lines.append(f"authorization {{ user: {user}, password: {password} }}")
     return "\n".join(lines) + "\n"
 
 
-def _quoted(text: str) -> str:
-    # The configuration format takes JSON strings; quoted, `$` and `include` mean nothing.
+def quoted(text: str) -> str:
+    """Text as nats-server's configuration takes it: a JSON string, in which `$` means nothing."""
     return json.dumps(text, ensure_ascii=False)

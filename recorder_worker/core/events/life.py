@@ -12,6 +12,7 @@ class SessionStarted(Event, frozen=True, kw_only=True, tag="started", tag_field=
 
     `command_sequence` and `command_received_ns` say where and when COMMANDS stored it: by them a
     worker that takes the session over knows the start, and does not ask for its token again.
+    `owner` is whose session it is: who hears what becomes of it.
     """
 
     session_id: SessionId
@@ -27,7 +28,10 @@ class SessionStarted(Event, frozen=True, kw_only=True, tag="started", tag_field=
 
 
 class SessionRejected(Event, frozen=True, kw_only=True, tag="rejected", tag_field="type"):
-    """`session.rejected.<id>` or `session.rejected.unknown`: a command was refused, and why."""
+    """`session.rejected.<id>` or `session.rejected.unknown`: a command was refused, and why.
+
+    `owner` is that of a refused start; of another command it is empty.
+    """
 
     session_id: str
     command: str
@@ -36,6 +40,7 @@ class SessionRejected(Event, frozen=True, kw_only=True, tag="rejected", tag_fiel
     expected: str
     got: str
     hint: str
+    owner: str = ""
     wall_ns: Nanoseconds
 
 

@@ -1,0 +1,132 @@
+"""Who may publish what, written down a second time by hand: the tables must agree."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from recorder_worker.bus import permissions
+from recorder_worker.bus.permissions import Grant
+from recorder_worker.bus.topology import STREAM_OF
+from recorder_worker.core.pipeline import CAPTURE, CONSUMERS, STAGES
+from recorder_worker.core.subjects import COPIED, Command, Fact
+
+GRANTS = {grant.user: grant for grant in permissions.grants(["alice"])}
+
+PUBLISHERS = {
+    "session.start": {"admin", "alice"},
+    "session.stop": {"admin"},
+    "session.pause": {"admin"},
+    "session.resume": {"admin"},
+    "session.mark": {"admin"},
+    "session.started.*": {"capture"},
+    "session.captured.*": {"capture"},
+    "session.control.*": {"capture"},
+    "session.numbered.*": {"capture"},
+    "session.rejected.*": {"capture"},
+    "session.chunked.*": {"chunk"},
+    "session.compressed.*": {"compress"},
+    "session.head.*": {"merkle"},
+    "session.checkpoint.*": {"merkle"},
+    "session.sealed.*": {"merkle"},
+    "session.incident.*": {"merkle"},
+    "session.logged.*": {"merkle"},
+    "integration.anchor.requested": {"merkle"},
+    "integration.anchor.receipt": {"merkle", "anchor"},
+    "integration.anchor.state": {"merkle"},
+}
+"""The subjects that decide what is recorded, signed and logged."""
+
+
+@pytest.mark.parametrize("subject", PUBLISHERS)
+def test_the_subjects_that_decide_have_their_publishers_and_no_others(subject: str) -> None:
+    may = {user for user, grant in GRANTS.items() if subject in grant.asks}
+    assert may == PUBLISHERS[subject]
+
+
+def plain(grant: Grant) -> set[str]:
+    """What a user publishes: neither asks JetStream, nor acknowledges."""
+    return {subject for subject in grant.asks if not subject.startswith("$JS.")}
+
+
+def test_who_only_reads_publishes_nothing() -> None:
+    assert plain(GRANTS["observer"]) == set()
+    assert plain(GRANTS["deploy"]) == set()
+    assert plain(GRANTS["anchor"]) == {"integration.anchor.receipt"}
+    assert plain(GRANTS["alice"]) == {"session.start"}
+    assert plain(GRANTS["admin"]) == set(Command)
+
+
+def test_only_who_makes_the_streams_may_make_anything_and_nobody_may_delete() -> None:
+    for grant in GRANTS.values():
+        calls = {s.removeprefix("$JS.API.") for s in grant.asks if s.startswith("$JS.API.")}
+        making = {call for call in calls if ".CREATE." in call or ".UPDATE." in call}
+        assert bool(making) == (grant.user == "deploy")
+        for word in ("DELETE", "PURGE", "PAUSE", "RESET", "MSG.GET", "LEADER", "SNAPSHOT"):
+            assert not [call for call in calls if word in call], grant.user
+        if making:
+            # A wildcard would let it make streams that nobody declared.
+            assert not [call for call in making if "*" in call or ">" in call]
+
+
+def test_every_consumer_is_the_right_of_one_user() -> None:
+    for stage in CONSUMERS:
+        owners = {
+            user
+            for user, grant in GRANTS.items()
+            if any(f"MSG.NEXT.{_stream(stage.name)}.{stage.name}" in s for s in grant.asks)
+        }
+        assert owners == {stage.runs_with or stage.name}
+
+
+def _stream(stage: str) -> str:
+    return permissions.used_streams(stage)[0]
+
+
+def test_a_row_of_the_table_runs_in_a_process_that_has_a_user() -> None:
+    assert permissions.workers() == tuple(stage.name for stage in STAGES)
+    assert {stage.runs_with for stage in CONSUMERS} - {""} <= set(permissions.workers())
+
+
+def test_only_a_client_hears_copies_and_hears_nothing_else() -> None:
+    assert GRANTS["alice"].hears == ("client.alice.>",)
+    reads = {s for s in GRANTS["alice"].asks if s.startswith("$JS.")}
+    assert reads == {"$JS.API.DIRECT.GET.CLIENTS.client.alice.>"}
+    for user, grant in GRANTS.items():
+        touched = [s for s in (*grant.asks, *grant.hears) if "client." in s]
+        assert bool(touched) == (user in {"alice", "capture"}), user
+
+
+def test_nobody_but_an_admin_reads_who_did_what() -> None:
+    audit = {fact for fact in Fact if STREAM_OF[fact] == "AUDIT"}
+    readers = {
+        user
+        for user, grant in GRANTS.items()
+        if audit & set(grant.hears) or "$JS.API.DIRECT.GET.AUDIT.>" in grant.asks
+    }
+    assert readers == {"admin"}
+
+
+def test_together_has_the_rights_of_all_stages_and_is_made_on_demand_only() -> None:
+    assert "together" not in GRANTS
+    made = {grant.user: grant for grant in permissions.grants(together=True)}["together"]
+    for name in permissions.workers():
+        assert set(GRANTS[name].asks) <= set(made.asks)
+    assert plain(made) == set().union(*(plain(GRANTS[name]) for name in permissions.workers()))
+
+
+def test_a_bucket_that_a_stage_names_is_its_right() -> None:
+    before = set(permissions.stage_asks(CAPTURE))
+    reader = msgspec.structs.replace(CAPTURE, reads_buckets=("denied",))
+    assert set(permissions.stage_asks(reader)) - before == {
+        "$JS.API.STREAM.INFO.KV_denied",
+        "$JS.API.DIRECT.GET.KV_denied.$KV.denied.>",
+    }
+    writer = msgspec.structs.replace(CAPTURE, writes_buckets=("denied",))
+    added = set(permissions.stage_asks(writer)) - set(permissions.stage_asks(reader))
+    assert added == {"$KV.denied.>"}
+
+
+def test_copies_tell_what_became_of_a_session_and_not_how_it_is_made() -> None:
+    assert Fact.SEALED in COPIED
+    assert not {Fact.CAPTURED, Fact.CHUNKED, Fact.COMPRESSED, Fact.CONTROL} & set(COPIED)
