@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import encryption, frames, integrity, pipeline
+from benchmarks import encryption, frames, integrity, pipeline, sizing
 from recorder_worker.service import logs
 from recorder_worker.service.settings_tree import LogSettings
 
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "pipeline": pipeline.main,
     "integrity": integrity.main,
     "encryption": encryption.main,
+    "sizing": sizing.main,
 }
 
 if __name__ == "__main__":

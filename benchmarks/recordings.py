@@ -30,15 +30,20 @@ def desktop_recording(folder: Path) -> Path:
 
 def motion_recording(folder: Path) -> Path:
     """The folder of a desktop in which a 640x360 film plays, which nothing shrinks."""
-    film = folder / "film.avi"
-    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (WIDTH, HEIGHT))
+    film = film_of_noise(folder / "film.avi", MOTION_FRAMES)
+    return asyncio.run(_recorded(folder, {"kind": "file", "uri": str(film), "pace": "fast"}))
+
+
+def film_of_noise(path: Path, frames: int) -> Path:
+    """A video of a grey desktop, ten frames a second, with noise in one region of it."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (WIDTH, HEIGHT))
     rng = np.random.default_rng(0)
     picture = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
-    for _ in range(MOTION_FRAMES):
+    for _ in range(frames):
         picture[REGION] = rng.integers(0, 256, picture[REGION].shape, np.uint8)
         writer.write(picture)
     writer.release()
-    return asyncio.run(_recorded(folder, {"kind": "file", "uri": str(film), "pace": "fast"}))
+    return path
 
 
 async def _recorded(folder: Path, source: dict[str, object]) -> Path:

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import drawn_reference
 import log_catalogue
+from markdown_parts import code, first_line, mermaid, table
 from msgspec.inspect import StrType
 from nats.js.api import StreamConfig
 from typer.main import get_command
@@ -37,27 +39,6 @@ from recorder_worker.service.settings_source import variable_name
 from recorder_worker.service.settings_tree import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
-Rows = Iterable[tuple[str, ...]]
-
-
-def table(head: tuple[str, ...], rows: Rows) -> str:
-    """A Markdown table."""
-    ruler = tuple("---" for _ in head)
-    lines = [head, ruler, *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in x) + " |" for x in lines
-    )
-
-
-def code(text: object) -> str:
-    """Text in a code font; nothing where there is none."""
-    return f"`{text}`" if str(text) else ""
-
-
-def mermaid(lines: Iterable[str]) -> str:
-    """A diagram that GitHub and others draw."""
-    return "\n".join(["```mermaid", *lines, "```"])
-
 
 # --- docs/architecture.md -------------------------------------------------------------------------
 
@@ -155,16 +136,12 @@ def dispositions() -> str:
     rows = (
         (
             code(kind.__name__),
-            FOREIGN.get(kind.__name__) or _first_line(kind.__doc__),
+            FOREIGN.get(kind.__name__) or first_line(kind.__doc__),
             verdict.value,
         )
         for kind, verdict in DISPOSITIONS
     )
     return table(("raised", "means", "what happens"), rows)
-
-
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().split("\n", 1)[0]
 
 
 # --- docs/operations.md ---------------------------------------------------------------------------
@@ -273,13 +250,13 @@ def _command(name: str, command: Any) -> str:  # noqa: ANN401  (Typer's classes 
     options = [p for p in params if p.param_type_name == "option"]
     shared = [f"[{option}]" for option in SHARED if any(option in p.opts for p in options)]
     usage = " ".join(["recorder", name, *map(_usage, arguments), *shared])
-    rows = [(code(_name(p)), _first_line(p.help)) for p in arguments]
+    rows = [(code(_name(p)), first_line(p.help)) for p in arguments]
     rows += [
-        (", ".join(map(code, [*p.opts, *p.secondary_opts])), _first_line(p.help))
+        (", ".join(map(code, [*p.opts, *p.secondary_opts])), first_line(p.help))
         for p in options
         if not set(SHARED) & set(p.opts)
     ]
-    said = " ".join(_first_line(command.help).split())
+    said = " ".join(first_line(command.help).split())
     parts = [f"### recorder {name}", said, f"```\n{usage}\n```"]
     return "\n\n".join([*parts, table(("argument or option", "meaning"), rows)] if rows else parts)
 
@@ -304,6 +281,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/authorisation.md": {"roles": roles_table},
     "docs/clients.md": {"commands": cli_reference},
     "docs/observability.md": {"log events": log_event_table},
+    "docs/reference.md": drawn_reference.PARTS,
 }
 
 

@@ -156,6 +156,10 @@ class Bus:
                 await self._broker.client.close()
             raise BusUnavailableError(f"NATS went away before the end: {error!r}") from error
 
+    async def restore(self, stage: str) -> None:
+        """Make the consumer of a stage again. Raises TopologyError."""
+        await apply_topology(self.jetstream(), (), {stage: self._consumers[stage]})
+
     async def backlog(self, stage: str) -> Backlog:
         """How much waits for a stage.
 

@@ -24,7 +24,7 @@ class EventHeaders:
         session are one trace whichever worker made them. The subject is part of the digest: what
         passes a stage unchanged is another event behind it.
         """
-        digest = blake3(fact.value.encode() + b"\n" + encode(event)).hexdigest()
+        digest = blake3(fact.of(session_id).encode() + b"\n" + encode(event)).hexdigest()
         headers = {
             "content-type": "application/json",
             "ce-specversion": "1.0",

@@ -41,11 +41,25 @@ def channels() -> dict[str, Any]:
 def operations() -> dict[str, Any]:
     """Each request is received, and answered."""
     return {
-        f"answer {endpoint.value}": {
+        f"gateway.answers.{endpoint.value}": {
             "action": "receive",
             "channel": {"$ref": f"#/channels/{endpoint.value}"},
+            "messages": [
+                {"$ref": f"#/channels/{endpoint.value}/messages/{endpoint.value}.request"}
+            ],
             "summary": "by: gateway",
-            "reply": {"channel": {"$ref": f"#/channels/{endpoint.value}.answer"}},
+            "security": [{"$ref": "#/components/securitySchemes/bearer"}],
+            "reply": {
+                "address": {
+                    "location": "$message.header#/reply",
+                    "description": "The inbox that comes with a NATS request.",
+                },
+                "channel": {"$ref": f"#/channels/{endpoint.value}.answer"},
+                "messages": [
+                    {"$ref": f"#/channels/{endpoint.value}.answer/messages/{name}"}
+                    for name in (f"{endpoint.value}.answer", ERROR)
+                ],
+            },
         }
         for endpoint in Endpoint
     }

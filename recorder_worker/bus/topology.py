@@ -54,8 +54,9 @@ NODES_MAX_BYTES = 67_108_864
 """A day of some ten workers, at a heartbeat of a kilobyte every ten seconds. In a stream of their
 own, where however many of them take no room from what anchors and stores wait for."""
 
-SESSIONS_IN_BUCKET = 200_000
-"""Entries, of about a kilobyte. The one that was longest untouched goes first."""
+SESSIONS_IN_BUCKET = 100_000
+"""Entries, of about a kilobyte; a gateway that lists them has all in memory. The one that was
+longest untouched goes first."""
 
 _STREAM_OF_PREFIX = {
     "session": SESSIONS_STREAM,

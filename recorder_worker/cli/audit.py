@@ -71,7 +71,8 @@ def show(
 def _cells(row: Row) -> tuple[str, ...]:
     seconds, rest = divmod(row.wall_ns, SECOND_NS)
     moment = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    cells = (row.what, row.actor or "-", row.role or "-", row.session_id or "-", row.detail)
+    detail = f"(told again) {row.detail}" if row.again else row.detail
+    cells = (row.what, row.actor or "-", row.role or "-", row.session_id or "-", detail)
     return (str(row.n), f"{moment}.{rest // 1_000_000:03d}", *map(printable, cells))
 
 

@@ -7,13 +7,12 @@ that nobody manages costs a kilobyte every few seconds.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 import structlog
 
-from recorder_worker.core.errors import RecorderError
 from recorder_worker.core.events import (
     NodeDraining,
     NodeFact,
@@ -100,10 +99,10 @@ class NodeReporter:
             await asyncio.sleep(self._about.heartbeat_s)
             await self._try(self._tell_beat)
 
-    async def _try(self, tell: Callable[[], Any]) -> None:
+    async def _try(self, tell: Callable[[], Awaitable[None]]) -> None:
         try:
             await tell()
-        except (RecorderError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  (whatever it was, the next heartbeat is due)
             log.warning("NodeFactNotTold", error=repr(error), worker=self._about.worker)
 
     async def _register(self) -> None:

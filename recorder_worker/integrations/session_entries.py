@@ -1,8 +1,8 @@
 """Keeps the table of sessions: facts about them → one entry each in `recorder-sessions`.
 
 For whoever wants to look up a session, or to watch all, without reading a stream. What is lost of
-the table is made again: remove the consumer `table`, and the next worker to start reads all facts
-that the stream has.
+the table is made again: remove the consumer `table`; it comes back, with all facts that the stream
+has in front of it.
 """
 
 from __future__ import annotations

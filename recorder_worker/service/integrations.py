@@ -28,6 +28,7 @@ from recorder_worker.integrations.session_entries import EntryKeeper
 from recorder_worker.integrations.storage import StorageReports, StoredSessions
 from recorder_worker.ports import BlobStore, Clock
 from recorder_worker.service.authorisation import authoriser_for
+from recorder_worker.service.consumer_keeper import ConsumerKeeper
 from recorder_worker.service.metrics import Metrics
 from recorder_worker.service.settings_tree import Settings
 from recorder_worker.service.software import SOFTWARE
@@ -80,6 +81,7 @@ class Integrations:
         self._metrics = metrics
         self._sessions = sessions
         self._service: MicroService | None = None
+        self._keeper: ConsumerKeeper | None = None
         self._reporter: NodeReporter | None = None
 
     async def start(self, bus: Bus) -> None:
@@ -88,18 +90,22 @@ class Integrations:
         await _unless_it_fails("node", lambda: self._start_reporter(bus))
 
     async def draining(self) -> None:
-        """Say that this worker is about to stop, and take no more requests."""
+        """Say that this worker is about to give its leases back."""
         if self._reporter is not None:
             await self._reporter.draining()
 
     async def stop(self) -> None:
         """Take no more requests."""
+        if self._keeper is not None:
+            await self._keeper.stop()
         if self._service is not None:
             await self._service.stop()
 
     async def _start_gateway(self, bus: Bus) -> None:
         if MERKLE.name not in self._settings.stages:
             return
+        self._keeper = ConsumerKeeper(bus, (STORAGE.name, TABLE.name))
+        self._keeper.start()
         gateway = Gateway(
             SessionBucket(bus.jetstream),
             self._store,

@@ -20,9 +20,10 @@ from recorder_worker.bus.topology import AUDIT_STREAM
 from recorder_worker.cli.data_directory import DataDirectory
 from recorder_worker.core.audit_trail.listing import rows
 from recorder_worker.core.events import RecordingViewed
+from recorder_worker.core.log_audit.audit import audit_log
 from recorder_worker.core.subjects import Fact
 
-ROUNDS = 8
+ROUNDS = 6
 EVENTS_A_ROUND = 5
 
 pytestmark = pytest.mark.timeout(300)
@@ -93,9 +94,9 @@ async def test_every_audit_event_is_entered_once_behind_kills(tmp_path: Path) ->
             await asyncio.to_thread(victim.start)
 
         def entered() -> bool:
-            ended = run_recorder("audit", "verify", str(data), "--json", folder=tmp_path)
-            report = json.loads(ended.stdout or "{}")
-            return ended.returncode == 0 and report["audit"]["events"] == ROUNDS * EVENTS_A_ROUND
+            seen = DataDirectory(data)
+            report = audit_log(seen.read, seen, bundles=seen)
+            return not report.problems and report.audit.events == ROUNDS * EVENTS_A_ROUND
 
         await until(entered)
         await client.close()

@@ -16,6 +16,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import NotFoundError
 from worker_process import WorkerProcess, clean_environment, run_recorder
 
 from recorder_worker.bus.topology import SESSIONS_BUCKET
@@ -188,9 +189,18 @@ async def consumer_next(bus: Client, words: list[str]) -> None:
 async def consumer_rm(bus: Client, words: list[str]) -> None:
     _, _, stream, name, option = words
     assert option == "--force"
-    config = (await bus.jetstream().consumer_info(stream, name)).config
     assert await bus.jetstream().delete_consumer(stream, name)
-    await bus.jetstream().add_consumer(stream, config)  # as the next worker to start does
+    while not await _delivers(bus, stream, name):
+        await asyncio.sleep(0.02)
+
+
+async def _delivers(bus: Client, stream: str, name: str) -> bool:
+    """Whether there is such a consumer, and it has begun with the stream anew."""
+    try:
+        info = await bus.jetstream().consumer_info(stream, name)
+    except NotFoundError:
+        return False
+    return bool(info.delivered and info.delivered.consumer_seq)
 
 
 async def kv_get(bus: Client, words: list[str]) -> None:

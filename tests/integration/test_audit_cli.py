@@ -13,9 +13,10 @@ import msgspec
 import pytest
 import pytest_asyncio
 from running_recorder import RunningRecorder, settings_in, until
-from worker_process import run_recorder
+from typer.testing import CliRunner
 
 from recorder_worker.cli.data_directory import DataDirectory
+from recorder_worker.cli.main import app
 from recorder_worker.core import keys
 from recorder_worker.core.audit_trail.bundle import BundleText, parse_bundle
 from recorder_worker.core.audit_trail.lines import EventLine, body_fields
@@ -78,9 +79,9 @@ class Trail:
         path.write_bytes(b"".join(lines))
 
     def run(self, *arguments: str) -> tuple[int, str]:
-        words = (*arguments[:2], str(self.folder), *arguments[2:])
-        ended = run_recorder(*words, folder=self.folder)
-        return ended.returncode, ended.stdout + ended.stderr
+        words = [*arguments[:2], str(self.folder), *arguments[2:]]
+        ended = CliRunner().invoke(app, words)
+        return ended.exit_code, ended.output
 
 
 async def publish(recorder: RunningRecorder, session_id: str, number: int) -> None:
@@ -201,11 +202,18 @@ def test_who_did_what_is_shown_and_can_be_asked_for(trail: Trail) -> None:
     assert (code, "expected a date" in said) == (2, True)
 
 
+def test_the_recorder_s_own_events_are_in_it(trail: Trail) -> None:
+    """The command that began the session: nobody but the recorder has published that."""
+    own = [row for row in rows(DataDirectory(trail.folder)) if not row.actor.startswith("kim-")]
+    assert [(row.what, row.detail, row.session_id) for row in own if row.event] == [
+        ("command.accepted", "session.start", trail.session_id)
+    ]
+
+
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     for command in ("show", "verify"):
-        ended = run_recorder("audit", command, str(tmp_path), folder=tmp_path)
-        assert ended.returncode == 2
-        assert "is no data" in ended.stderr
+        code, said = Trail(tmp_path, "").run("audit", command)
+        assert (code, "is no data" in said) == (2, True)
 
 
 def test_a_session_that_was_deleted_is_told_apart(trail: Trail, whole: Trail) -> None:

@@ -31,10 +31,12 @@ from nats_process import NatsProcess
 
 from recorder_worker.bus.broker import Login, RecorderBroker, connect, make_broker
 from recorder_worker.bus.topology import AUDIT_STREAM, REGISTER_STREAM
+from recorder_worker.cli.data_directory import DataDirectory
 from recorder_worker.core import keys
 from recorder_worker.core.audit_trail.bundle import START, BundleText, chained, parse_bundle
 from recorder_worker.core.audit_trail.lines import AgedLine, EventLine, GapLine, Head, body_fields
-from recorder_worker.core.errors import FencedError, IncidentError
+from recorder_worker.core.audit_trail.listing import rows
+from recorder_worker.core.errors import BusUnavailableError, FencedError, IncidentError
 from recorder_worker.core.events import (
     AnchorRequested,
     Checkpoint,
@@ -172,6 +174,20 @@ async def test_what_is_no_event_is_kept_like_all_others(bench: AuditBench, body:
     await bench.keeper().fold()
     await bench.check()
     assert bench.bodies()[1] == body
+
+
+async def test_what_a_redelivery_tells_again_is_kept_and_marked(bench: AuditBench) -> None:
+    await bench.enter(2)
+    await bench.forget_ids()
+    bench.published -= 1
+    await bench.enter(1)
+    await bench.check()
+    found = list(rows(DataDirectory(bench.folder)))
+    assert [(row.actor, row.again) for row in found] == [
+        ("kim-1", False),
+        ("kim-2", False),
+        ("kim-2", True),
+    ]
 
 
 async def test_audit_entries_disturb_neither_numbers_nor_the_newest_seal(
@@ -341,6 +357,20 @@ async def test_a_stream_that_was_lost_is_noticed_and_never_silently_begun_anew(
     assert bench.bodies() == before + [message.data for message in await bench.stored()]
     report = bench.report()
     assert (report.problems, report.audit.gaps, report.audit.last) == ((), 1, 6)
+
+
+async def test_a_stream_that_is_not_there_is_waited_for_and_is_no_empty_one(
+    bench: AuditBench,
+) -> None:
+    await bench.enter(1)
+    await bench.broker.jetstream.delete_stream(AUDIT_STREAM)
+    bench.clock.pass_s(DIGEST_S)
+    for keeper in (bench.keeper(), bench.beside("other").keeper()):
+        with pytest.raises(BusUnavailableError, match="restart a worker, which makes it again"):
+            await keeper._binder.bind(bench.clock.wall_ns(), 10)
+    await forget_all(bench.broker, AUDIT_STREAM)
+    await bench.enter(1)
+    assert [gap.reason for gap in gaps(bench)] == ["stream_cut"]
 
 
 async def test_sequences_that_are_given_out_again_are_noticed(bench: AuditBench) -> None:

@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 
+from recorder_worker.bus import micro_service
 from recorder_worker.bus.topology import AUDIT_STREAM, SESSIONS_BUCKET, SESSIONS_STREAM
 from recorder_worker.core.events import SessionSealed
 from recorder_worker.core.evidence.proof_check import check_proof
@@ -22,6 +23,7 @@ from recorder_worker.core.evidence.proof_file import InclusionFile, decode_proof
 from recorder_worker.core.lifecycle import State
 from recorder_worker.core.session_entry import SessionEntry
 from recorder_worker.core.subjects import Endpoint, Fact
+from recorder_worker.integrations import gateway
 from recorder_worker.service.settings_tree import CaptureSettings
 
 SMALL = {"kind": "pattern", "width": 16, "height": 16, "pace": "fast", "frames": 3}
@@ -221,6 +223,23 @@ async def test_what_cannot_be_proved_says_why(recorder: RunningRecorder) -> None
     assert (await error(recorder, Endpoint.PROOF, damaged))["code"] == 409
 
 
+async def test_what_is_too_large_is_for_the_command(
+    recorder: RunningRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = await recorded(recorder)
+    request = {"session_id": sealed.session_id, "leaf": 0}
+    monkeypatch.setattr(gateway, "MOST_RECORD_BYTES", 100)
+    assert (await error(recorder, Endpoint.PROOF, request))["code"] == 413
+    monkeypatch.undo()
+    monkeypatch.setattr(micro_service, "_check_size", _too_large)
+    found = await error(recorder, Endpoint.PROOF, request)
+    assert (found["code"], found["hint"][:25]) == (413, "ask for less; `recorder p")
+
+
+def _too_large(_size: int, limit: int, check: Any = micro_service._check_size) -> None:  # noqa: ANN401  (the one that is replaced)
+    check(limit + 1, limit)
+
+
 async def test_every_look_is_on_record_and_a_proof_is_an_export(recorder: RunningRecorder) -> None:
     sealed = await recorded(recorder)
     audit = await recorder.jetstream.subscribe(
@@ -284,16 +303,45 @@ async def polled(look: Callable[[], Awaitable[SessionEntry | None]]) -> SessionE
     return found
 
 
+async def listed(recorder: RunningRecorder, owner: str) -> list[str]:
+    page = await answer(recorder, Endpoint.LIST, {"owner": owner})
+    return [one["session_id"] for one in page["sessions"]]
+
+
+async def test_a_list_is_never_older_than_its_question(recorder: RunningRecorder) -> None:
+    """Whatever became of the bucket since the last one: changed, deleted, full, made anew."""
+    owner = uuid.uuid4().hex
+    ids = [str(uuid.UUID(int=2**80 + at)) for at in range(4)]
+    bucket = await recorder.jetstream.key_value(SESSIONS_BUCKET)
+    for at, session_id in enumerate(ids):
+        made = SessionEntry(session_id=session_id, owner=owner, started_wall_ns=at + 1)
+        await bucket.put(session_id, msgspec.json.encode(made))
+        assert await listed(recorder, owner) == ids[: at + 1][::-1]
+    await bucket.delete(ids[3])
+    assert await listed(recorder, owner) == ids[:3][::-1]
+    await bucket.purge(ids[2])
+    assert await listed(recorder, owner) == ids[:2][::-1]
+    stream = f"KV_{SESSIONS_BUCKET}"
+    await recorder.jetstream.purge_stream(stream, keep=1)
+    assert await listed(recorder, owner) == []
+    config = (await recorder.jetstream.stream_info(stream)).config
+    await bucket.put(ids[0], msgspec.json.encode(SessionEntry(session_id=ids[0], owner=owner)))
+    assert await listed(recorder, owner) == ids[:1]
+    await recorder.jetstream.delete_stream(stream)
+    await recorder.jetstream.add_stream(config)
+    assert await listed(recorder, owner) == []
+    await bucket.put(ids[1], msgspec.json.encode(SessionEntry(session_id=ids[1], owner=owner)))
+    assert await listed(recorder, owner) == ids[1:2]
+
+
 async def test_the_whole_table_is_made_again_from_the_stream(recorder: RunningRecorder) -> None:
-    """As docs/integrations.md tells: remove the consumer, and start a worker again."""
+    """As docs/integrations.md tells: remove the consumer, which comes back by itself."""
     sealed = await recorded(recorder, owner="kim")
     bucket = await recorder.jetstream.key_value(SESSIONS_BUCKET)
     before = msgspec.json.decode(
         (await bucket.get(sealed.session_id)).value or b"", type=SessionEntry
     )
     await bucket.purge(sealed.session_id)
-    info = await recorder.jetstream.consumer_info(SESSIONS_STREAM, "table")
     await recorder.jetstream.delete_consumer(SESSIONS_STREAM, "table")
-    await recorder.jetstream.add_consumer(SESSIONS_STREAM, info.config)
     again = await entry(recorder, sealed.session_id, lambda found: found == before)
     assert again == before

@@ -13,12 +13,14 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
+from nats.errors import NoRespondersError
 from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 from nats_process import NatsProcess
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 
 from recorder_worker.bus import codec, topology
+from recorder_worker.bus.micro_service import MicroService
 from recorder_worker.bus.topology import (
     INTEGRATION_STREAM,
     NODES_STREAM,
@@ -74,9 +76,7 @@ async def told(recorder: RunningRecorder, fact: Fact, session_id: str) -> Event:
 
 async def deliver_again(recorder: RunningRecorder, consumer: str) -> None:
     """Let a consumer have everything again, as behind the loss of all its acknowledgements."""
-    info = await recorder.jetstream.consumer_info(SESSIONS_STREAM, consumer)
     await recorder.jetstream.delete_consumer(SESSIONS_STREAM, consumer)
-    await recorder.jetstream.add_consumer(SESSIONS_STREAM, info.config)
 
 
 # --- session storage ------------------------------------------------------------------------------
@@ -252,6 +252,20 @@ async def test_a_gateway_whose_table_is_gone_says_so(recorder: RunningRecorder) 
         assert (message.headers or {})["Nats-Service-Error-Code"] == "503"
     finally:
         await recorder.jetstream.add_stream(_plain(config))
+
+
+async def test_an_integration_that_does_not_start_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("no services on this server")
+
+    monkeypatch.setattr(MicroService, "start", broken)
+    async with RunningRecorder(settings_in(tmp_path)) as without:
+        session_id = await seals_and_is_ready(without)
+        await told(without, Fact.STORED, session_id)
+        with pytest.raises(NoRespondersError):
+            await without.bus.request(Endpoint.LIST.value, b"", timeout=DEADLINE_S)
 
 
 # --- node manager ---------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def commands_below(group: Any, above: str = "") -> dict[str, Any]:  # noqa: ANN4
 
 COMMANDS = commands_below(get_command(app))
 GROUPS = {name.partition(" ")[0] for name in COMMANDS if " " in name}
-FOLDERS = "benchmarks|config|demo|docs|examples|recorder_worker|schemas|scripts|tests"
+FOLDERS = "benchmarks|config|demo|deploy|docs|examples|recorder_worker|schemas|scripts|tests"
 
 documents = pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 

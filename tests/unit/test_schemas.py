@@ -97,31 +97,6 @@ def references_in(value: object) -> Any:  # noqa: ANN401  (a generator of texts)
             yield from references_in(item)
 
 
-def test_the_asyncapi_document_has_a_channel_and_an_operation_for_each_subject() -> None:
-    document = json.loads((FOLDER / ASYNCAPI_NAME).read_bytes())
-    assert document["asyncapi"] == "3.0.0"
-    channels = document["channels"]
-    answers = [f"{subject}.answer" for subject in REQUESTS]
-    assert sorted(channels) == sorted([*SUBJECTS, *REQUESTS, *answers])
-    for command in Command:
-        assert channels[command.value]["address"] == command.value
-    for fact in Fact:
-        assert channels[fact.value]["address"] == fact.of(f"{{{fact.keyed_by}}}")
-    directions = {
-        operation["channel"]["$ref"].removeprefix("#/channels/"): operation
-        for operation in document["operations"].values()
-    }
-    assert sorted(directions) == sorted([*SUBJECTS, *REQUESTS])
-    for subject in REQUESTS:
-        assert channels[subject]["address"] == subject
-        answer = directions[subject]["reply"]["channel"]["$ref"].removeprefix("#/channels/")
-        assert channels[answer]["address"] is None, "the client's inbox"
-    for subject in SUBJECTS:
-        operation = directions[subject]
-        assert operation["action"] == ("receive" if subject in set(Command) else "send")
-        assert operation["summary"] != "by: ", "some stage takes or tells it"
-
-
 # --- messages hold to their schema ---------------------------------------------------------------
 
 SPAN = Span(first_unit=0, unit_count=3, t0_ns=0, t1_ns=9, wall0_ns=NOW_NS, wall1_ns=NOW_NS + 9)

@@ -36,6 +36,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         actor: who; `role` as what.
         session_id: of which session; empty: none.
         detail: what else there is to say.
+        again: an event of the same message id stands before it: told twice, it happened once.
         event: the event itself, as it stood on the bus; None where it is none.
     """
 
@@ -46,6 +47,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     role: str = ""
     session_id: str = ""
     detail: str = ""
+    again: bool = False
     event: Any = None
 
 
@@ -57,11 +59,16 @@ def rows(bundles: Bundles) -> Iterator[Row]:
         RecorderError: it cannot be read.
     """
     prefix = f"{keys.AUDIT}/{keys.AUDIT_PROOFS}/"
+    told: set[str] = set()
     for key in sorted(bundles.bundle_keys()):
         if key.startswith(prefix) or not key.endswith(keys.AUDIT_SUFFIX):
             continue
         bundle = parse_bundle(bundles.read_bundle(key, MAX_BUNDLE_SIZE))
-        yield from (_row(bundle, line) for line in bundle.lines)
+        for line in bundle.lines:
+            row = _row(bundle, line)
+            name = line.message_id if isinstance(line, EventLine) else ""
+            yield msgspec.structs.replace(row, again=True) if name in told else row
+            told.update({name} - {""})
 
 
 def _row(bundle: Bundle, line: Line) -> Row:

@@ -1,0 +1,60 @@
+"""Makes the consumers of integrations again where somebody has removed them.
+
+Those of the stages are watched by `/readyz`, for without them nothing is recorded. These count for
+nothing, and a consumer that is gone would only be noticed by the CPU that asking for it takes.
+Removing one is also the way to have everything told again: it comes back with all that its stream
+holds in front of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from recorder_worker.bus.bus import Bus
+from recorder_worker.core.errors import TopologyError
+
+log = structlog.get_logger(__name__)
+
+LOOK_S = 2.0
+
+
+class ConsumerKeeper:
+    """Looks every few seconds, from `start` to `stop`."""
+
+    def __init__(self, bus: Bus, stages: Sequence[str]) -> None:
+        self._bus = bus
+        self._stages = stages
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._task = asyncio.create_task(self._look_for_ever())
+
+    async def stop(self) -> None:
+        """Look no more."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _look_for_ever(self) -> None:
+        # nats-py may swallow a cancellation that comes together with an answer: so it is asked.
+        while self._task is not None:
+            await asyncio.sleep(LOOK_S)
+            for stage in self._stages:
+                await self._look(stage)
+
+    async def _look(self, stage: str) -> None:
+        try:
+            await self._bus.backlog(stage)
+        except LookupError:
+            try:
+                await self._bus.restore(stage)
+                log.warning("ConsumerRestored", stage=stage)
+            except TopologyError as error:
+                log.warning("ConsumerGone", stage=stage, error=str(error))
+        except TimeoutError as error:
+            log.debug("BacklogUnknown", stage=stage, error=str(error))
