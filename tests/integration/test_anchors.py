@@ -200,6 +200,8 @@ async def test_a_wrong_receipt_is_dead_lettered_and_not_stored(
 ) -> None:
     folder, _, ended = await sealed(recorder)
     newest = await newest_request(recorder)
+    # The beacon comes behind the receipt that is waited for.
+    await until(lambda: beacon_of(recorder).tree_size == ended.tree_size)
     stored = {file.name: file.data for file in files_of(folder)}
     # The receipt is stored a moment before the next OPEN may hold it.
     await until(lambda: beacon_of(recorder).tree_size >= ended.tree_size)
