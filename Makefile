@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 QUIET ?= -q
 
 .DEFAULT_GOAL := check
-.PHONY: check test demo venv system fmt lint types docs schemas bench fuzz lock clean
+.PHONY: check test test-313 demo venv system fmt lint types docs schemas bench fuzz lock clean
 
 check: venv
 	$(BIN)/ruff format --check .
@@ -19,7 +19,15 @@ check: venv
 	$(BIN)/pytest
 
 test: system asyncapi venv
-	$(BIN)/pytest
+	$(BIN)/pytest $(TESTS)
+
+# As the image has it. All but what runs whole programs: the image itself is run for that.
+# One of pyenv first: its shim is found, and works only where that version is chosen.
+PYTHON_313 ?= $(or $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python3.13)),$(shell command -v python3.13))
+test-313:
+	@test -x "$(PYTHON_313)" || { echo "expected Python 3.13, found none; install it or run:" \
+	  "make test-313 PYTHON_313=/path/to/python3.13" >&2; exit 1; }
+	$(MAKE) test PYTHON=$(PYTHON_313) VENV=.cache/venv-3.13 TESTS="tests/unit tests/contract tests/integration"
 
 demo: system venv
 	$(BIN)/recorder demo
@@ -79,9 +87,26 @@ clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Needs docker or podman with compose (ENGINE=podman chooses); builds, records, kills, verifies.
+# The image, with labels out of git: the commit's time, so that the same commit gives the same labels.
 # Behind a proxy: PIPCONF=/etc/pip.conf CABUNDLE=/path/to/ca.crt. See docs/containers.md.
-.PHONY: container-test
+ENGINE ?= docker
+IMAGE ?= session-recorder:latest
+LABELS = VERSION=$(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' recorder_worker/__init__.py) \
+	REVISION=$(or $(shell git describe --always --abbrev=40 --exclude '*' --dirty),unknown) \
+	CREATED=$(or $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ),unknown)
+comma := ,
+SECRETS = $(if $(PIPCONF),--secret id=pipconf$(comma)src=$(PIPCONF)) \
+	$(if $(CABUNDLE),--secret id=cabundle$(comma)src=$(CABUNDLE))
+.PHONY: image image-labels container-test
+image:
+	$(ENGINE) build -f Containerfile -t $(IMAGE) $(LABELS:%=--build-arg %) $(SECRETS) $(BUILD_OPTIONS) .
+
+image-labels:
+	@printf '%s\n' $(LABELS)
+
+# Builds, records, kills, verifies. Uses the docker or podman that is there (ENGINE=podman chooses);
+# else, on Debian and as root, an engine and base images of its own below .cache (ENGINE=lab).
+container-test: export ENGINE := $(if $(filter-out default file,$(origin ENGINE)),$(ENGINE))
 container-test: venv
 	PYTHONPATH=tests $(BIN)/python -m container.smoke
 

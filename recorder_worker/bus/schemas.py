@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ def documents() -> dict[str, bytes]:
     made: dict[str, Any] = {f"{subject}.json": schema for subject, schema in _schemas().items()}
     made[ASYNCAPI_NAME] = asyncapi()
     made[LOG_NAME] = log_schema()
-    return {name: _text(document) for name, document in made.items()}
+    return {name: _text(_dedented(document)) for name, document in made.items()}
 
 
 def _schemas() -> dict[str, dict[str, Any]]:
@@ -32,6 +33,18 @@ def _schemas() -> dict[str, dict[str, Any]]:
         subject: {"$schema": DIALECT, "title": subject, **msgspec.json.schema(kind)}
         for subject, kind in types.items()
     }
+
+
+def _dedented(node: Any) -> Any:  # noqa: ANN401  (any part of a JSON document)
+    """Docstrings as Python has them from 3.13 on, so that every version makes the same document."""
+    if isinstance(node, dict):
+        return {
+            key: inspect.cleandoc(value)
+            if key == "description" and isinstance(value, str)
+            else _dedented(value)
+            for key, value in node.items()
+        }
+    return [_dedented(each) for each in node] if isinstance(node, list) else node
 
 
 def _text(document: dict[str, Any]) -> bytes:

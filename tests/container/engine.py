@@ -32,26 +32,25 @@ def until(what: str, condition: Callable[[], bool], timeout_s: float = 60.0) -> 
 class Engine:
     """Runs `docker` or `podman` with the environment that compose.yaml reads."""
 
-    def __init__(self, program: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, program: str, environment: dict[str, str], build_options: Sequence[str] = ()
+    ) -> None:
         self._program = program
+        self.build_options = build_options
         # Settings of a recorder on this machine are none of the containers' business.
         kept = {name: value for name, value in os.environ.items() if name[:9] != "RECORDER_"}
         self._environment = kept | environment
 
     @classmethod
-    def found(cls, environment: dict[str, str]) -> Self:
-        """The engine named by ENGINE, else the first that answers. Raises SmokeError."""
-        wanted = os.environ.get("ENGINE")
+    def found(cls, wanted: str | None, environment: dict[str, str]) -> Self | None:
+        """The wanted engine, else the first that answers and has compose; None: there is none."""
         for program in [wanted] if wanted else PROGRAMS:
             if shutil.which(program) is None:
                 continue
             engine = cls(program, environment)
             if engine.succeeds("info") and engine.succeeds("compose", "version"):
                 return engine
-        raise SmokeError(
-            f"expected a container engine with compose that answers ({wanted or 'docker, podman'}),"
-            " found none; install one, start it, or name it: make container-test ENGINE=podman"
-        )
+        return None
 
     def __call__(self, *arguments: str) -> str:
         """Run a command of the engine; its output. Raises SmokeError with what it said."""
@@ -65,11 +64,16 @@ class Engine:
 
     def succeeds(self, *arguments: str) -> bool:
         """Whether a command of the engine exits with 0."""
-        return self._run(arguments).returncode == 0
+        return self.answer(*arguments)[0] == 0
 
-    def inspect(self, container: str) -> dict[str, Any]:
-        """What the engine knows about a container."""
-        found: list[dict[str, Any]] = json.loads(self("container", "inspect", container))
+    def answer(self, *arguments: str) -> tuple[int, str]:
+        """The exit code of a command of the engine, and what it said on both its outputs."""
+        done = self._run(arguments)
+        return done.returncode, done.stdout + done.stderr
+
+    def inspect(self, name: str, kind: str = "container") -> dict[str, Any]:
+        """What the engine knows about a container, or an image."""
+        found: list[dict[str, Any]] = json.loads(self(kind, "inspect", name))
         return found[0]
 
     def health(self, container: str) -> str:
@@ -91,9 +95,11 @@ class Engine:
 class Project:
     """One run of compose.yaml under a name of its own; gone with its volumes at the end."""
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    def __init__(self, engine: Engine, name: str, files: Sequence[str]) -> None:
         self._engine = engine
-        self._name = name
+        self._options = ["--project-name", name]
+        for file in files:
+            self._options += ["--file", file]
 
     def __enter__(self) -> Self:
         return self
@@ -105,7 +111,7 @@ class Project:
 
     def __call__(self, *arguments: str) -> str:
         """Run a command of compose on this project."""
-        return self._engine("compose", "--project-name", self._name, *arguments)
+        return self._engine("compose", *self._options, *arguments)
 
     def up(self, *options: str) -> None:
         """Bring everything up and wait until all of it is healthy."""

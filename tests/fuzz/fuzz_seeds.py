@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 
 import msgspec
+import pyrage
 from recording_files import FilesReader
 from recordings import device_key, whole
 
+from recorder_worker.adapters.age import AgeRecipients
 from recorder_worker.core import keys
 from recorder_worker.core.audit_trail.bundle import BundleText
 from recorder_worker.core.audit_trail.lines import Head, body_fields
+from recorder_worker.core.cipher.declared import Encryption
+from recorder_worker.core.cipher.names import CIPHER_SEALED
+from recorder_worker.core.cipher.session_cipher import PayloadKind, Place, SessionCipher
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.evidence.clip_file import ClipFile, encode_clip
 from recorder_worker.core.evidence.proof_file import encode_proof
@@ -35,7 +40,22 @@ from recorder_worker.stages.capture.manifest import Manifest
 RECORDING = whole()
 FILES = RECORDING.sealed()
 READER = FilesReader(FILES, piece_size=1 << 20)
+CIPHER = SessionCipher(RECORDING.session_id, bytes(range(32)))
+PLACE = Place(PayloadKind.CHUNK, 3)
+WRAPPED = b"what was wrapped, 32 bytes of it"
+IDENTITY = pyrage.x25519.Identity.generate()
+WRAP = AgeRecipients([str(IDENTITY.to_public())], "fuzz")
 SIZES = sorted(RECORDING.notes)
+
+
+def _declaring() -> bytes:
+    said = Encryption(
+        cipher=CIPHER_SEALED,
+        key_id=CIPHER.key_id,
+        recipients=WRAP.recipients,
+        wrapped_key=WRAP.wrap(WRAPPED),
+    )
+    return msgspec.json.encode({"session_id": RECORDING.session_id, "encryption": said})
 
 
 def _clip() -> bytes:
@@ -175,6 +195,11 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         data for name, data in FILES.items() if name.startswith(keys.CHUNKS) and "raw" in name
     ),
     "manifest": (_manifest(),),
+    "encryption": (_manifest(), _declaring()),
+    "wrapped key": (WRAP.wrap(WRAPPED).encode(),),
+    "encrypted payload": tuple(
+        b"".join(CIPHER.seal(PLACE, bytes(size))) for size in (0, 1, 300, 65_537)
+    ),
     "policy": (POLICY,),
     "start": (b'{"source":{"kind":"pattern","width":64},"fps":10,"owner":"me"}',),
 }

@@ -15,13 +15,15 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from fuzz_seeds import SEEDS
+from fuzz_seeds import CIPHER, IDENTITY, PLACE, SEEDS, WRAPPED
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from recorder_worker.adapters.age import unwrap
 from recorder_worker.core.audit_trail.bundle import parse_bundle
 from recorder_worker.core.audit_trail.diagnosis import diagnose
 from recorder_worker.core.audit_trail.lines import encode_line
+from recorder_worker.core.cipher.declared import declared_encryption
 from recorder_worker.core.command_parsing import parse_command
 from recorder_worker.core.errors import FormatError, RefusedError, SettingsError
 from recorder_worker.core.evidence.clip_file import decode_clip, encode_clip
@@ -56,6 +58,14 @@ def proof_again(data: bytes) -> bytes:
     with contextlib.suppress(ProofError, FormatError):
         check_proof(proof)
     return encode_proof(proof)
+
+
+def sealed_again(data: bytes) -> bytes:
+    return b"".join(CIPHER.seal(PLACE, b"".join(CIPHER.unseal(PLACE, [data]))))
+
+
+def unwrapped(data: bytes) -> None:
+    assert unwrap(data.decode("utf-8", "replace"), [IDENTITY]) == WRAPPED
 
 
 def nothing(parse: Callable[[bytes], object]) -> Target:
@@ -98,6 +108,9 @@ TARGETS: dict[str, tuple[Target, tuple[type[Exception], ...]]] = {
         nothing(lambda data: msgspec.json.decode(data, type=Manifest)),
         (msgspec.DecodeError, UnicodeDecodeError, RecursionError),
     ),
+    "encryption": (nothing(declared_encryption), (FormatError,)),
+    "wrapped key": (unwrapped, (FormatError, RefusedError)),
+    "encrypted payload": (sealed_again, (FormatError,)),
     "policy": (nothing(parse_policy), (SettingsError,)),
     "start": (nothing(lambda data: parse_command(Command.START, data)), (RefusedError,)),
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import shlex
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -39,6 +41,7 @@ from recorder_worker.core.verify import Status, Step, Verdict, verify
 from recorder_worker.core.verify.report import Report
 from recorder_worker.service.encryption import key_wrap
 from recorder_worker.service.replaying import replay_session
+from recorder_worker.service.settings import load
 from recorder_worker.service.settings_tree import (
     CaptureSettings,
     ChunkSettings,
@@ -375,6 +378,32 @@ async def test_a_recording_that_is_not_encrypted_needs_no_identity_and_takes_one
     assert "expected a recording that is encrypted" in ended.stderr
     manifest = json.loads((folder / keys.MANIFEST).read_text())
     assert manifest["encryption"] is None
+
+
+async def test_the_commands_of_the_document_do_what_it_says(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "encryption.md").read_text(encoding="utf-8")
+    make, use = (
+        block.splitlines()
+        for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    )
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    printed = ""
+    for line in make:
+        ended = run_recorder(*shlex.split(line)[1:], folder=tmp_path)
+        assert ended.returncode == 0, ended.stderr
+        printed = ended.stdout.strip()
+    (tmp_path / "settings.yaml").write_text(re.sub("age1[a-z0-9]+", printed, example))
+    settings, _ = load(tmp_path / "settings.yaml")
+    assert settings.encryption.recipients == (printed,)
+    running = settings_in(tmp_path / "recorder-data", encryption=settings.encryption)
+    async with RunningRecorder(running) as recorder:
+        session_id, _ = await recorder.record(FAST)
+    assert len(use) == 3
+    for line in use:
+        words = shlex.split(line.replace("SESSION", session_id))[1:]
+        ended = run_recorder(*words, folder=tmp_path)
+        assert ended.returncode == 0, ended.stderr
+    assert any((tmp_path / "plain" / keys.CHUNKS).iterdir())
 
 
 # --- other workers go on -------------------------------------------------------------------------

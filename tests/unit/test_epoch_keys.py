@@ -345,3 +345,22 @@ def test_a_key_made_behind_the_mark_is_erased_by_its_maker(
     with pytest.raises(KeyErasedError):
         signer.sign_epoch(SESSION, 0, KeyKind.ED25519, b"")
     assert sorted(path.name for path in folder_of(signer).iterdir()) == ["0.erased", "1.key"]
+
+
+def test_an_epoch_is_closed_while_another_worker_removes_the_session(
+    signer: FileSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer.open_epoch(SESSION, 0)
+    other = again(signer)
+    spare = secret_file._spare
+
+    def overtaken(path: Path, data: bytes) -> Path:
+        monkeypatch.setattr(secret_file, "_spare", spare)
+        other.close_session(SESSION)
+        assert not folder_of(signer).exists()
+        return spare(path, data)
+
+    monkeypatch.setattr(secret_file, "_spare", overtaken)
+    signer.close_epoch(SESSION, 0)
+    assert secret_file._spare is spare
+    assert not folder_of(signer).exists()

@@ -92,7 +92,12 @@ class EpochKeyFiles:
             if not erased.exists():
                 data = secret_file.read(place)
                 public = () if data is None else self._keys(place, data).public()
-                secret_file.put_if_absent(erased, partial(msgspec.json.encode, public))
+                try:
+                    secret_file.put_if_absent(erased, partial(msgspec.json.encode, public))
+                except FileNotFoundError:
+                    # Another worker closes the session and was quicker: the folder is gone, and
+                    # the key with it.
+                    return
             secret_file.erase(place)
 
     def close_session(self, session_id: str) -> None:

@@ -46,5 +46,5 @@ def declared_encryption(manifest: bytes) -> Encryption | None:
     """
     try:
         return msgspec.json.decode(manifest, type=_Declaring).encryption
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"session.json: its `encryption` cannot be read: {error}") from error

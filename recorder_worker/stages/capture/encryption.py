@@ -47,6 +47,8 @@ def session_cipher(manifest: Manifest, keys: CipherKeys) -> SessionCipher | None
     """
     said = manifest.encryption
     if said is None:
+        # Two workers raced, and the one that does not encrypt was quicker: ours was for nothing.
+        keys.erase(manifest.session_id)
         return None
     if said.cipher != CIPHER_SEALED:
         raise UnsupportedError(

@@ -1,0 +1,136 @@
+"""compose.yaml: one container a stage, recorded from outside, killed, and verified outside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from container.engine import ROOT, Project, SmokeError
+from container.image import expect, step
+
+from recorder_worker.client import RecorderClient
+
+STAGES = ("chunk", "compress", "merkle", "capture")
+PATTERN = {"kind": "pattern", "pace": "native"}
+FACT_TIMEOUT_S = 60.0
+SEAL_TIMEOUT_S = 180.0
+
+
+async def record_file(client: RecorderClient) -> str:
+    """Record the demo's screen recording as fast as it can be read; the session's id."""
+    source = {"kind": "file", "uri": "/media/screen.mkv", "pace": "fast"}
+    started = await client.start(source, timeout_s=FACT_TIMEOUT_S)
+    sealed = await client.wait_sealed(started.session_id, SEAL_TIMEOUT_S)
+    expect("source_ended", str(sealed.reason), "reason of the seal")
+    return started.session_id
+
+
+async def record_through_kills(client: RecorderClient, project: Project, display: str) -> str:
+    """Kill one container of every stage in mid-recording, then stop; the session's id."""
+    source = {"kind": "x11", "uri": display} if display else PATTERN
+    started = await client.start(source, timeout_s=FACT_TIMEOUT_S)
+    session_id = started.session_id
+    for stage in STAGES:
+        await next_segment(client, session_id)
+        with step(f"  {stage} killed and started again"):
+            project.kill(project.containers(stage)[0])
+            project.up("--no-recreate", "--scale", "compress=3")
+    await next_segment(client, session_id)
+    await client.stop(session_id, by="smoke")
+    sealed = await client.wait_sealed(session_id, SEAL_TIMEOUT_S)
+    expect("stopped", str(sealed.reason), "reason of the seal")
+    return session_id
+
+
+async def next_segment(client: RecorderClient, session_id: str) -> None:
+    """Wait until a segment is recorded from now on. Raises SmokeError."""
+
+    async def look() -> None:
+        async with client.follow(session_id, history=False) as facts:
+            async for seen in facts:
+                if seen.fact.value == "session.captured":
+                    return
+
+    try:
+        await asyncio.wait_for(look(), FACT_TIMEOUT_S)
+    except TimeoutError as error:
+        raise SmokeError(f"expected a segment within {FACT_TIMEOUT_S:g} s, found none") from error
+
+
+class Outside:
+    """A copy of what the containers stored, and this machine's `recorder` to verify it with."""
+
+    def __init__(self, project: Project, folder: Path) -> None:
+        for name in ("sessions", "log"):
+            project("cp", f"merkle:/data/{name}", str(folder / name))
+        shown = json.loads(project("exec", "-T", "merkle", "recorder", "keys", "show", "--json"))
+        self._trust = folder / "trust.yaml"
+        self._trust.write_text(shown["trust"], encoding="utf-8")
+        self._folder = folder
+
+    def verify(self, session_id: str, verdict: str) -> dict[str, Any]:
+        """The report on one recording, which has to have this verdict under a trusted key."""
+        report = self._recorder("verify", str(self._folder / "sessions" / session_id))
+        expect(verdict, report["verdict"], "verdict")
+        expect("trusted", report["trust"]["status"], "key of the recording")
+        print(
+            f"          {verdict}, {report['totals']['frame_count']} frames, "
+            f"{len(report['chunk_map'])} chunks, {len(report['gaps'])} gaps, "
+            f"root {report['root_hash'][:16]}…"
+        )
+        return report
+
+    def verify_log(self) -> None:
+        """The log of sessions is held against all folders; anything wrong is an exit code."""
+        self._recorder("log", "verify", str(self._folder))
+
+    def _recorder(self, *arguments: str) -> dict[str, Any]:
+        program = str(Path(sys.executable).with_name("recorder"))
+        command = [program, *arguments, "--trust", str(self._trust), "--json"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = f"{done.stdout}{done.stderr}"
+            raise SmokeError(f"recorder {arguments[0]}: exit {done.returncode}\n{said}")
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+
+
+def verify_outside(project: Project, undisturbed: str, killed: str, *, live: bool) -> None:
+    """Both recordings and the log of sessions, copied out of their volume."""
+    with tempfile.TemporaryDirectory(prefix="recorder-smoke-") as folder:
+        outside = Outside(project, Path(folder))
+        report = outside.verify(undisturbed, "COMPLETE")
+        expect(0, report["totals"]["gap_count"], "gaps of the recording that nothing disturbed")
+        report = outside.verify(killed, "COMPLETE_WITH_GAPS")
+        # Of four stages only capture loses anything, and what it lost is in the record.
+        expect(["crash"], [gap["reason"] for gap in report["gaps"]], "gaps of the one with kills")
+        gap = report["gaps"][0]
+        away_s = (gap["wall1_ns"] - gap["wall0_ns"]) / 1e9
+        print(f"          capture was away for {away_s:.1f} s: {gap['lost_units']} frames missing")
+        if away_s <= 0 or not report["totals"]["frame_count"]:
+            raise SmokeError(f"expected frames and a gap that took time, found {report}")
+        # A pattern goes on where it was; a display does not wait.
+        if live and not gap["lost_units"]:
+            raise SmokeError(f"expected that the gap counts frames that are missing, found {gap}")
+        outside.verify_log()
+
+
+async def run(project: Project, url: str, display: str) -> None:
+    """One container a stage: record, scale, kill, verify outside. A display is recorded live."""
+    with step("compose up --wait"):
+        project.up()
+    async with RecorderClient.connect(url) as client:
+        with step("a file recorded and sealed"):
+            undisturbed = await record_file(client)
+        with step("compress scaled to 3"):
+            project.up("--no-recreate", "--scale", "compress=3")
+        expect(3, len(project.containers("compress")), "containers of compress")
+        with step("every stage killed once in one recording"):
+            killed = await record_through_kills(client, project, display)
+    with step("both recordings and the log of sessions verified outside"):
+        verify_outside(project, undisturbed, killed, live=bool(display))
