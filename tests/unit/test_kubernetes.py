@@ -18,10 +18,14 @@ from jsonschema import (  # type: ignore[import-untyped]
 
 from recorder_worker import __version__
 from recorder_worker.adapters.nats_server.binary import find_program
+from recorder_worker.core.errors import SettingsError
 from recorder_worker.core.pipeline import STAGES
+from recorder_worker.service.authorisation import authoriser_for, check_network
+from recorder_worker.service.settings import load
 from recorder_worker.service.settings_rule import rules
 from recorder_worker.service.settings_source import variable_name
 from recorder_worker.service.settings_tree import Settings
+from recorder_worker.stages.authoriser import TokenAuthoriser
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -280,14 +284,47 @@ def test_ports_and_addresses_meet() -> None:
         assert str(port["containerPort"]) == settings["RECORDER_SIDECAR__PORT"]
 
 
+def environment(**secrets: str) -> dict[str, str]:
+    """The variables of a stage, with the example of the secrets filled in."""
+    example = only("Secret", "recorder-secrets")["stringData"]
+    assert set(secrets) <= set(example)
+    return {**only("ConfigMap", "recorder-settings")["data"], **example, **secrets}
+
+
+def test_the_settings_start_a_recorder_that_asks_for_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled = environment(RECORDER_AUTH__HS256_SECRET="s" * 32, RECORDER_NATS__PASSWORD="p")
+    for name, value in filled.items():
+        monkeypatch.setenv(name, value)
+    settings, _ = load(directory=tmp_path)
+    check_network(settings, (settings.nats.url,))
+    assert isinstance(authoriser_for(settings.auth, lambda: None), TokenAuthoriser)
+    monkeypatch.setenv("RECORDER_AUTH__MODE", "open")
+    settings, _ = load(directory=tmp_path)
+    with pytest.raises(SettingsError, match="found open"):
+        check_network(settings, (settings.nats.url,))
+
+
+def test_the_example_of_the_secrets_is_refused_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    settings, _ = load(directory=tmp_path)
+    with pytest.raises(SettingsError, match="hs256_secret"):
+        authoriser_for(settings.auth, lambda: None)
+
+
 def test_the_servers_configuration_is_one(tmp_path: Path) -> None:
     text = only("ConfigMap", "nats-config")["data"]["nats-server.conf"]
     assert "sync_interval: always" in text
+    (container,) = pod(only("StatefulSet", "nats"))["containers"]
     path = tmp_path / "nats-server.conf"
     path.write_text(text)
     ended = subprocess.run(
         [str(find_program()), "-t", "-c", str(path)],
-        env={"HOSTNAME": "nats-0"},
+        env={"HOSTNAME": "nats-0"} | {e["name"]: "word" for e in container["env"]},
         check=False,
         capture_output=True,
         text=True,
