@@ -21,6 +21,20 @@ FACT_TIMEOUT_S = 60.0
 SEAL_TIMEOUT_S = 180.0
 
 
+def check_limits(project: Project) -> None:
+    """No container may write where it need not, gain a right, or take all of the machine."""
+    containers = project.containers()
+    expect(len(STAGES) + 1, len(containers), "containers that run")
+    for container in containers:
+        held = project.host_settings(container)
+        expect(True, held["ReadonlyRootfs"], "root file system that is read-only")
+        expect(["ALL"], held["CapDrop"], "capabilities that are dropped")
+        expect(["no-new-privileges:true"], held["SecurityOpt"], "security options")
+        for limit in ("Memory", "NanoCpus", "PidsLimit"):
+            if not held[limit]:
+                raise SmokeError(f"{limit}: expected a limit, found none")
+
+
 async def record_file(client: RecorderClient) -> str:
     """Record the demo's screen recording as fast as it can be read; the session's id."""
     source = {"kind": "file", "uri": "/media/screen.mkv", "pace": "fast"}
@@ -124,6 +138,7 @@ async def run(project: Project, url: str, display: str) -> None:
     """One container a stage: record, scale, kill, verify outside. A display is recorded live."""
     with step("compose up --wait"):
         project.up()
+    check_limits(project)
     async with RecorderClient.connect(url) as client:
         with step("a file recorded and sealed"):
             undisturbed = await record_file(client)

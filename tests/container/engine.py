@@ -121,6 +121,11 @@ class Project:
         """SIGKILL. To an engine that is a stop by hand: its restart policy does not follow."""
         self._engine("kill", container)
 
-    def containers(self, service: str) -> list[str]:
-        """The ids of a service's running containers."""
-        return self("ps", "--quiet", service).split()
+    def containers(self, *services: str) -> list[str]:
+        """The ids of the running containers of services; of all of them where none is named."""
+        return self("ps", "--quiet", *services).split()
+
+    def host_settings(self, container: str) -> dict[str, Any]:
+        """What the engine holds a container to."""
+        settings: dict[str, Any] = self._engine.inspect(container)["HostConfig"]
+        return settings
