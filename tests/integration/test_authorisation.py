@@ -21,7 +21,11 @@ from tokens import ED25519, JWKS, SECRET, claims, forged, key_token, pem, public
 from typer.testing import CliRunner, Result
 
 from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.adapters.system_clock import SystemClock
+from recorder_worker.bus import codec
 from recorder_worker.bus.client import RecorderClient
+from recorder_worker.bus.event_log import JetStreamEventLog
+from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.bus.topology import AUDIT_STREAM
 from recorder_worker.cli.main import app
 from recorder_worker.core.errors import RefusedError
@@ -29,6 +33,8 @@ from recorder_worker.core.events import (
     CommandAccepted,
     CommandDenied,
     Control,
+    RecordingExported,
+    RecordingViewed,
     SessionRejected,
     SessionStarted,
 )
@@ -40,6 +46,7 @@ from recorder_worker.core.subjects import UNKNOWN_SESSION, Command, Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.service.authorisation import access_rules
 from recorder_worker.service.settings_tree import AuthSettings
+from recorder_worker.stages.audit import AuditTrail
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -342,13 +349,35 @@ async def test_the_trail_cannot_be_cut_and_is_kept_for_its_time(guarded: Running
     assert info.config.deny_delete
     assert info.config.deny_purge
     assert info.config.max_age == guarded.settings.audit.max_age_s == 90 * 24 * 3600
+    token = secret_token("kim")
+    await in_trail(guarded, await send(guarded, Command.STOP, b"stop!", token))
     stored = await guarded._stored(AUDIT_STREAM, "audit.>")
     ids = [(message.headers or {})["Nats-Msg-Id"] for message in stored]
-    assert len(ids) == len(set(ids)) > 20
+    assert len(ids) == len(set(ids)) > 0
     for message in stored:
         headers = message.headers or {}
         assert headers["ce-type"] == f"{message.subject}.v1"
         assert SECRET.encode() not in (message.data or b"")
+        assert token.encode() not in (message.data or b"")
+
+
+async def test_a_view_and_an_export_are_in_the_trail_once_a_request(
+    guarded: RunningRecorder,
+) -> None:
+    log = JetStreamEventLog(lambda: guarded.jetstream, EventHeaders("gateway"))
+    trail = AuditTrail(log, SystemClock(), "gateway")
+    who: dict[str, Any] = {"actor": "root", "role": "ADMIN", "token_id": "7", "session_id": "*"}
+    for key in ("one", "one", "two"):
+        await trail.viewed(**who, what="list", key=key)
+        await trail.exported(**who, what="proof", detail="chunk 3", key=key)
+    for fact in (Fact.AUDIT_VIEWED, Fact.AUDIT_EXPORTED):
+        stored = await guarded._stored(AUDIT_STREAM, fact.value)
+        ids = [(message.headers or {})["Nats-Msg-Id"] for message in stored]
+        assert ids == [f"{fact.value}:one", f"{fact.value}:two"]
+        for message in stored:
+            event = codec.decode(fact, message.data or b"")
+            assert isinstance(event, RecordingViewed | RecordingExported)
+            assert (event.actor, event.session_id, event.node) == ("root", "*", "gateway")
 
 
 async def test_an_open_recorder_keeps_the_trail_too(recorder: RunningRecorder) -> None:
