@@ -19,7 +19,7 @@ from recorder_worker.bus.key_value import KeyValueBucket
 from recorder_worker.bus.token_lists import JwksBucket, RevocationList
 from recorder_worker.core.access import AccessRules
 from recorder_worker.core.errors import SettingsError
-from recorder_worker.core.pipeline import CAPTURE
+from recorder_worker.core.pipeline import CAPTURE, MERKLE
 from recorder_worker.core.token_claims import SECOND_NS, ClaimRules
 from recorder_worker.ports import JwksSource
 from recorder_worker.service.settings_tree import AuthSettings, Settings
@@ -109,19 +109,20 @@ def claim_rules(auth: AuthSettings) -> ClaimRules:
 
 
 def check_network(settings: Settings, urls: tuple[str, ...]) -> None:
-    """Refuse to take commands of everybody on a network, unless that was asked for.
+    """Refuse to obey, and to answer, everybody on a network, unless that was asked for.
 
-    Only workers of capture take commands. Raises SettingsError.
+    Workers of capture take commands, those of merkle answer requests. Raises SettingsError.
     """
     auth = settings.auth
-    if auth.mode != "open" or auth.allow_open_network or CAPTURE.name not in settings.stages:
+    served = {CAPTURE.name, MERKLE.name} & set(settings.stages)
+    if auth.mode != "open" or auth.allow_open_network or not served:
         return
     public = [url.rsplit("@", 1)[-1] for url in urls if not is_loopback(url)]
     if public:
         raise SettingsError(
             "auth.mode: expected jwt, found open, with NATS on a network, at "
-            f"{', '.join(public)}: whoever reaches it could start and stop recordings; set "
-            "auth.mode to jwt, or, where something else decides who reaches it, "
+            f"{', '.join(public)}: whoever reaches it could start and stop recordings, and be told "
+            "of all; set auth.mode to jwt, or, where something else decides who reaches it, "
             "auth.allow_open_network (RECORDER_AUTH__ALLOW_OPEN_NETWORK) to true"
         )
 

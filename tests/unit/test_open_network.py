@@ -79,9 +79,15 @@ def test_open_on_a_network_is_refused_and_says_how_to_go_on() -> None:
 def test_what_takes_no_commands_or_asks_for_tokens_or_was_told_so_may_start() -> None:
     network = ("nats://nats:4222",)
     check_network(settings(), ("nats://127.0.0.1:4222", "nats://home:4222"))
-    check_network(settings("chunk", "compress", "merkle"), network)
+    check_network(settings("chunk", "compress"), network)
     check_network(settings(mode="jwt"), network)
     check_network(settings(allow_open_network=True), network)
+
+
+@pytest.mark.parametrize("stage", ["capture", "merkle"])
+def test_taking_commands_or_answering_requests_alone_is_enough_to_be_refused(stage: str) -> None:
+    with pytest.raises(SettingsError, match="found open, with NATS on a network"):
+        check_network(settings(stage), ("nats://nats:4222",))
 
 
 def test_tokens_need_keys() -> None:
