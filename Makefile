@@ -29,7 +29,8 @@ test-313:
 	  "make test-313 PYTHON_313=/path/to/python3.13" >&2; exit 1; }
 	$(MAKE) test PYTHON=$(PYTHON_313) VENV=.cache/venv-3.13 TESTS="tests/unit tests/contract tests/integration"
 
-demo: system venv
+demo: venv
+	@scripts/setup-system.sh demo
 	$(BIN)/recorder demo
 
 venv: $(VENV)/.stamp
