@@ -14,7 +14,7 @@ from recorder_worker.cli.output import JsonOption, columns, err, out, print_json
 from recorder_worker.cli.times import moment_of
 from recorder_worker.core.audit_trail.listing import Row, rows
 from recorder_worker.core.log_audit.trail import without_sessions
-from recorder_worker.core.verify.report import printable
+from recorder_worker.core.printable import printable
 
 SECOND_NS = 1_000_000_000
 

@@ -21,7 +21,7 @@ from recorder_worker.core.errors import BlobMissingError, FormatError
 from recorder_worker.core.log_audit.audit import audit_log
 from recorder_worker.core.log_audit.report import LogReport
 from recorder_worker.core.note import SignedNote, parse_notes
-from recorder_worker.core.verify.report import printable
+from recorder_worker.core.printable import printable
 
 LOOKS_AGAIN = 2
 LOOK_AGAIN_S = 0.5

@@ -20,6 +20,7 @@ from recorder_worker.core.errors import (
     StoreError,
     TopologyError,
 )
+from recorder_worker.core.printable import printable_lines
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON, for programs, instead of text.")
@@ -37,8 +38,22 @@ EXIT_CODES: tuple[tuple[type[RecorderError], int], ...] = (
 )
 """After sysexits.h: 65 bad data, 69 a service is not there, 74 input/output, 78 configuration."""
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class SafeConsole(Console):
+    """A console on which no text does anything: control characters come out as what they are.
+
+    What is printed came from others: paths, labels, refusals. Rich takes out only some of them.
+    """
+
+    def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401  (Rich's own)
+        """As Rich does."""
+        super().print(
+            *(printable_lines(o) if isinstance(o, str) else o for o in objects), **options
+        )
+
+
+out = SafeConsole(highlight=False, soft_wrap=True)
+err = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def print_json(value: object) -> None:

@@ -27,8 +27,9 @@ from recorder_worker.core.evidence.proof_check import (
 )
 from recorder_worker.core.evidence.proof_file import ProofFile, decode_proof, encode_proof
 from recorder_worker.core.evidence.proof_making import prove_consistency, prove_leaf
+from recorder_worker.core.printable import printable
 from recorder_worker.core.verify.policy import TrustPolicy
-from recorder_worker.core.verify.report import TrustStatus, printable
+from recorder_worker.core.verify.report import TrustStatus
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED, Verdict
 
 PIECE_SIZE = 1 << 20

@@ -8,6 +8,7 @@ tracebacks included.
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import sys
@@ -15,8 +16,9 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
+from recorder_worker.core.printable import printable_lines
 from recorder_worker.service.settings_tree import LogSettings
 
 HIDDEN = "***"
@@ -89,13 +91,28 @@ def _annotating() -> list[Processor]:
 def _rendering(*, console: bool, colors: bool) -> list[Processor]:
     chain: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if console:
+        chain.append(_harmless)
         renderer: Processor = structlog.dev.ConsoleRenderer(
-            colors=colors, exception_formatter=structlog.dev.plain_traceback
+            colors=colors, exception_formatter=_harmless_traceback
         )
     else:
         chain.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer(default=repr, ensure_ascii=False)
     return [*chain, redact, renderer, _redact_line]
+
+
+def _harmless(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Control characters as what they are: a terminal must not do what a client's text says."""
+    return {
+        key: printable_lines(value) if isinstance(value, str) else value
+        for key, value in event.items()
+    }
+
+
+def _harmless_traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    out.write(printable_lines(text.getvalue()))
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -153,3 +153,15 @@ def test_a_value_that_json_does_not_know_does_not_lose_the_line() -> None:
     configure(LogSettings(), stream)
     structlog.get_logger().info("E", value=object(), data=b"\xff")
     assert lines(stream)[0]["event"] == "E"
+
+
+def test_a_terminal_does_nothing_of_what_a_text_says() -> None:
+    hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m"
+    stream = io.StringIO()
+    configure(LogSettings(format="console"), stream)
+    log = structlog.get_logger("test")
+    log.warning("CommandRejected", got=hostile)
+    log.error("Failed", exc_info=ValueError(hostile))
+    shown = stream.getvalue()
+    assert not {"\x1b", "\x07", "\x9b"} & set(shown)
+    assert "\\x1b]0;owned\\x07" in shown

@@ -13,11 +13,11 @@ from recorder_worker.core.cipher.declared import MAX_DECLARED_SIZE, declared_enc
 from recorder_worker.core.cipher.names import CIPHER_NONE
 from recorder_worker.core.errors import RecorderError
 from recorder_worker.core.partial_tree import LeafRange
+from recorder_worker.core.printable import printable
 from recorder_worker.core.records import AnyRecord, ChunkRecord, MarkRecord, OpenRecord
 from recorder_worker.core.verify.findings import Findings, Texts
 from recorder_worker.core.verify.listing import COMPACT, Listing, is_receipt, journal_place
 from recorder_worker.core.verify.reader import RecordingReader, read_bounded
-from recorder_worker.core.verify.report import printable
 from recorder_worker.core.verify.steps import tampered
 
 MAX_NAMED = 20

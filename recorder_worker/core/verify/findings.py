@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from recorder_worker.core.errors import RecorderError, UnsupportedError
-from recorder_worker.core.verify.report import StepResult, printable
+from recorder_worker.core.printable import printable
+from recorder_worker.core.verify.report import StepResult
 from recorder_worker.core.verify.steps import TITLES, Status, Step, StepFailedError
 from recorder_worker.core.verify.verdicts import PRECEDENCE, Verdict
 

@@ -168,11 +168,3 @@ def exit_code(verdict: Verdict, trust: Trust, rules: tuple[RuleResult, ...] = ()
     if code == 0 and (trust.status is TrustStatus.UNTRUSTED or broken):
         return EXIT_UNTRUSTED
     return code
-
-
-def printable(text: str) -> str:
-    """Text that came with a recording, made safe to print and to encode.
-
-    A recording is not trusted before it is verified, and not with a terminal after that.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

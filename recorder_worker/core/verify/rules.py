@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from recorder_worker.core.printable import printable
 from recorder_worker.core.records import AnyRecord, EpochRecord, GapRecord, OpenRecord
 from recorder_worker.core.signing_keys import KeyKind, PublicKey
 from recorder_worker.core.verify.policy import Rules
-from recorder_worker.core.verify.report import Cadence, RuleResult, printable
+from recorder_worker.core.verify.report import Cadence, RuleResult
 
 SECOND_NS = 10**9
 

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from recorder_worker.core.model import ClockState
+from recorder_worker.core.printable import printable
 from recorder_worker.core.verify.judgement import Judgement
 from recorder_worker.core.verify.receipts import Covers
-from recorder_worker.core.verify.report import (
-    Report,
-    TrustStatus,
-    WindowProved,
-    exit_code,
-    printable,
-)
+from recorder_worker.core.verify.report import Report, TrustStatus, WindowProved, exit_code
 from recorder_worker.core.verify.time_window import Bound, TimeWindow
 from recorder_worker.core.verify.verdicts import EXIT_CODES, Verdict
 
