@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """One line, with what is not printable spelt out: `\\x1b` for an escape character."""
+    """One line, with what is not printable spelt out as Python spells it in a string."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
