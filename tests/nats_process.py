@@ -22,7 +22,9 @@ class NatsProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"nats://127.0.0.1:{self._port}"
         folder.mkdir(parents=True, exist_ok=True)
-        store = f'jetstream {{ store_dir: "{folder}/store", sync_interval: always }}\n'
+        # The default, a share of the free disk, refuses the declared streams where it is small.
+        limits = "sync_interval: always, max_file_store: 4TB"
+        store = f'jetstream {{ store_dir: "{folder}/store", {limits} }}\n'
         (folder / "server.conf").write_text(
             f"host: 127.0.0.1\nport: {self._port}\n" + (store if jetstream else "")
         )
