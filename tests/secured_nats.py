@@ -75,11 +75,12 @@ class ServerProcess:
 
 
 class SecuredNats:
-    """A folder of `recorder nats-conf`, and the server on it."""
+    """A folder of `recorder nats-conf`, and the server on it; `env` are settings for everybody."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
         self.folder = folder
         self.port = free_port()
+        self._env = env or {}
         self.write(*arguments)
         self.server = ServerProcess(folder / "conf" / "nats-server.conf", self.port)
 
@@ -97,6 +98,7 @@ class SecuredNats:
             *("--out", str(self.folder / "conf"), "--store", str(self.folder / "store")),
             *("--listen", f"127.0.0.1:{self.port}", *arguments),
             folder=self.folder,
+            env=self._env,
         )
         assert made.returncode == 0, made.stderr
 
@@ -104,7 +106,7 @@ class SecuredNats:
         """The variables of a user's file."""
         text = (self.folder / "conf" / "users" / f"{user}.env").read_text(encoding="utf-8")
         lines = [line for line in text.splitlines() if not line.startswith("#")]
-        return dict(line.split("=", 1) for line in lines)
+        return dict(line.split("=", 1) for line in lines) | self._env
 
     def login(self, user: str) -> Login:
         """As a client of this product logs in."""

@@ -22,12 +22,12 @@ from recorder_worker.bus.copies import JetStreamCopies
 from recorder_worker.bus.disposition import Disposition, LastResort, RetryLimits
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
-from recorder_worker.bus.permissions import used_streams
 from recorder_worker.bus.roster import SessionRoster
+from recorder_worker.bus.stage_rights import used_streams, workers
 from recorder_worker.bus.subscriptions import StageSubscription
 from recorder_worker.bus.telemetry import Telemetry
-from recorder_worker.bus.topology import StreamLimits, streams
-from recorder_worker.core.errors import BusUnavailableError
+from recorder_worker.bus.topology import COMMANDS_STREAM, StreamLimits, streams
+from recorder_worker.core.errors import BusUnavailableError, TopologyError
 from recorder_worker.core.pipeline import CAPTURE
 from recorder_worker.ports import StageMetrics, Tracing
 
@@ -150,7 +150,12 @@ class Bus:
             await apply_topology(self.jetstream(), declared, self._consumers)
             return
         ours = {name: self._consumers[name] for name in self._registered}
-        used = {stream for name in ours for stream in used_streams(name)}
+        used = {
+            stream
+            for name in ours
+            if name in workers()
+            for stream in used_streams(name, self._settings.streams.token_buckets)
+        }
         await require_topology(self.jetstream(), tuple(s for s in declared if s.name in used), ours)
 
     async def stop(self) -> None:
@@ -168,7 +173,12 @@ class Bus:
             raise BusUnavailableError(f"NATS went away before the end: {error!r}") from error
 
     async def restore(self, stage: str) -> None:
-        """Make the consumer of a stage again. Raises TopologyError."""
+        """Make the consumer of a stage again. Raises TopologyError: it is not ours to make."""
+        if not self._settings.manage:
+            raise TopologyError(
+                f"consumer {self._consumers[stage].stream}/{stage} is gone; this worker may not "
+                "make it (nats.manage is off): run `recorder streams apply` as the user deploy"
+            )
         await apply_topology(self.jetstream(), (), {stage: self._consumers[stage]})
 
     async def backlog(self, stage: str) -> Backlog:
@@ -181,7 +191,7 @@ class Bus:
         consumer = self._consumers[stage]
         try:
             info = await self.jetstream().consumer_info(consumer.stream, stage)
-            oldest_ns = await self._oldest.stored_ns(consumer, info)
+            oldest_ns = await self._oldest.stored_ns(consumer, info) if self._may_look(stage) else 0
         except NotFoundError as error:
             raise LookupError(f"consumer {consumer.stream}/{stage} is gone") from error
         except (nats.errors.Error, OSError) as error:
@@ -189,6 +199,12 @@ class Bus:
         return Backlog(
             info.num_pending or 0, info.num_ack_pending or 0, info.num_redelivered or 0, oldest_ns
         )
+
+    def _may_look(self, stage: str) -> bool:
+        """Whether its messages are ours to look at: commands may carry the tokens of others."""
+        stream = self._consumers[stage].stream
+        ours = {self._consumers[name].stream for name in self._registered}
+        return self._settings.manage or stream != COMMANDS_STREAM or stream in ours
 
     async def fill(self, stream: str) -> StreamFill:
         """How full a stream is.

@@ -16,25 +16,33 @@ from collections.abc import Iterable
 
 import msgspec
 
-from recorder_worker.bus.consumers import ENGINE, ConsumerLimits, consumers
+from recorder_worker.bus.consumers import ENGINE
+from recorder_worker.bus.stage_rights import (
+    JETSTREAM_API,
+    SHAPES,
+    api,
+    newest,
+    reading_bucket,
+    runs_in,
+    taking,
+    worker_asks,
+    workers,
+)
 from recorder_worker.bus.topology import (
     CLIENTS_STREAM,
-    COMMANDS_STREAM,
     DEAD_STREAM,
     INTEGRATION_STREAM,
-    SESSIONS_STREAM,
     STREAM_OF,
     StreamLimits,
     streams,
 )
 from recorder_worker.core.errors import SettingsError
-from recorder_worker.core.pipeline import CONSUMERS, Stage
-from recorder_worker.core.subjects import CLIENT, Command, Fact, dead_letters, is_owner_name
+from recorder_worker.core.pipeline import GATEWAY
+from recorder_worker.core.subjects import CLIENT, SESSIONS_BUCKET, Command, Fact, is_owner_name
 
 HOME = "recorder"
 """The account that has the streams."""
 
-JETSTREAM_API = "$JS.API"
 API_PREFIX = "JS.RECORDER.API"
 
 DEPLOY, ADMIN, OBSERVER = "deploy", "admin", "observer"
@@ -43,15 +51,27 @@ TOGETHER = "together"
 PER_SESSION = "session.*.*"
 """Facts about sessions; commands have two tokens, and may carry tokens of those who give them."""
 
-WATCHED_STREAMS = (SESSIONS_STREAM, COMMANDS_STREAM)
-"""Every worker looks how full these are (service/watch.py)."""
-
-_SHAPES = consumers(
-    ConsumerLimits(lease_s=1, chunk_ack_wait_s=1, compress_ack_wait_s=1, merkle_ack_wait_s=1)
-)
-_STREAMS = streams(StreamLimits(replicas=1, max_age_s=1, max_bytes=1, duplicate_window_s=1))
-
 _ENGINE_QUEUE = f"{INTEGRATION_STREAM}.{ENGINE}"
+
+
+class TokenLists(msgspec.Struct, frozen=True, kw_only=True):
+    """What of authorisation decides who may do what on the bus.
+
+    Attributes:
+        revocations: the bucket of revoked tokens; empty: there is none.
+        jwks: the bucket of the keys that sign tokens; empty: there is none.
+        asked_for: whether requests of clients carry tokens; else only those may ask the gateway
+            who may be told of every session.
+    """
+
+    revocations: str = ""
+    jwks: str = ""
+    asked_for: bool = False
+
+    @property
+    def buckets(self) -> tuple[str, ...]:
+        """Those that there are."""
+        return tuple(name for name in (self.revocations, self.jwks) if name)
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +82,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         does: what it is for, in words.
         asks: subjects of the recorder's account that it may publish to, with their answers.
         hears: subjects of the recorder's account that it may subscribe to.
+        serves: subjects on which it answers requests of other users.
+        calls: of those, the subjects that it may send requests to.
         home: whether it lives in the recorder's account; only who makes the streams does.
         client: whether it reads the copies for the owner of its name, and not the facts.
     """
@@ -70,6 +92,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     does: str
     asks: tuple[str, ...]
     hears: tuple[str, ...] = ()
+    serves: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
     home: bool = False
     client: bool = False
 
@@ -88,7 +112,9 @@ def in_account(subject: str) -> str:
     return subject
 
 
-def grants(clients: Iterable[str] = (), *, together: bool = False) -> tuple[Grant, ...]:
+def grants(
+    clients: Iterable[str] = (), *, together: bool = False, tokens: TokenLists | None = None
+) -> tuple[Grant, ...]:
     """The grants of all users, with one for each client that is named.
 
     `together` adds a user for a process that runs all stages: an edge has no room for four.
@@ -96,11 +122,12 @@ def grants(clients: Iterable[str] = (), *, together: bool = False) -> tuple[Gran
     Raises:
         SettingsError: a client's name cannot be one, or is taken.
     """
+    tokens = tokens or TokenLists()
     fixed = (
-        *(worker_grant(name) for name in workers()),
-        *((_together(),) if together else ()),
-        _deploy(),
-        _admin(),
+        *(worker_grant(name, tokens) for name in workers()),
+        *((_together(tokens),) if together else ()),
+        _deploy(tokens),
+        _admin(tokens),
         _observer(),
         _engine(),
     )
@@ -112,104 +139,55 @@ def grants(clients: Iterable[str] = (), *, together: bool = False) -> tuple[Gran
                 f"--client: expected a name of small letters, digits and dashes that is not one of "
                 f"{', '.join(sorted(taken))} and not given twice, found {name!r}; give another one"
             )
-    return (*fixed, *(_client(name) for name in named))
+    return (*fixed, *(_client(name, tokens) for name in named))
 
 
-def workers() -> tuple[str, ...]:
-    """The processes that have a user: every stage that can run alone."""
-    return tuple(stage.name for stage in CONSUMERS if not stage.runs_with)
-
-
-def stages_of(worker: str) -> tuple[Stage, ...]:
-    """What runs in the process of a stage: it, and what runs wherever it does."""
-    return tuple(stage for stage in CONSUMERS if worker in (stage.name, stage.runs_with))
-
-
-def worker_grant(worker: str) -> Grant:
+def worker_grant(worker: str, tokens: TokenLists) -> Grant:
     """The rights of a worker that runs one stage, and what runs with it."""
-    run = stages_of(worker)
-    asks = dict.fromkeys(subject for stage in run for subject in stage_asks(stage))
-    hears = dict.fromkeys(fact.wildcard for stage in run for fact in stage.listens)
-    names = ", ".join(stage.name for stage in run)
-    return Grant(user=worker, does=f"runs {names}", asks=tuple(asks), hears=tuple(hears))
+    run = runs_in(worker)
+    hears = dict.fromkeys(fact.wildcard for row in run for fact in row.listens)
+    return Grant(
+        user=worker,
+        does=f"runs {', '.join(row.name for row in run)}",
+        asks=worker_asks(worker, tokens.buckets),
+        hears=tuple(hears),
+        serves=tuple(str(subject) for row in run for subject in row.answers),
+    )
 
 
-def _together() -> Grant:
+def _together(tokens: TokenLists) -> Grant:
     """The rights of all stages in one process: what it is taken over for, it can do."""
-    parts = [worker_grant(name) for name in workers()]
+    parts = [worker_grant(name, tokens) for name in workers()]
     return Grant(
         user=TOGETHER,
         does="runs all stages in one process",
-        asks=tuple(dict.fromkeys(subject for part in parts for subject in part.asks)),
-        hears=tuple(dict.fromkeys(subject for part in parts for subject in part.hears)),
+        asks=_each(subject for part in parts for subject in part.asks),
+        hears=_each(subject for part in parts for subject in part.hears),
+        serves=_each(subject for part in parts for subject in part.serves),
     )
 
 
-def used_streams(name: str) -> tuple[str, ...]:
-    """The streams that a stage consumes from, publishes to, and watches."""
-    stage = next(stage for stage in CONSUMERS if stage.name == name)
-    emitted = (STREAM_OF[fact] for fact in stage.emits)
-    copied = (CLIENTS_STREAM,) if stage.copies else ()
-    used = (_SHAPES[name].stream, *emitted, *copied, DEAD_STREAM, *WATCHED_STREAMS)
-    return tuple(dict.fromkeys(used))
+def _each(subjects: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(subjects))
 
 
-def stage_asks(stage: Stage) -> tuple[str, ...]:
-    """What a stage may publish, and ask of JetStream."""
-    queue = f"{_SHAPES[stage.name].stream}.{stage.name}"
-    named = {*stage.emits, *stage.reads}
-    near = [fact for fact in Fact if fact in named or fact.wildcard in stage.consumes]
-    return tuple(
-        dict.fromkeys(
-            (
-                *(fact.wildcard for fact in stage.emits),
-                *((f"{CLIENT}.>",) if stage.copies else ()),
-                dead_letters(stage.name),
-                *_taking(queue),
-                *(_api("STREAM.INFO", stream) for stream in used_streams(stage.name)),
-                *(_last(fact) for fact in near),
-                *(_api("DIRECT.GET", STREAM_OF[fact]) for fact in stage.replays),
-                *_buckets(stage),
-            )
-        )
-    )
-
-
-def _taking(queue: str) -> tuple[str, ...]:
-    """Taking messages from a consumer, and acknowledging them."""
-    return (_api("CONSUMER.INFO", queue), _api("CONSUMER.MSG.NEXT", queue), f"$JS.ACK.{queue}.>")
-
-
-def _api(call: str, of: str) -> str:
-    return f"{JETSTREAM_API}.{call}.{of}"
-
-
-def _last(fact: Fact) -> str:
-    """Asking for the newest event of a fact; for `>` of a stream there is no such limit."""
-    return _api("DIRECT.GET", f"{STREAM_OF[fact]}.{fact.wildcard}")
-
-
-def _buckets(stage: Stage) -> tuple[str, ...]:
-    used = dict.fromkeys((*stage.reads_buckets, *stage.writes_buckets))
-    return (
-        *(_api("STREAM.INFO", f"KV_{bucket}") for bucket in used),
-        *(_api("DIRECT.GET", f"KV_{bucket}.$KV.{bucket}.>") for bucket in used),
-        *(f"$KV.{bucket}.>" for bucket in stage.writes_buckets),
-    )
-
-
-def _deploy() -> Grant:
+def _deploy(tokens: TokenLists) -> Grant:
     """Whoever makes streams and consumers: of exactly these names, and none away."""
-    asks = [_api("INFO", "")[:-1]]
-    for stream in _STREAMS:
-        asks += [_api(f"STREAM.{call}", stream.name or "") for call in ("INFO", "CREATE", "UPDATE")]
-    queues = [f"{consumer.stream}.{stage}" for stage, consumer in _SHAPES.items()]
+    limits = StreamLimits(
+        replicas=1, max_age_s=1, max_bytes=1, duplicate_window_s=1, token_buckets=tokens.buckets
+    )
+    asks = [api("INFO", "")[:-1]]
+    for stream in streams(limits):
+        asks += [api(f"STREAM.{call}", stream.name or "") for call in ("INFO", "CREATE", "UPDATE")]
+    queues = [f"{consumer.stream}.{stage}" for stage, consumer in SHAPES.items()]
     for queue in (*queues, _ENGINE_QUEUE):
-        asks += [_api("CONSUMER.INFO", queue), _api("CONSUMER.DURABLE.CREATE", queue)]
+        asks += [api("CONSUMER.INFO", queue), api("CONSUMER.DURABLE.CREATE", queue)]
+    # Who puts keys there can make tokens: no less than who makes the streams.
+    keys = (*reading_bucket(tokens.jwks), f"$KV.{tokens.jwks}.>") if tokens.jwks else ()
     return Grant(
         user=DEPLOY,
         does="makes and updates streams and consumers: `recorder streams apply`",
-        asks=tuple(asks),
+        asks=_each((*asks, *keys)),
         home=True,
     )
 
@@ -221,31 +199,42 @@ def _reading(facts: Iterable[Fact]) -> tuple[str, ...]:
         subject
         for stream in held
         for subject in (
-            _api("STREAM.INFO", stream),
-            _api("DIRECT.GET", stream),
-            _api("DIRECT.GET", f"{stream}.>"),
+            api("STREAM.INFO", stream),
+            api("DIRECT.GET", stream),
+            api("DIRECT.GET", f"{stream}.>"),
         )
     )
 
 
 def _heard(facts: Iterable[Fact]) -> tuple[str, ...]:
     """One subject for all that is of sessions, dead letters included, as people subscribe to it."""
-    return (PER_SESSION, *(fact.wildcard for fact in facts if not fact.per_session))
+    return (
+        PER_SESSION,
+        *(fact.wildcard for fact in facts if not fact.per_session),
+        f"$KV.{SESSIONS_BUCKET}.>",
+    )
 
 
-def _admin() -> Grant:
-    written = dict.fromkeys(b for stage in CONSUMERS for b in stage.reads_buckets)
+def _admin(tokens: TokenLists) -> Grant:
+    listed = tokens.revocations
+    revoking = (
+        *reading_bucket(listed),
+        api("STREAM.MSG.GET", f"KV_{listed}"),
+        f"$KV.{listed}.>",
+    )
     return Grant(
         user=ADMIN,
-        does="gives all commands; reads all facts, audit and dead letters",
+        does="gives all commands; reads all facts, audit and dead letters; revokes tokens",
         asks=(
             *Command,
             *_reading(Fact),
-            *(_api(call, DEAD_STREAM) for call in ("STREAM.INFO", "DIRECT.GET")),
-            _api("DIRECT.GET", f"{DEAD_STREAM}.>"),
-            *(f"$KV.{bucket}.>" for bucket in written),
+            *(api(call, DEAD_STREAM) for call in ("STREAM.INFO", "DIRECT.GET")),
+            api("DIRECT.GET", f"{DEAD_STREAM}.>"),
+            *reading_bucket(SESSIONS_BUCKET),
+            *(revoking if listed else ()),
         ),
         hears=_heard(Fact),
+        calls=GATEWAY.answers,
     )
 
 
@@ -254,8 +243,9 @@ def _observer() -> Grant:
     return Grant(
         user=OBSERVER,
         does="reads all facts but audit, and does nothing else",
-        asks=_reading(seen),
+        asks=(*_reading(seen), *reading_bucket(SESSIONS_BUCKET)),
         hears=_heard(seen),
+        calls=GATEWAY.answers,
     )
 
 
@@ -266,21 +256,25 @@ def _engine() -> Grant:
         does="a time-stamp or anchor engine of your own: hears requests, publishes receipts",
         asks=(
             Fact.ANCHOR_RECEIPT.wildcard,
-            _api("STREAM.INFO", INTEGRATION_STREAM),
-            _last(asked),
-            *_taking(_ENGINE_QUEUE),
+            api("STREAM.INFO", INTEGRATION_STREAM),
+            newest(asked),
+            *taking(_ENGINE_QUEUE),
         ),
         hears=(asked.wildcard,),
     )
 
 
-def _client(name: str) -> Grant:
-    """May start sessions, and hears of those that name it as owner; of no others."""
+def _client(name: str, tokens: TokenLists) -> Grant:
+    """May start sessions, and hears of those that name it as owner; of no others.
+
+    The gateway tells whoever asks without a token of every session.
+    """
     own = f"{CLIENT}.{name}"
     return Grant(
         user=name,
         does="a client: starts sessions, and reads the events of those that it owns",
-        asks=(Command.START.value, _api("DIRECT.GET", f"{CLIENTS_STREAM}.{own}.>")),
+        asks=(Command.START.value, api("DIRECT.GET", f"{CLIENTS_STREAM}.{own}.>")),
         hears=(f"{own}.>",),
+        calls=GATEWAY.answers if tokens.asked_for else (),
         client=True,
     )

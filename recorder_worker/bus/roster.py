@@ -43,6 +43,18 @@ ENTRIES_OF_A_SESSION = 3
 SUSPICIOUS_NS = 15_000_000_000
 """A session whose newest checkpoint is older than this may have an incident: that is looked up."""
 
+ROSTER_READS_ON = Fact.NUMBERED
+ROSTER_FACTS = (
+    Fact.NUMBERED,
+    Fact.LOGGED,
+    Fact.CHECKPOINT,
+    Fact.INCIDENT,
+    Fact.STARTED,
+    Fact.SEALED,
+    Fact.CAPTURED,
+)
+"""What is asked for the newest event: a right of every worker (stage_rights.py)."""
+
 FORGOTTEN = "unknown"
 """The kind of a source whose start the stream has no more."""
 

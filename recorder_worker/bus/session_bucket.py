@@ -16,9 +16,9 @@ from recorder_worker.bus.event_log import (
     patiently,
 )
 from recorder_worker.bus.session_entries import KnownEntries
-from recorder_worker.bus.topology import SESSIONS_BUCKET
 from recorder_worker.core.errors import FencedError
 from recorder_worker.core.session_entry import SessionEntry
+from recorder_worker.core.subjects import SESSIONS_BUCKET
 
 STREAM = f"KV_{SESSIONS_BUCKET}"
 

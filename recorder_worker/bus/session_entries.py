@@ -13,15 +13,15 @@ from typing import Any
 
 import nats.errors
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError
 
+from recorder_worker.bus.batched_get import read_batch
 from recorder_worker.core.errors import BusUnavailableError
 from recorder_worker.core.session_entry import SessionEntry
 
-NEXT_ENTRY_S = 5.0
-ABANDONED_S = 10.0
-"""After so long the server forgets a reading that was given up."""
+BEHIND_S = 5.0
+BEHIND_WAIT_S = 0.05
 
 Read = Callable[[bytes, dict[str, str]], SessionEntry | None]
 
@@ -60,43 +60,32 @@ class KnownEntries:
             # Another bucket of this name, or one that lost its end: nothing of it is known.
             self._made, self._seen = info.created, 0
             self._entries = {}
-        if info.state.last_seq > self._seen:
-            await self._read_on()
-            self._seen = max(self._seen, info.state.last_seq)
+        if info.state.messages:
+            await self._read_on(info.state.last_seq)
+        self._seen = max(self._seen, info.state.last_seq)
         # What had no room any more is gone without a word.
         first = info.state.first_seq
         self._entries = {key: held for key, held in self._entries.items() if held[0] >= first}
 
-    async def _read_on(self) -> None:
-        config = ConsumerConfig(
-            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-            opt_start_seq=self._seen + 1,
-            inactive_threshold=ABANDONED_S,
-        )
-        subscription = await self._jetstream().subscribe(
-            ">", stream=self._stream, config=config, ordered_consumer=True
-        )
-        try:
-            left = (await subscription.consumer_info()).num_pending or 0
-            left += subscription.delivered + subscription.pending_msgs
-            while left:
-                message = await subscription.next_msg(timeout=NEXT_ENTRY_S)
-                self._take(message.subject, message.data, message.headers or {}, message.metadata)
-                left = message.metadata.num_pending
-        finally:
-            await subscription.unsubscribe()
+    async def _read_on(self, last: int) -> None:
+        """Read up to a sequence, which is there: the bucket lets nobody delete."""
+        give_up_s = asyncio.get_running_loop().time() + BEHIND_S
+        while self._seen < last:
+            before = self._seen
+            async for message in read_batch(self._jetstream(), self._stream, before + 1):
+                self._take(message)
+                give_up_s = asyncio.get_running_loop().time() + BEHIND_S
+            if self._seen > before:
+                continue
+            # Any copy of the stream may answer, and this one has not got the newest yet.
+            if asyncio.get_running_loop().time() > give_up_s:
+                raise TimeoutError(f"expected entries up to {last}, found none behind {before}")
+            await asyncio.sleep(BEHIND_WAIT_S)
 
-    def _take(
-        self,
-        subject: str,
-        data: bytes,
-        headers: dict[str, str],
-        metadata: Any,  # noqa: ANN401  (nats-py's private class)
-    ) -> None:
-        sequence = metadata.sequence.stream
-        entry = self._read(data, headers)
+    def _take(self, message: RawStreamMsg) -> None:
+        subject, self._seen = message.subject or "", message.seq or self._seen
+        entry = self._read(message.data or b"", message.headers or {})
         if entry is None:
             self._entries.pop(subject, None)
         else:
-            self._entries[subject] = (sequence, entry)
-        self._seen = sequence
+            self._entries[subject] = (self._seen, entry)

@@ -20,7 +20,7 @@ from nats.js.api import (
     StreamConfig,
 )
 
-from recorder_worker.core.subjects import CLIENT, DEAD, Command, Fact
+from recorder_worker.core.subjects import CLIENT, DEAD, SESSIONS_BUCKET, Command, Fact
 
 COMMANDS_STREAM = "COMMANDS"
 SESSIONS_STREAM = "SESSIONS"
@@ -30,8 +30,6 @@ NODES_STREAM = "NODES"
 AUDIT_STREAM = "AUDIT"
 CLIENTS_STREAM = "CLIENTS"
 DEAD_STREAM = "DEAD"
-SESSIONS_BUCKET = "recorder-sessions"
-"""The key-value bucket with one entry for each session, under its id."""
 
 REGISTER_MESSAGES = 200_000
 """Some three a session. The oldest go first: the log of sessions in the store has them all."""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from recorder_worker.cli.output import columns, out
+from recorder_worker.cli.settings_option import ConfigOption, load_settings
 from recorder_worker.core.errors import SettingsError
 
 
@@ -45,15 +46,21 @@ def nats_conf(
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite what is there; all passwords are new.")
     ] = False,
+    config: ConfigOption = None,
 ) -> None:
     """Write a nats-server's configuration with one user for each stage, client and role.
 
     Passwords are random, and stand only in the files of the users (0600); the server's files have
-    their hashes, and nothing secret is printed. After an upgrade of the recorder run it again with
-    `--keep`, with the same clients, and let the server read its configuration again.
+    their hashes, and nothing secret is printed. Of the settings, which are those of the workers,
+    auth.mode and the names of the buckets of tokens are looked at. After an upgrade of the recorder
+    run it again with `--keep`, with the same clients, and let the server read its configuration.
     """
     from recorder_worker.bus import permissions  # noqa: PLC0415  (loads NATS)
-    from recorder_worker.service.nats_conf import Listener, NatsConf  # noqa: PLC0415  (as above)
+    from recorder_worker.service.nats_conf import (  # noqa: PLC0415  (as above)
+        Listener,
+        NatsConf,
+        token_lists,
+    )
 
     host, port = _address(listen)
     if len({bool(path) for path in (tls_cert, tls_key, tls_ca)}) > 1:
@@ -71,7 +78,9 @@ def nats_conf(
         listener=Listener(
             host=host, port=port, store=store, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key
         ),
-        grants=permissions.grants(client or (), together=together),
+        grants=permissions.grants(
+            client or (), together=together, tokens=token_lists(load_settings(config).auth)
+        ),
     )
     present = conf.present()
     if present and not (keep or force):

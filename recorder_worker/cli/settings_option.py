@@ -19,7 +19,7 @@ ConfigOption = Annotated[
 ]
 TokenFileOption = Annotated[
     Path | None,
-    typer.Option(help="File with the token for commands; else auth.bearer, else auth.bearer_file."),
+    typer.Option(help="File with the token for commands; else auth.bearer."),
 ]
 NatsOption = Annotated[
     str | None,
@@ -50,16 +50,12 @@ def client_bearer(config: Path | None, token_file: Path | None) -> str:
     Raises:
         SettingsError: its file cannot be read.
     """
-    auth = load_settings(config).auth
-    if auth.bearer and token_file is None:
-        return auth.bearer.strip()
-    path = token_file or (Path(auth.bearer_file) if auth.bearer_file else None)
-    if path is None:
-        return ""
-    setting = "--token-file" if token_file else "auth.bearer_file"
+    if token_file is None:
+        return load_settings(config).auth.bearer.strip()
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return token_file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            f"{setting}: expected a file with a token at {path}, found: {error}; correct the path"
+            f"--token-file: expected a file with a token at {token_file}, found: {error}; correct "
+            "the path"
         ) from error

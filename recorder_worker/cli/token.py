@@ -78,15 +78,14 @@ def issue(
     Issuer, audience and the name of the role's claim are those of the settings.
     """
     from recorder_worker.adapters.tokens.issuer import TokenIssuer  # noqa: PLC0415  (loads PyJWT)
-    from recorder_worker.service.authorisation import hs256_secret  # noqa: PLC0415  (as above)
 
     auth = load_settings(config).auth
-    if key is None and not hs256_secret(auth):
+    if key is None and not auth.hs256_secret:
         raise SettingsError(
             "recorder token issue: expected --key, or a secret in auth.hs256_secret "
-            "(RECORDER_AUTH__HS256_SECRET) or auth.hs256_secret_file, found neither"
+            "(RECORDER_AUTH__HS256_SECRET), found neither"
         )
-    issuer = TokenIssuer.of_pem(_read(key)) if key else TokenIssuer.of_secret(hs256_secret(auth))
+    issuer = TokenIssuer.of_pem(_read(key)) if key else TokenIssuer.of_secret(auth.hs256_secret)
     now_s = int(time.time())
     claims: dict[str, object] = {
         "sub": subject,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from recorder_worker.core.subjects import COPIED, Command, Fact
+from recorder_worker.core.subjects import COPIED, SERVICE, SESSIONS_BUCKET, Command, Endpoint, Fact
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,8 +23,11 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
             it may ask for anyway.
         replays: facts whose log it reads from a place on, event by event.
         listens: facts that it subscribes to beside its consumer.
+        surveys: facts whose whole stream it reads, from the stream's leader.
         copies: whether it publishes copies of facts for the owners of sessions.
         reads_buckets, writes_buckets: key-value buckets that it uses.
+        checks_tokens: whether it looks into the buckets of authorisation.
+        answers: subjects on which it answers requests.
     """
 
     name: str
@@ -36,9 +39,12 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     reads: tuple[Fact, ...] = ()
     replays: tuple[Fact, ...] = ()
     listens: tuple[Fact, ...] = ()
+    surveys: tuple[Fact, ...] = ()
     copies: bool = False
     reads_buckets: tuple[str, ...] = ()
     writes_buckets: tuple[str, ...] = ()
+    checks_tokens: bool = False
+    answers: tuple[str, ...] = ()
 
 
 CONTROL = Stage(
@@ -49,6 +55,7 @@ CONTROL = Stage(
     does="checks commands to sessions and puts them, in order, in the session's control log",
     runs_with="capture",
     reads=(Fact.STARTED, Fact.CAPTURED),
+    checks_tokens=True,
 )
 CAPTURE = Stage(
     name="capture",
@@ -69,6 +76,7 @@ CAPTURE = Stage(
     reads=(Fact.CONTROL, Fact.LOGGED),
     replays=(Fact.CONTROL, Fact.NUMBERED, Fact.LOGGED),
     listens=(Fact.CONTROL,),
+    checks_tokens=True,
 )
 CHUNK = Stage(
     name="chunk",
@@ -154,6 +162,7 @@ TABLE = Stage(
     order="any order: entries are merged, and stored with compare-and-set",
     does="keeps one entry for each session in the KV bucket `recorder-sessions`",
     runs_with="merkle",
+    writes_buckets=(SESSIONS_BUCKET,),
 )
 
 GATEWAY = Stage(
@@ -163,6 +172,19 @@ GATEWAY = Stage(
     order="each request by itself, shared among all workers",
     does="answers requests about sessions, as the NATS service `session-recorder`",
     runs_with="merkle",
+    reads_buckets=(SESSIONS_BUCKET,),
+    checks_tokens=True,
+    answers=(*Endpoint, "$SRV.*", f"$SRV.*.{SERVICE}", f"$SRV.*.{SERVICE}.*"),
+)
+AUDIT_KEEPER = Stage(
+    name="audit",
+    consumes=(),
+    emits=(Fact.LOGGED, Fact.ANCHOR_REQUESTED, Fact.INCIDENT),
+    order="one entry at a time over all sessions, as `log`",
+    does="enters what the stream `AUDIT` tells in the log of sessions",
+    runs_with="merkle",
+    replays=(Fact.LOGGED,),
+    surveys=(Fact.AUDIT_ACCEPTED, Fact.AUDIT_DENIED, Fact.AUDIT_VIEWED, Fact.AUDIT_EXPORTED),
 )
 NODE = Stage(
     name="node",
@@ -174,7 +196,7 @@ NODE = Stage(
 
 STAGES: tuple[Stage, ...] = (CAPTURE, CHUNK, COMPRESS, MERKLE)
 """The pipeline, in order. `control` and `owners` run wherever `capture` runs; `log`, `receipts`,
-`tsa`, `storage`, `table` and `gateway` wherever `merkle` runs; `node` runs in every worker."""
+`tsa`, `storage`, `table`, `gateway` and `audit` wherever `merkle` runs; `node` in every worker."""
 
 CONSUMERS: tuple[Stage, ...] = (
     CONTROL,
@@ -188,5 +210,5 @@ CONSUMERS: tuple[Stage, ...] = (
 )
 """Those with a durable consumer of their own."""
 
-SERVICES: tuple[Stage, ...] = (GATEWAY, NODE)
+SERVICES: tuple[Stage, ...] = (GATEWAY, AUDIT_KEEPER, NODE)
 """Those that tell something and consume no stream."""

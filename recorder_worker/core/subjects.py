@@ -84,6 +84,12 @@ class Endpoint(StrEnum):
     STATS = "recorder.api.stats"
 
 
+SERVICE = "session-recorder"
+"""The name of that service, by which `$SRV` finds it."""
+
+SESSIONS_BUCKET = "recorder-sessions"
+"""The key-value bucket with one entry for each session, under its id."""
+
 DEAD = "session.dead"
 """Dead letters: `session.dead.<stage>`."""
 

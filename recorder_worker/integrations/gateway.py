@@ -31,11 +31,10 @@ from recorder_worker.core.gateway_messages import (
     StreamUse,
 )
 from recorder_worker.core.session_entry import SessionEntry
-from recorder_worker.core.subjects import Endpoint
+from recorder_worker.core.subjects import SERVICE, Endpoint
 from recorder_worker.ports import Asked, BlobStore, EntryTable, RequestGate
 from recorder_worker.stages.stored_recording import StoredRecording
 
-SERVICE = "session-recorder"
 DESCRIPTION = "Lists sessions, shows and proves them, and says how the recorder is."
 
 MOST_RECORD_BYTES = 4 * 1024 * 1024

@@ -52,42 +52,24 @@ def verifier(auth: AuthSettings, more: list[JwksSource]) -> JwtVerifier:
     Raises:
         SettingsError: a key is none, or there is none at all.
     """
-    secret = hs256_secret(auth)
     fixed: list[VerificationKey] = []
     sources = list(more)
     try:
-        if secret:
-            fixed.append(secret_key(secret))
+        if auth.hs256_secret:
+            fixed.append(secret_key(auth.hs256_secret))
         if auth.jwks_file:
             keys_in(_read("auth.jwks_file", auth.jwks_file))  # a wrong one stops the start
             sources.append(JwksFile(Path(auth.jwks_file)))
     except BadKeysError as error:
-        where = f"auth.jwks_file {auth.jwks_file}" if fixed or not secret else "auth.hs256_secret"
+        secret = auth.hs256_secret and not fixed
+        where = "auth.hs256_secret" if secret else f"auth.jwks_file {auth.jwks_file}"
         raise SettingsError(f"{where}: {error}") from error
     if not fixed and not sources:
         raise SettingsError(
             "auth.mode: expected keys to check tokens with, found none; set auth.jwks_file, "
-            "auth.jwks_bucket, auth.hs256_secret_file or RECORDER_AUTH__HS256_SECRET"
+            "auth.jwks_bucket or RECORDER_AUTH__HS256_SECRET"
         )
     return JwtVerifier(fixed, sources, audience=auth.audience, issuer=auth.issuer)
-
-
-def hs256_secret(auth: AuthSettings) -> str:
-    """The shared secret of tokens; empty where there is none. Raises SettingsError."""
-    if auth.hs256_secret and auth.hs256_secret_file:
-        raise SettingsError(
-            "auth.hs256_secret: expected a secret, or auth.hs256_secret_file instead, found both; "
-            "take one away"
-        )
-    if not auth.hs256_secret_file:
-        return auth.hs256_secret
-    data = _read("auth.hs256_secret_file", auth.hs256_secret_file)
-    try:
-        return data.decode().strip()
-    except UnicodeDecodeError as error:
-        raise SettingsError(
-            f"auth.hs256_secret_file: expected text in {auth.hs256_secret_file}, found other bytes"
-        ) from error
 
 
 def access_rules(auth: AuthSettings) -> AccessRules:

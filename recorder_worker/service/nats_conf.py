@@ -17,8 +17,9 @@ import msgspec
 
 from recorder_worker.adapters.nats_server.config import quoted
 from recorder_worker.adapters.private_file import write_private
-from recorder_worker.bus.permissions import API_PREFIX, HOME, Grant
+from recorder_worker.bus.permissions import API_PREFIX, HOME, Grant, TokenLists
 from recorder_worker.core.errors import SettingsError
+from recorder_worker.service.settings_tree import AuthSettings
 
 ACCOUNTS_FILE = "accounts.conf"
 SERVER_FILE = "nats-server.conf"
@@ -28,8 +29,21 @@ HASH_ROUNDS = 10
 """The passwords are 256 random bits: no number of rounds makes them harder to guess."""
 
 _INBOX = "_INBOX.>"
+_ANSWER_WITHIN = '"2m"'
 _LOGIN = re.compile(r'\{user: "([a-z0-9-]+)", password: "(\$2a\$[^"]+)"')
 _PASSWORD = re.compile(r"^RECORDER_NATS__PASSWORD=(\S+)$", re.MULTILINE)
+
+
+def token_lists(auth: AuthSettings) -> TokenLists:
+    """What the settings of authorisation make of rights.
+
+    A bucket may be used later: its rights are there also where tokens are not asked for yet.
+    """
+    return TokenLists(
+        revocations=auth.revocations_bucket,
+        jwks=auth.jwks_bucket,
+        asked_for=auth.mode == "jwt",
+    )
 
 
 class Listener(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,21 +137,46 @@ def accounts_text(grants: Sequence[Grant], hashes: dict[str, str]) -> str:
             f"  # {grant.does}",
             f"  {quoted(grant.user)}: {{",
             f"    users: [{_user(grant, hashes[grant.user])}]",
-            "    imports: [",
-            *(f"      {line}" for line in _imports(grant)),
-            "    ]",
+            *_block("exports", _served(grant, guests)),
+            *_block("imports", (*_imports(grant), *_called(grant, guests))),
             "  }",
         ]
     return "\n".join([*lines, "}", ""])
 
 
+def _block(name: str, lines: Sequence[str]) -> tuple[str, ...]:
+    return (f"    {name}: [", *(f"      {line}" for line in lines), "    ]") if lines else ()
+
+
 def _user(grant: Grant, password: str) -> str:
-    publish = ", ".join(quoted(subject) for subject in grant.own_asks.values())
-    subscribe = ", ".join(quoted(subject) for subject in (_INBOX, *grant.hears))
+    publish = ", ".join(quoted(subject) for subject in (*grant.own_asks.values(), *grant.calls))
+    subscribe = ", ".join(quoted(subject) for subject in (_INBOX, *grant.hears, *grant.serves))
+    # The subject of an answer is the server's own, and leads into the account of whoever asked.
+    answer = f", allow_responses: {{max: 1, expires: {_ANSWER_WITHIN}}}" if grant.serves else ""
     return (
         f"{{user: {quoted(grant.user)}, password: {quoted(password)}, permissions: "
-        f"{{publish: {{allow: [{publish}]}}, subscribe: {{allow: [{subscribe}]}}}}}}"
+        f"{{publish: {{allow: [{publish}]}}, subscribe: {{allow: [{subscribe}]}}{answer}}}}}"
     )
+
+
+def _served(grant: Grant, guests: Sequence[Grant]) -> list[str]:
+    """What others may ask of this user; `$SRV` is answered by every worker that there is."""
+    lines = []
+    for subject in grant.serves:
+        users = [quoted(guest.user) for guest in guests if subject in guest.calls]
+        many = "response: stream, " if subject.startswith("$SRV.") else ""
+        if users:
+            lines.append(f"{{service: {quoted(subject)}, {many}accounts: [{', '.join(users)}]}}")
+    return lines
+
+
+def _called(grant: Grant, guests: Sequence[Grant]) -> list[str]:
+    return [
+        f"{{service: {{account: {quoted(guest.user)}, subject: {quoted(subject)}}}}}"
+        for guest in guests
+        for subject in guest.serves
+        if subject in grant.calls
+    ]
 
 
 def _exports(guests: Sequence[Grant]) -> list[str]:
@@ -155,7 +194,8 @@ def _exports(guests: Sequence[Grant]) -> list[str]:
 
 def _response(subject: str) -> str:
     # A request for messages has as many answers as there are messages.
-    return "response: stream, " if ".MSG.NEXT." in subject else ""
+    many = ".MSG.NEXT." in subject or ".DIRECT.GET.KV_" in subject
+    return "response: stream, " if many else ""
 
 
 def _imports(grant: Grant) -> list[str]:

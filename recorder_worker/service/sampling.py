@@ -15,18 +15,10 @@ import structlog
 
 from recorder_worker.bus.bus import Backlog, Bus, StreamFill
 from recorder_worker.bus.roster import LogSeen, SessionSeen, SessionState
-from recorder_worker.bus.topology import (
-    AUDIT_STREAM,
-    COMMANDS_STREAM,
-    DEAD_STREAM,
-    INTEGRATION_STREAM,
-    NODES_STREAM,
-    REGISTER_STREAM,
-    SESSIONS_STREAM,
-)
+from recorder_worker.bus.stage_rights import WATCHED_STAGES, WATCHED_STREAMS
 from recorder_worker.core.errors import StoreError
 from recorder_worker.core.keys import SEGMENTS, blob_key
-from recorder_worker.core.pipeline import CONTROL, MERKLE, RECEIPTS, SESSION_LOG, STAGES
+from recorder_worker.core.pipeline import MERKLE
 from recorder_worker.ports import BlobStore, Clock
 from recorder_worker.service.health import Health
 from recorder_worker.service.metrics import Metrics
@@ -43,19 +35,6 @@ UNANSWERED_NS = 60_000_000_000
 """What got no answer is asked again after this."""
 SPOOL_SEGMENTS_MAX = 20_000
 """No more are counted: so many are trouble enough, and the count must not be."""
-STREAMS = (
-    COMMANDS_STREAM,
-    SESSIONS_STREAM,
-    REGISTER_STREAM,
-    INTEGRATION_STREAM,
-    NODES_STREAM,
-    AUDIT_STREAM,
-    DEAD_STREAM,
-)
-
-STAGES_LOOKED_AT = tuple(stage.name for stage in (CONTROL, *STAGES, SESSION_LOG, RECEIPTS))
-"""Also those that run elsewhere: of a stage that runs nowhere, nobody else would tell. Not those
-that need not run at all, such as `tsa`: what waits for them may wait for ever."""
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,9 +133,9 @@ class Sampler:
         elif closely or self._always:
             await self._ask(found, "sessions", self._bus.roster.look(closely=closely))
             await self._ask(found, "log_head", self._bus.roster.log_head())
-            for stream in STREAMS:
+            for stream in WATCHED_STREAMS:
                 await self._ask(found, stream, self._bus.fill(stream), into="streams")
-            for stage in STAGES_LOOKED_AT:
+            for stage in WATCHED_STAGES:
                 await self._ask(found, stage, self._bus.backlog(stage), into="backlogs")
             await self._measure_spool(found)
         found["taken_ns"] = self._clock.wall_ns()

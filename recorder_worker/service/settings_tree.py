@@ -155,7 +155,6 @@ class AuthSettings(Group, frozen=True, kw_only=True):
     mode: Literal["open", "jwt"] = "open"
     allow_open_network: bool = False
     hs256_secret: Secret = ""
-    hs256_secret_file: Text = ""
     jwks_file: Text = ""
     jwks_bucket: Bucket = ""
     issuer: Text = ""
@@ -177,7 +176,6 @@ class AuthSettings(Group, frozen=True, kw_only=True):
         tuple[Literal["USER", "NODE_OPERATOR", "ADMIN", "SUPER_ADMIN"], ...], Meta(max_length=4)
     ] = ("USER",)
     bearer: Secret = ""
-    bearer_file: Text = ""
 
 
 class NodeSettings(Group, frozen=True, kw_only=True):

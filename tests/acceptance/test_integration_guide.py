@@ -19,10 +19,9 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 from worker_process import WorkerProcess, clean_environment, run_recorder
 
-from recorder_worker.bus.topology import SESSIONS_BUCKET
 from recorder_worker.client import RecorderClient
 from recorder_worker.core.events import SessionSealed
-from recorder_worker.core.subjects import Endpoint, Fact
+from recorder_worker.core.subjects import SESSIONS_BUCKET, Endpoint, Fact
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "integrations.md"

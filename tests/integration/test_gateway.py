@@ -16,13 +16,13 @@ from nats.js.api import DeliverPolicy
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 
 from recorder_worker.bus import micro_service
-from recorder_worker.bus.topology import AUDIT_STREAM, SESSIONS_BUCKET, SESSIONS_STREAM
+from recorder_worker.bus.topology import AUDIT_STREAM, SESSIONS_STREAM
 from recorder_worker.core.events import SessionSealed
 from recorder_worker.core.evidence.proof_check import check_proof
 from recorder_worker.core.evidence.proof_file import InclusionFile, decode_proof
 from recorder_worker.core.lifecycle import State
 from recorder_worker.core.session_entry import SessionEntry
-from recorder_worker.core.subjects import Endpoint, Fact
+from recorder_worker.core.subjects import SESSIONS_BUCKET, Endpoint, Fact
 from recorder_worker.integrations import gateway
 from recorder_worker.service.settings_tree import CaptureSettings
 

@@ -21,12 +21,7 @@ from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 
 from recorder_worker.bus import codec, topology
 from recorder_worker.bus.micro_service import MicroService
-from recorder_worker.bus.topology import (
-    INTEGRATION_STREAM,
-    NODES_STREAM,
-    SESSIONS_BUCKET,
-    SESSIONS_STREAM,
-)
+from recorder_worker.bus.topology import INTEGRATION_STREAM, NODES_STREAM, SESSIONS_STREAM
 from recorder_worker.core.events import (
     Event,
     IntegrityFailed,
@@ -36,7 +31,7 @@ from recorder_worker.core.events import (
     NodeRegistered,
     SessionStored,
 )
-from recorder_worker.core.subjects import Endpoint, Fact
+from recorder_worker.core.subjects import SESSIONS_BUCKET, Endpoint, Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.integrations import session_entries, storage
 from recorder_worker.service.settings_tree import CaptureSettings, NatsSettings, NodeSettings

@@ -16,7 +16,7 @@ from nats_process import NatsProcess
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 from worker_process import WorkerProcess, run_recorder
 
-from recorder_worker.bus import roster
+from recorder_worker.bus import roster, stage_rights
 from recorder_worker.bus.roster import SessionRoster, SessionState
 from recorder_worker.core.subjects import Fact
 from recorder_worker.service import sampling
@@ -88,7 +88,7 @@ async def test_a_stage_that_runs_nowhere_is_seen_by_its_lag_and_all_is_well_when
             for stage, direction in (("capture", "in"), ("capture", "out"), ("merkle", "out")):
                 counted = value(worker, "message_bytes_total", stage=stage, direction=direction)
                 assert counted > 100, (stage, direction)
-            for stream in sampling.STREAMS:
+            for stream in stage_rights.WATCHED_STREAMS:
                 assert value(worker, "stream_max_bytes", stream=stream) > 0
             assert value(worker, "stream_messages", stream="SESSIONS") > 5
             assert value(worker, "bus_connected") == 1

@@ -17,7 +17,7 @@ from secured_nats import SecuredNats
 from worker_process import WorkerProcess, run_recorder
 
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.bus import codec, permissions
+from recorder_worker.bus import codec, permissions, stage_rights
 from recorder_worker.bus.client import RecorderClient
 from recorder_worker.bus.consumers import ConsumerLimits, consumers
 from recorder_worker.bus.fact_stream import FactSeen
@@ -56,7 +56,7 @@ def workers(secured: SecuredNats) -> Iterator[dict[str, WorkerProcess]]:
                     env=secured.variables(stage) | {"RECORDER_CAPTURE__SEGMENT_S": "0.25"},
                 )
             )
-            for stage in permissions.workers()
+            for stage in stage_rights.workers()
         }
 
 
@@ -97,7 +97,7 @@ def subjects_of_all() -> set[str]:
         for call in ("DURABLE.CREATE", "CREATE", "DELETE", "INFO", "MSG.NEXT", "PAUSE", "RESET"):
             calls.add(f"CONSUMER.{call}.{queue}")
         plain.add(f"$JS.ACK.{queue}.1.1.1.1.1")
-    prefixes = (permissions.JETSTREAM_API, permissions.API_PREFIX)
+    prefixes = (stage_rights.JETSTREAM_API, permissions.API_PREFIX)
     return plain | {f"{prefix}.{call}" for prefix in prefixes for call in calls}
 
 

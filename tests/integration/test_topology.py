@@ -21,7 +21,6 @@ from recorder_worker.bus.topology import (
     NODES_MAX_BYTES,
     NODES_STREAM,
     REGISTER_STREAM,
-    SESSIONS_BUCKET,
     SESSIONS_STREAM,
     STREAM_OF,
     StreamLimits,
@@ -29,7 +28,7 @@ from recorder_worker.bus.topology import (
 )
 from recorder_worker.core.errors import TopologyError
 from recorder_worker.core.pipeline import CONSUMERS
-from recorder_worker.core.subjects import Fact
+from recorder_worker.core.subjects import SESSIONS_BUCKET, Fact
 
 LIMITS = StreamLimits(
     replicas=1,

@@ -61,6 +61,7 @@ ALARMS = {
     "AuditTrailFailed",
     "AuditTrailStopped",
     "BeaconUnreadable",
+    "BusPermissionDenied",
     "MessageDeadLettered",
     "NatsServerNotRestarted",
     "ProofNotStored",

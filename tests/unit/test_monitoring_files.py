@@ -15,10 +15,10 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from recorder_worker.bus.roster import SessionState
+from recorder_worker.bus.stage_rights import WATCHED_STREAMS
 from recorder_worker.core.model import ClockState, EndReason, GapReason
 from recorder_worker.core.pipeline import CONSUMERS
 from recorder_worker.service.metrics import Metrics
-from recorder_worker.service.sampling import STREAMS
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yaml"
@@ -30,7 +30,7 @@ SCRAPED = {"job", "instance"}
 """Labels that Prometheus itself adds to everything."""
 VALUES = {
     "stage": {stage.name for stage in CONSUMERS},
-    "stream": set(STREAMS),
+    "stream": set(WATCHED_STREAMS),
     "outcome": {"ok", "error", "exported", "failed", "dropped"},
     "direction": {"in", "out"},
 }

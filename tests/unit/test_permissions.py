@@ -5,13 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from recorder_worker.bus import permissions
-from recorder_worker.bus.permissions import Grant
+from recorder_worker.bus import permissions, stage_rights
+from recorder_worker.bus.permissions import Grant, TokenLists
 from recorder_worker.bus.topology import STREAM_OF
 from recorder_worker.core.pipeline import CAPTURE, CONSUMERS, STAGES
 from recorder_worker.core.subjects import COPIED, Command, Fact
 
-GRANTS = {grant.user: grant for grant in permissions.grants(["alice"])}
+TOKENS = TokenLists(revocations="revoked", jwks="keys", asked_for=True)
+GRANTS = {grant.user: grant for grant in permissions.grants(["alice"], tokens=TOKENS)}
 
 PUBLISHERS = {
     "session.start": {"admin", "alice"},
@@ -34,8 +35,20 @@ PUBLISHERS = {
     "integration.anchor.requested": {"merkle"},
     "integration.anchor.receipt": {"merkle", "anchor"},
     "integration.anchor.state": {"merkle"},
+    "integration.storage.stored": {"merkle"},
+    "integration.storage.integrity_failed": {"compress", "merkle"},
+    "integration.node.registered.*": {"capture", "chunk", "compress", "merkle"},
+    "integration.node.heartbeat.*": {"capture", "chunk", "compress", "merkle"},
+    "integration.node.draining.*": {"capture", "chunk", "compress", "merkle"},
+    "audit.command.accepted": {"capture"},
+    "audit.command.denied": {"capture", "merkle"},
+    "audit.recording.viewed": {"merkle"},
+    "audit.recording.exported": {"merkle"},
+    "$KV.recorder-sessions.>": {"merkle"},
+    "$KV.revoked.>": {"admin"},
+    "$KV.keys.>": {"deploy"},
 }
-"""The subjects that decide what is recorded, signed and logged."""
+"""The subjects that decide what is recorded, signed, logged and told, and who may command."""
 
 
 @pytest.mark.parametrize("subject", PUBLISHERS)
@@ -51,10 +64,10 @@ def plain(grant: Grant) -> set[str]:
 
 def test_who_only_reads_publishes_nothing() -> None:
     assert plain(GRANTS["observer"]) == set()
-    assert plain(GRANTS["deploy"]) == set()
+    assert plain(GRANTS["deploy"]) == {"$KV.keys.>"}
     assert plain(GRANTS["anchor"]) == {"integration.anchor.receipt"}
     assert plain(GRANTS["alice"]) == {"session.start"}
-    assert plain(GRANTS["admin"]) == set(Command)
+    assert plain(GRANTS["admin"]) == {*Command, "$KV.revoked.>"}
 
 
 def test_only_who_makes_the_streams_may_make_anything_and_nobody_may_delete() -> None:
@@ -62,7 +75,7 @@ def test_only_who_makes_the_streams_may_make_anything_and_nobody_may_delete() ->
         calls = {s.removeprefix("$JS.API.") for s in grant.asks if s.startswith("$JS.API.")}
         making = {call for call in calls if ".CREATE." in call or ".UPDATE." in call}
         assert bool(making) == (grant.user == "deploy")
-        for word in ("DELETE", "PURGE", "PAUSE", "RESET", "MSG.GET", "LEADER", "SNAPSHOT"):
+        for word in ("DELETE", "PURGE", "PAUSE", "RESET", "LEADER", "SNAPSHOT"):
             assert not [call for call in calls if word in call], grant.user
         if making:
             # A wildcard would let it make streams that nobody declared.
@@ -80,12 +93,12 @@ def test_every_consumer_is_the_right_of_one_user() -> None:
 
 
 def _stream(stage: str) -> str:
-    return permissions.used_streams(stage)[0]
+    return stage_rights.SHAPES[stage].stream
 
 
 def test_a_row_of_the_table_runs_in_a_process_that_has_a_user() -> None:
-    assert permissions.workers() == tuple(stage.name for stage in STAGES)
-    assert {stage.runs_with for stage in CONSUMERS} - {""} <= set(permissions.workers())
+    assert stage_rights.workers() == tuple(stage.name for stage in STAGES)
+    assert {stage.runs_with for stage in CONSUMERS} - {""} <= set(stage_rights.workers())
 
 
 def test_only_a_client_hears_copies_and_hears_nothing_else() -> None:
@@ -105,25 +118,70 @@ def test_nobody_but_an_admin_reads_who_did_what() -> None:
         if audit & set(grant.hears) or "$JS.API.DIRECT.GET.AUDIT.>" in grant.asks
     }
     assert readers == {"admin"}
+    # The keeper of the audit trail enters it in the log: it runs with merkle.
+    assert leader_reads()["AUDIT"] == {"merkle"}
+
+
+def leader_reads() -> dict[str, set[str]]:
+    """By stream, who reads it from its leader: JetStream limits that to no subject."""
+    found: dict[str, set[str]] = {}
+    for user, grant in GRANTS.items():
+        for subject in grant.asks:
+            if subject.startswith("$JS.API.STREAM.MSG.GET."):
+                found.setdefault(subject.rpartition(".")[2], set()).add(user)
+    return found
+
+
+def test_only_who_checks_tokens_looks_into_their_buckets() -> None:
+    assert leader_reads() == {
+        "AUDIT": {"merkle"},
+        "KV_revoked": {"capture", "merkle", "admin"},
+        "KV_keys": {"capture", "merkle"},
+    }
+    touching = {
+        user
+        for user, grant in GRANTS.items()
+        if any("KV_keys" in asked or "KV.keys" in asked for asked in grant.asks)
+    }
+    assert touching == {"capture", "merkle", "deploy"}
+
+
+def test_commands_with_the_tokens_of_others_are_read_by_who_takes_them_alone() -> None:
+    readers = {
+        user
+        for user, grant in GRANTS.items()
+        if any("GET.COMMANDS" in asked or "NEXT.COMMANDS" in asked for asked in grant.asks)
+    }
+    assert readers == {"capture"}
+
+
+def test_the_gateway_is_asked_by_clients_only_where_tokens_are() -> None:
+    assert {user for user, grant in GRANTS.items() if grant.serves} == {"merkle"}
+    assert {user for user, grant in GRANTS.items() if grant.calls} == {"admin", "observer", "alice"}
+    open_to_all = permissions.grants(["alice"])
+    assert {grant.user for grant in open_to_all if grant.calls} == {"admin", "observer"}
 
 
 def test_together_has_the_rights_of_all_stages_and_is_made_on_demand_only() -> None:
     assert "together" not in GRANTS
-    made = {grant.user: grant for grant in permissions.grants(together=True)}["together"]
-    for name in permissions.workers():
+    made = {grant.user: grant for grant in permissions.grants(together=True, tokens=TOKENS)}[
+        "together"
+    ]
+    for name in stage_rights.workers():
         assert set(GRANTS[name].asks) <= set(made.asks)
-    assert plain(made) == set().union(*(plain(GRANTS[name]) for name in permissions.workers()))
+    assert plain(made) == set().union(*(plain(GRANTS[name]) for name in stage_rights.workers()))
 
 
 def test_a_bucket_that_a_stage_names_is_its_right() -> None:
-    before = set(permissions.stage_asks(CAPTURE))
+    before = set(stage_rights.row_asks(CAPTURE))
     reader = msgspec.structs.replace(CAPTURE, reads_buckets=("denied",))
-    assert set(permissions.stage_asks(reader)) - before == {
+    assert set(stage_rights.row_asks(reader)) - before == {
         "$JS.API.STREAM.INFO.KV_denied",
+        "$JS.API.DIRECT.GET.KV_denied",
         "$JS.API.DIRECT.GET.KV_denied.$KV.denied.>",
     }
     writer = msgspec.structs.replace(CAPTURE, writes_buckets=("denied",))
-    added = set(permissions.stage_asks(writer)) - set(permissions.stage_asks(reader))
+    added = set(stage_rights.row_asks(writer)) - set(stage_rights.row_asks(reader))
     assert added == {"$KV.denied.>"}
 
 

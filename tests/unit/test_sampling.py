@@ -10,6 +10,7 @@ import pytest
 from memory_store import MemoryStore
 
 from recorder_worker.adapters.system_clock import SystemClock
+from recorder_worker.bus import stage_rights
 from recorder_worker.bus.bus import Backlog, Bus, StreamFill
 from recorder_worker.bus.roster import LogSeen, SessionSeen, SessionState
 from recorder_worker.core.keys import blob_key, segment
@@ -67,7 +68,7 @@ async def test_one_question_without_an_answer_is_named_and_holds_up_no_other() -
     await taken._look()
     assert taken.sample.missing == ("AUDIT", "compress")
     assert taken.sample.sessions == (OPEN,)
-    assert set(taken.sample.backlogs) == set(sampling.STAGES_LOOKED_AT) - {"compress"}
+    assert set(taken.sample.backlogs) == set(stage_rights.WATCHED_STAGES) - {"compress"}
     for _ in range(5):
         await taken._look()
     assert (bus.asked["AUDIT"], bus.asked["SESSIONS"]) == (1, 6), "it would wait each time"
