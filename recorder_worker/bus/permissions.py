@@ -81,7 +81,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         user: its name, and that of its account.
         does: what it is for, in words.
         asks: subjects of the recorder's account that it may publish to, with their answers.
-        hears: subjects of the recorder's account that it may subscribe to.
+        hears: subjects of what is stored in the recorder's account that it may subscribe to.
         serves: subjects on which it answers requests of other users.
         calls: of those, the subjects that it may send requests to.
         home: whether it lives in the recorder's account; only who makes the streams does.
@@ -207,7 +207,7 @@ def _reading(facts: Iterable[Fact]) -> tuple[str, ...]:
 
 
 def _heard(facts: Iterable[Fact]) -> tuple[str, ...]:
-    """One subject for all that is of sessions, dead letters included, as people subscribe to it."""
+    """One subject for all facts that are of sessions, as people subscribe to it."""
     return (
         PER_SESSION,
         *(fact.wildcard for fact in facts if not fact.per_session),

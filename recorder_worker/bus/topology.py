@@ -16,11 +16,12 @@ from __future__ import annotations
 import msgspec
 from nats.js.api import (
     DiscardPolicy,
+    RePublish,
     StorageType,
     StreamConfig,
 )
 
-from recorder_worker.core.subjects import CLIENT, DEAD, SESSIONS_BUCKET, Command, Fact
+from recorder_worker.core.subjects import CLIENT, DEAD, SESSIONS_BUCKET, STORED, Command, Fact
 
 COMMANDS_STREAM = "COMMANDS"
 SESSIONS_STREAM = "SESSIONS"
@@ -77,7 +78,8 @@ class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
 def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
     """All streams, as they shall be."""
     return (
-        _stream(COMMANDS_STREAM, [str(command) for command in Command], limits),
+        # Not told again: commands may carry tokens, and dead letters commands.
+        _stream(COMMANDS_STREAM, [str(command) for command in Command], limits, told=False),
         _stream(SESSIONS_STREAM, _facts_of(SESSIONS_STREAM), limits, journal=True),
         _register(limits),
         # What is old here can be asked for again: it must never hold up the log of sessions.
@@ -97,7 +99,7 @@ def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
             ),
             discard=DiscardPolicy.OLD,
         ),
-        _bucket(SESSIONS_BUCKET, limits, values=1, most=SESSIONS_IN_BUCKET),
+        _bucket(SESSIONS_BUCKET, limits, values=1, most=SESSIONS_IN_BUCKET, told=True),
         *(_bucket(name, limits, values=TOKEN_VALUES, most=-1) for name in limits.token_buckets),
         _stream(
             AUDIT_STREAM,
@@ -114,7 +116,7 @@ def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
             msgspec.structs.replace(limits, max_bytes=max(1, limits.max_bytes // 10)),
             discard=DiscardPolicy.OLD,
         ),
-        _stream(DEAD_STREAM, [f"{DEAD}.*"], limits),
+        _stream(DEAD_STREAM, [f"{DEAD}.*"], limits, told=False),
     )
 
 
@@ -128,6 +130,7 @@ def _stream(
     limits: StreamLimits,
     *,
     journal: bool = False,
+    told: bool = True,
     discard: DiscardPolicy = DiscardPolicy.NEW,
 ) -> StreamConfig:
     return StreamConfig(
@@ -142,6 +145,7 @@ def _stream(
         allow_direct=True,
         deny_delete=journal,
         deny_purge=journal,
+        republish=_again() if told else None,
     )
 
 
@@ -160,10 +164,17 @@ def _register(limits: StreamLimits) -> StreamConfig:
         allow_direct=True,
         deny_delete=True,
         deny_purge=True,
+        republish=_again(),
     )
 
 
-def _bucket(name: str, limits: StreamLimits, *, values: int, most: int) -> StreamConfig:
+def _again() -> RePublish:
+    return RePublish(src=">", dest=f"{STORED}.>")
+
+
+def _bucket(
+    name: str, limits: StreamLimits, *, values: int, most: int, told: bool = False
+) -> StreamConfig:
     """A key-value bucket as NATS clients expect one: it keeps some messages of each subject."""
     return StreamConfig(
         name=f"KV_{name}",
@@ -179,4 +190,5 @@ def _bucket(name: str, limits: StreamLimits, *, values: int, most: int) -> Strea
         allow_direct=True,
         allow_rollup_hdrs=True,
         deny_delete=True,
+        republish=_again() if told else None,
     )

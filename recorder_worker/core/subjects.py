@@ -93,6 +93,10 @@ SESSIONS_BUCKET = "recorder-sessions"
 DEAD = "session.dead"
 """Dead letters: `session.dead.<stage>`."""
 
+STORED = "stored"
+"""What a stream has stored is told again on `stored.<subject>`, for users with accounts of their
+own: nats-server passes what comes out of one account on to no other."""
+
 CLIENT = "client"
 """Copies for the owner of a session: `client.<owner>.<fact>.<session_id>`."""
 

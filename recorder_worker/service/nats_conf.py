@@ -19,6 +19,7 @@ from recorder_worker.adapters.nats_server.config import quoted
 from recorder_worker.adapters.private_file import write_private
 from recorder_worker.bus.permissions import API_PREFIX, HOME, Grant, TokenLists
 from recorder_worker.core.errors import SettingsError
+from recorder_worker.core.subjects import STORED
 from recorder_worker.service.settings_tree import AuthSettings
 
 ACCOUNTS_FILE = "accounts.conf"
@@ -182,7 +183,8 @@ def _called(grant: Grant, guests: Sequence[Grant]) -> list[str]:
 def _exports(guests: Sequence[Grant]) -> list[str]:
     asked: dict[tuple[str, str], list[str]] = {}
     for grant in guests:
-        for kind, subjects in (("service", grant.asks), ("stream", grant.hears)):
+        heard = [f"{STORED}.{subject}" for subject in grant.hears]
+        for kind, subjects in (("service", grant.asks), ("stream", heard)):
             for subject in subjects:
                 asked.setdefault((kind, subject), []).append(grant.user)
     return [
@@ -203,7 +205,11 @@ def _imports(grant: Grant) -> list[str]:
     return [
         f"{{service: {{account: {home}, subject: {quoted(subject)}}}, to: {quoted(own)}}}"
         for subject, own in grant.own_asks.items()
-    ] + [f"{{stream: {{account: {home}, subject: {quoted(subject)}}}}}" for subject in grant.hears]
+    ] + [
+        f"{{stream: {{account: {home}, subject: {quoted(f'{STORED}.{subject}')}}}, "
+        f"to: {quoted(subject)}}}"
+        for subject in grant.hears
+    ]
 
 
 def server_text(listener: Listener) -> str:

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -21,16 +22,23 @@ from recorder_worker.bus import codec, permissions, stage_rights
 from recorder_worker.bus.client import RecorderClient
 from recorder_worker.bus.consumers import ConsumerLimits, consumers
 from recorder_worker.bus.fact_stream import FactSeen
-from recorder_worker.bus.permissions import API_PREFIX
-from recorder_worker.bus.topology import DEAD_STREAM, StreamLimits, streams
+from recorder_worker.bus.permissions import API_PREFIX, TokenLists
+from recorder_worker.bus.topology import DEAD_STREAM, NODES_STREAM, StreamLimits, streams
 from recorder_worker.core.errors import BusUnavailableError, RefusedError
 from recorder_worker.core.events import AnchorRequested
 from recorder_worker.core.pipeline import CONSUMERS
-from recorder_worker.core.subjects import Command, Fact
+from recorder_worker.core.subjects import SESSIONS_BUCKET, Command, Endpoint, Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
 
-LIMITS = StreamLimits(replicas=1, max_age_s=3600, max_bytes=1, duplicate_window_s=1)
+TOKENS = TokenLists(revocations="recorder-revocations", jwks="of-keys")
+LIMITS = StreamLimits(
+    replicas=1,
+    max_age_s=3600,
+    max_bytes=1,
+    duplicate_window_s=1,
+    token_buckets=("recorder-revocations",),
+)
 WAITS = ConsumerLimits(lease_s=1, chunk_ack_wait_s=1, compress_ack_wait_s=1, merkle_ack_wait_s=1)
 DEADLINE_S = 60.0
 PATTERN = {"kind": "pattern", "width": 32, "height": 32, "frames": 20, "pace": "fast"}
@@ -39,7 +47,8 @@ PATTERN = {"kind": "pattern", "width": 32, "height": 32, "frames": 20, "pace": "
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredNats]:
     folder = tmp_path_factory.mktemp("secured")
-    with SecuredNats(folder, "--client", "alice", "--client", "bob") as nats:
+    keys = {"RECORDER_AUTH__JWKS_BUCKET": "of-keys"}
+    with SecuredNats(folder, "--client", "alice", "--client", "bob", env=keys) as nats:
         nats.apply_streams()
         yield nats
 
@@ -82,9 +91,12 @@ def subjects_of_all() -> set[str]:
     plain = {*Command, *(fact.of(one) for fact in Fact), "session.sealed.elsewhere", "anything"}
     plain |= {f"session.dead.{stage.name}" for stage in CONSUMERS}
     plain |= {"client.alice.session.sealed.x", "client.bob.session.sealed.x", "$KV.bucket.key"}
+    plain |= {*Endpoint, "$SRV.PING", "$SRV.INFO.session-recorder", "_R_.of.somebody"}
+    plain |= {f"$KV.{bucket}.key" for bucket in (SESSIONS_BUCKET, *TOKENS.buckets)}
+    plain |= {f"stored.session.sealed.{one}", "stored.client.bob.session.sealed.x"}
     plain |= {"$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.recorder.CONNZ", "_INBOX.somebody.else"}
     calls = {"INFO", "STREAM.LIST", "STREAM.NAMES", "STREAM.CREATE.OTHER", "STREAM.DELETE.OTHER"}
-    names = [str(stream.name) for stream in streams(LIMITS)] + ["KV_bucket"]
+    names = [str(stream.name) for stream in streams(LIMITS)] + ["KV_bucket", "KV_of-keys"]
     for stream in names:
         for call in ("CREATE", "UPDATE", "DELETE", "PURGE", "INFO", "MSG.GET", "MSG.DELETE"):
             calls.add(f"STREAM.{call}.{stream}")
@@ -92,6 +104,7 @@ def subjects_of_all() -> set[str]:
         calls |= {f"CONSUMER.CREATE.{stream}.mine", f"CONSUMER.CREATE.{stream}.mine.session.*.*"}
         calls |= {f"DIRECT.GET.{stream}", f"DIRECT.GET.{stream}.client.bob.session.sealed.{one}"}
         calls |= {f"DIRECT.GET.{stream}.{fact.of(one)}" for fact in Fact}
+        calls |= {f"DIRECT.GET.{stream}.$KV.{stream.removeprefix('KV_')}.key"}
     for name, consumer in consumers(WAITS).items():
         queue = f"{consumer.stream}.{name}"
         for call in ("DURABLE.CREATE", "CREATE", "DELETE", "INFO", "MSG.NEXT", "PAUSE", "RESET"):
@@ -113,14 +126,14 @@ def matches(pattern: str, subject: str) -> bool:
     )
 
 
-GRANTS = {grant.user: grant for grant in permissions.grants(["alice", "bob"])}
+GRANTS = {grant.user: grant for grant in permissions.grants(["alice", "bob"], tokens=TOKENS)}
 
 
 @pytest.mark.parametrize("user", GRANTS)
 async def test_every_subject_that_is_not_its_own_is_refused(
     secured: SecuredNats, user: str
 ) -> None:
-    allowed = GRANTS[user].own_asks.values()
+    allowed = (*GRANTS[user].own_asks.values(), *GRANTS[user].calls)
     forbidden = {s for s in subjects_of_all() if not any(matches(a, s) for a in allowed)}
     assert len(forbidden) > 200, "the table of subjects is not what it was"
     refusals: list[str] = []
@@ -135,7 +148,7 @@ async def test_every_subject_that_is_not_its_own_is_refused(
     refusals.clear()
     heard = GRANTS[user].hears
     for subject in HEARABLE:
-        if not any(matches(pattern, subject) for pattern in heard):
+        if not any(matches(pattern, subject) for pattern in (*heard, *GRANTS[user].serves)):
             await bus.subscribe(subject)
             await bus.flush()
             await until(lambda: bool(refusals))
@@ -158,6 +171,11 @@ HEARABLE = (
     "$JS.>",
     "$JS.EVENT.ADVISORY.>",
     "$KV.>",
+    "stored.>",
+    "stored.session.sealed.x",
+    "recorder.api.list",
+    "$SRV.PING",
+    "integration.node.heartbeat.x",
 )
 """What somebody could want to listen to."""
 
@@ -187,8 +205,9 @@ async def test_jetstream_does_not_publish_for_whoever_may_not(secured: SecuredNa
 
 
 async def stored(deploy: Client) -> dict[str, int]:
-    """How much each stream holds. Dead letters do not count: workers run meanwhile."""
-    names = [str(stream.name) for stream in streams(LIMITS) if stream.name != DEAD_STREAM]
+    """How much each stream holds. What workers tell meanwhile does not count."""
+    made = streams(msgspec.structs.replace(LIMITS, token_buckets=()))
+    names = {str(stream.name) for stream in made} - {DEAD_STREAM, NODES_STREAM}
     infos = [await deploy.jetstream().stream_info(name) for name in names]
     return {name: info.state.last_seq for name, info in zip(names, infos, strict=True)}
 
@@ -213,6 +232,43 @@ async def test_nobody_hears_the_answers_of_others(secured: SecuredNats) -> None:
 async def collect(facts: AsyncIterator[FactSeen], into: list[FactSeen]) -> None:
     async for seen in facts:
         into += [seen]
+
+
+async def test_whoever_may_hear_does_and_at_once(
+    secured: SecuredNats, workers: dict[str, WorkerProcess]
+) -> None:
+    """By plain subscriptions; what polls beside them would hide that nothing comes."""
+    del workers
+    refusals: list[str] = []
+    heard: dict[str, list[str]] = {}
+    async with AsyncExitStack() as stack:
+        for user, subject in (
+            ("observer", "session.*.*"),
+            ("admin", "audit.command.accepted"),
+            ("alice", "client.alice.>"),
+            ("anchor", "integration.anchor.requested"),
+            ("capture", "session.control.*"),
+        ):
+            bus = await secured.connect(user, refusals)
+            stack.push_async_callback(bus.close)
+
+            async def hear(message: Msg, user: str = user) -> None:
+                heard.setdefault(user, []).append(message.subject)
+
+            await bus.subscribe(subject, cb=hear)
+            await bus.flush()
+        alice = await stack.enter_async_context(RecorderClient.connect(secured.login("alice")))
+        admin = await stack.enter_async_context(RecorderClient.connect(secured.login("admin")))
+        live = {"kind": "pattern", "width": 32, "height": 32}
+        session_id = (await alice.start(live, timeout_s=DEADLINE_S)).session_id
+        await admin.stop(session_id)
+        await admin.wait_sealed(session_id, DEADLINE_S)
+        await until(lambda: len(heard) == 5)
+        await until(lambda: f"client.alice.session.sealed.{session_id}" in heard["alice"])
+    assert f"session.sealed.{session_id}" in heard["observer"]
+    assert set(heard["capture"]) == {f"session.control.{session_id}"}
+    assert not [s for subjects in heard.values() for s in subjects if s.startswith("stored.")]
+    assert refusals == []
 
 
 # --- clients ------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from recorder_worker.bus.client import RecorderClient
 from recorder_worker.bus.permissions import API_PREFIX
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.events import NodeHeartbeat
+from recorder_worker.core.keys import AUDIT
 from recorder_worker.core.subjects import SESSIONS_BUCKET, Endpoint, Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
@@ -159,10 +160,10 @@ async def test_a_revoked_token_counts_at_once_and_the_audit_trail_has_it(
         await admin.stop(running.session_id)
         await admin.wait_sealed(running.session_id, DEADLINE_S)
 
-    trail = workers["merkle"].data_dir / "log" / "audit"
+    trail = workers["merkle"].data_dir / AUDIT
 
     async def entered() -> bool:
-        return any(b"lost on a train" in path.read_bytes() for path in trail.rglob("*.jsonl"))
+        return any(b"lost on a train" in bundle.read_bytes() for bundle in trail.glob("0*"))
 
     await becomes(entered)
 
