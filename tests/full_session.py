@@ -16,7 +16,7 @@ from time_stamp_authority import Tsa
 from videos import cut, file_source, write_video
 
 from recorder_worker.core.events import BeatCaptured, EpochCaptured
-from recorder_worker.core.subjects import Fact
+from recorder_worker.core.subjects import Fact, without_owner
 from recorder_worker.service.settings_tree import AnchorSettings, CaptureSettings, Settings
 
 NODE = "desk-7"
@@ -39,11 +39,22 @@ class Message(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Its subject without session or stage."""
+        """Its subject without owner, session or stage."""
+        subject = without_owner(self.subject)
         for known in (*Fact, "session.dead"):
-            if self.subject == known or self.subject.startswith(f"{known}."):
+            if subject == known or subject.startswith(f"{known}."):
                 return str(known)
-        return self.subject
+        return subject
+
+    @property
+    def copied(self) -> bool:
+        """Whether it is a copy for the owner of its session."""
+        return without_owner(self.subject) != self.subject
+
+    @property
+    def channel(self) -> str:
+        """The channel of the AsyncAPI document that it is on."""
+        return f"client.{self.name}" if self.copied else self.name
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from recorder_worker import __version__
-from recorder_worker.bus import service_schemas
+from recorder_worker.bus import asyncapi_copies, service_schemas
 from recorder_worker.bus.asyncapi_messages import components, correlation_ids, dead_letter_name
 from recorder_worker.bus.topology import COMMANDS_STREAM, DEAD_STREAM, STREAM_OF
 from recorder_worker.core.pipeline import CONSUMERS, SERVICES, Stage
@@ -139,6 +139,7 @@ def _channels() -> Document:
         **{command.value: _command_channel(command) for command in Command},
         **{_answers(command): _answer_channel(command) for command in Command},
         **{fact.value: _fact_channel(fact) for fact in Fact},
+        **asyncapi_copies.channels(_PARAMETERS),
         DEAD: _dead_channel(),
         **service_schemas.channels(),
     }
@@ -241,7 +242,7 @@ def _operations() -> Document:
         if fact not in told:  # not a stage's, but of something else that the recorder runs
             made[f"recorder.tells.{fact.value}"] = _tells("the recorder", fact.value)
     made[f"recorder.tells.{DEAD}"] = _tells("any stage", DEAD, dead_letter_name())
-    return made | service_schemas.operations()
+    return made | asyncapi_copies.operations() | service_schemas.operations()
 
 
 def _takes(stage: Stage, name: str) -> Document:

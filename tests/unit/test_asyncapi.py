@@ -20,10 +20,10 @@ from recorder_worker.bus import service_schemas
 from recorder_worker.bus.asyncapi import ANSWERS
 from recorder_worker.bus.codec import FACT_TYPES, decode
 from recorder_worker.bus.message_examples import examples
-from recorder_worker.bus.topology import COMMANDS_STREAM, DEAD_STREAM, STREAM_OF
+from recorder_worker.bus.topology import CLIENTS_STREAM, COMMANDS_STREAM, DEAD_STREAM, STREAM_OF
 from recorder_worker.core.command_parsing import parse_command
 from recorder_worker.core.pipeline import CONSUMERS, SERVICES
-from recorder_worker.core.subjects import DEAD, Command, Endpoint, Fact
+from recorder_worker.core.subjects import COPIED, DEAD, Command, Endpoint, Fact, copy_for
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "schemas" / "asyncapi.json").read_bytes())
@@ -135,7 +135,19 @@ def test_every_subject_is_a_channel_with_its_message_and_stream() -> None:
     channels = DOCUMENT["channels"]
     answers = {f"{command}.answers" for command in Command}
     service = {name for one in Endpoint for name in (one.value, f"{one.value}.answer")}
-    assert set(channels) == {*map(str, Command), *map(str, Fact), DEAD, *answers, *service}
+    copies = {f"client.{fact}": fact for fact in COPIED}
+    assert set(channels) == {
+        *map(str, Command),
+        *map(str, Fact),
+        DEAD,
+        *answers,
+        *service,
+        *copies,
+    }
+    for name, fact in copies.items():
+        assert channels[name]["address"] == copy_for("{owner}", fact, "{session_id}")
+        assert channels[name]["x-jetstream"]["stream"] == CLIENTS_STREAM
+        assert list(channels[name]["messages"]) == [fact.value]
     for command in Command:
         channel = channels[command.value]
         assert (channel["address"], channel["x-jetstream"]["stream"]) == (command, COMMANDS_STREAM)
