@@ -81,7 +81,8 @@ class Outside:
     """A copy of what the containers stored, and this machine's `recorder` to verify it with."""
 
     def __init__(self, project: Project, folder: Path) -> None:
-        for name in ("sessions", "log"):
+        # In this order: whatever the log names of the others was there before.
+        for name in ("log", "sessions", "audit"):
             project("cp", f"merkle:/data/{name}", str(folder / name))
         shown = json.loads(project("exec", "-T", "merkle", "recorder", "keys", "show", "--json"))
         self._trust = folder / "trust.yaml"
@@ -135,6 +136,14 @@ def verify_outside(project: Project, undisturbed: str, killed: str, *, live: boo
         outside.verify_log()
 
 
+def check_no_refusal(project: Project) -> None:
+    """Every stage has all the rights that it used."""
+    said = project("logs", "--no-color", "--no-log-prefix", *STAGES)
+    refused = [line for line in said.splitlines() if "BusPermissionDenied" in line]
+    if "WorkerStarted" not in said or refused:
+        raise SmokeError(f"expected that NATS refuses no stage anything, found {refused}")
+
+
 async def check_nobody_else(users: Users) -> None:
     """Without a login there is no connection; a client may not stop what it started."""
     try:
@@ -165,5 +174,6 @@ async def run(project: Project, users: Users, display: str) -> None:
         expect(3, len(project.containers("compress")), "containers of compress")
         with step("every stage killed once in one recording"):
             killed = await record_through_kills(client, project, display)
+    check_no_refusal(project)
     with step("both recordings and the log of sessions verified outside"):
         verify_outside(project, undisturbed, killed, live=bool(display))
