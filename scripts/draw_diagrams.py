@@ -27,6 +27,7 @@ from typer.main import get_command
 from recorder_worker.bus.consumers import Consumer, consumers
 from recorder_worker.bus.disposition import DISPOSITIONS
 from recorder_worker.bus.permissions import grants
+from recorder_worker.bus.stage_rights import watching, workers
 from recorder_worker.bus.topology import streams
 from recorder_worker.cli.main import app
 from recorder_worker.core.access import ACTIONS
@@ -37,10 +38,11 @@ from recorder_worker.core.subjects import Command
 from recorder_worker.service import policies
 from recorder_worker.service.authorisation import access_rules
 from recorder_worker.service.metrics import Metrics
+from recorder_worker.service.nats_conf import token_lists
 from recorder_worker.service.settings_rule import allowed, rules
 from recorder_worker.service.settings_secrets import SUFFIX as SECRET_FILE
 from recorder_worker.service.settings_source import variable_name
-from recorder_worker.service.settings_tree import Settings
+from recorder_worker.service.settings_tree import AuthSettings, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -280,19 +282,25 @@ def _usage(argument: Any) -> str:  # noqa: ANN401  (Typer's parameter classes ar
 def grant_table() -> str:
     """The users, and what each may do; a client stands for all of them."""
     client = "name"
-    rows = []
-    for grant in grants([client]):
-        asks = [subject for subject in grant.asks if not subject.startswith("$JS.")]
+    tokens = token_lists(AuthSettings(mode="jwt", jwks_bucket="KEYS"))
+    rows = [("every worker", "metrics, health, `/status`", "", "", _jetstream(watching()))]
+    for grant in grants([client], tokens=tokens):
+        told = [subject for subject in grant.asks if not subject.startswith("$JS.")]
+        everybodys = watching() if grant.user in workers() else ()
+        more = _jetstream(subject for subject in grant.asks if subject not in everybodys)
         user = "NAME" if grant.user == client else grant.user
-        cells = (code(user), grant.does, _codes(asks), _codes(grant.hears), _jetstream(grant.asks))
+        heard = _codes((*grant.hears, *grant.serves))
+        cells = (code(user), grant.does, _codes((*told, *grant.calls)), heard, more)
         rows.append(tuple(cell.replace(f"client.{client}.", "client.NAME.") for cell in cells))
     return table(("user", "for", "publishes", "hears", "asks JetStream for"), rows)
 
 
 JETSTREAM_RIGHTS = (
-    ("the newest of", r"\$JS\.API\.DIRECT\.GET\.[A-Z]+\.(.+)"),
-    ("all of", r"\$JS\.API\.DIRECT\.GET\.([A-Z]+)"),
-    ("the state of", r"\$JS\.API\.STREAM\.INFO\.([A-Z]+)"),
+    ("the newest of", r"\$JS\.API\.DIRECT\.GET\.[^.]+\.(.+)"),
+    ("all of", r"\$JS\.API\.DIRECT\.GET\.([^.]+)"),
+    ("all of, from the leader,", r"\$JS\.API\.STREAM\.MSG\.GET\.(.+)"),
+    ("the state of", r"\$JS\.API\.STREAM\.INFO\.(.+)"),
+    ("what waits for", r"\$JS\.API\.CONSUMER\.INFO\.[A-Z]+\.(.+)"),
     ("messages of the consumers", r"\$JS\.API\.CONSUMER\.MSG\.NEXT\.[A-Z]+\.(.+)"),
     ("making and changing", r"\$JS\.API\.STREAM\.CREATE\.(.+)"),
     ("making and changing the consumers", r"\$JS\.API\.CONSUMER\.DURABLE\.CREATE\.[A-Z]+\.(.+)"),
@@ -301,9 +309,10 @@ JETSTREAM_RIGHTS = (
 
 
 def _jetstream(asks: Iterable[str]) -> str:
+    asked = tuple(asks)
     said = []
     for words, pattern in JETSTREAM_RIGHTS:
-        found = [match[1] for subject in asks if (match := re.fullmatch(pattern, subject))]
+        found = [match[1] for subject in asked if (match := re.fullmatch(pattern, subject))]
         names = [name for name in found if name != ">"]  # of a stream that is named besides
         if names:
             said.append(f"{words} {_codes(names)}")

@@ -30,6 +30,9 @@ def nats_conf(
         bool, typer.Option("--together", help="Also a user for a process that runs all stages.")
     ] = False,
     listen: Annotated[str, typer.Option(help="HOST:PORT of the server.")] = "127.0.0.1:4222",
+    url: Annotated[
+        str, typer.Option(help="Where users find the server, nats://host:4222; else as --listen.")
+    ] = "",
     store: Annotated[str, typer.Option(help="The server's folder for its streams.")] = "/data",
     tls_cert: Annotated[str, typer.Option(help="Path of the server's certificate (PEM).")] = "",
     tls_key: Annotated[str, typer.Option(help="Path of the certificate's key (PEM).")] = "",
@@ -76,7 +79,13 @@ def nats_conf(
     conf = NatsConf(
         folder=folder,
         listener=Listener(
-            host=host, port=port, store=store, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key
+            host=host,
+            port=port,
+            store=store,
+            found_at=url,
+            tls_ca=tls_ca,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
         ),
         grants=permissions.grants(
             client or (), together=together, tokens=token_lists(load_settings(config).auth)

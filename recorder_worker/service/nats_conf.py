@@ -53,14 +53,15 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 4222
     store: str = "/data"
+    found_at: str = ""
     tls_ca: str = ""
     tls_cert: str = ""
     tls_key: str = ""
 
     @property
     def url(self) -> str:
-        """Where a client on this machine finds it."""
-        return f"{'tls' if self.tls_cert else 'nats'}://{self.host}:{self.port}"
+        """Where users find it; where nothing else is said, on this machine."""
+        return self.found_at or f"{'tls' if self.tls_cert else 'nats'}://{self.host}:{self.port}"
 
 
 class NatsConf(msgspec.Struct, frozen=True, kw_only=True):

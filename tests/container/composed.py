@@ -12,8 +12,9 @@ from typing import Any
 
 from container.engine import ROOT, Project, SmokeError
 from container.image import expect, step
+from container.users import ADMIN, CLIENT, Users
 
-from recorder_worker.client import RecorderClient
+from recorder_worker.client import BusUnavailableError, RecorderClient
 
 STAGES = ("chunk", "compress", "merkle", "capture")
 PATTERN = {"kind": "pattern", "pace": "native"}
@@ -80,7 +81,8 @@ class Outside:
     """A copy of what the containers stored, and this machine's `recorder` to verify it with."""
 
     def __init__(self, project: Project, folder: Path) -> None:
-        for name in ("sessions", "log"):
+        # In this order: whatever the log names of the others was there before.
+        for name in ("log", "sessions", "audit"):
             project("cp", f"merkle:/data/{name}", str(folder / name))
         shown = json.loads(project("exec", "-T", "merkle", "recorder", "keys", "show", "--json"))
         self._trust = folder / "trust.yaml"
@@ -134,18 +136,44 @@ def verify_outside(project: Project, undisturbed: str, killed: str, *, live: boo
         outside.verify_log()
 
 
-async def run(project: Project, url: str, display: str) -> None:
+def check_no_refusal(project: Project) -> None:
+    """Every stage has all the rights that it used."""
+    said = project("logs", "--no-color", "--no-log-prefix", *STAGES)
+    refused = [line for line in said.splitlines() if "BusPermissionDenied" in line]
+    if "WorkerStarted" not in said or refused:
+        raise SmokeError(f"expected that NATS refuses no stage anything, found {refused}")
+
+
+async def check_nobody_else(users: Users) -> None:
+    """Without a login there is no connection; a client may not stop what it started."""
+    try:
+        async with RecorderClient.connect(users.login(CLIENT).servers[0]):
+            raise SmokeError("expected that NATS asks for a login, found that it does not")
+    except BusUnavailableError:
+        pass
+    async with RecorderClient.connect(users.login(CLIENT)) as client:
+        try:
+            await client.stop("00000000-0000-0000-0000-000000000001")
+        except BusUnavailableError:
+            return
+    raise SmokeError("expected that a client may not publish session.stop, found that it may")
+
+
+async def run(project: Project, users: Users, display: str) -> None:
     """One container a stage: record, scale, kill, verify outside. A display is recorded live."""
     with step("compose up --wait"):
         project.up()
     check_limits(project)
-    async with RecorderClient.connect(url) as client:
-        with step("a file recorded and sealed"):
+    with step("a client records a file, and may do nothing else"):
+        await check_nobody_else(users)
+        async with RecorderClient.connect(users.login(CLIENT)) as client:
             undisturbed = await record_file(client)
+    async with RecorderClient.connect(users.login(ADMIN)) as client:
         with step("compress scaled to 3"):
             project.up("--no-recreate", "--scale", "compress=3")
         expect(3, len(project.containers("compress")), "containers of compress")
         with step("every stage killed once in one recording"):
             killed = await record_through_kills(client, project, display)
+    check_no_refusal(project)
     with step("both recordings and the log of sessions verified outside"):
         verify_outside(project, undisturbed, killed, live=bool(display))

@@ -25,6 +25,7 @@ from container.foreign import ARCHITECTURE, emulated
 from container.image import expect, step
 from container.lab import Lab
 from container.standins import PAIRS, StandIns
+from container.users import Users
 from xserver import XServer
 
 STATE = ROOT / ".cache" / "container-lab"
@@ -85,7 +86,7 @@ def run_for_arm64(engine: Engine, environment: dict[str, str], bases: StandIns) 
         alone.check_wrong_setting(engine, name)
 
 
-def run(engine: Engine, environment: dict[str, str], port: int) -> None:
+def run(engine: Engine, environment: dict[str, str], users: Users) -> None:
     """Everything, on an engine. Raises SmokeError."""
     name = f"recorder-smoke-{uuid.uuid4().hex[:8]}"
     with step("image built"):
@@ -100,7 +101,7 @@ def run(engine: Engine, environment: dict[str, str], port: int) -> None:
     with display_of_machine() as display, step("compose, from up to down -v"):
         files = ["compose.yaml", *(["tests/container/display.yaml"] if display else [])]
         with Project(engine, name, files) as project:
-            asyncio.run(composed.run(project, f"nats://127.0.0.1:{port}", display))
+            asyncio.run(composed.run(project, users, display))
 
 
 @contextmanager
@@ -120,13 +121,16 @@ def main() -> None:
     # As Ctrl-C, so that everything is taken down.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     port = free_port()
+    users = Users(port)
     names = (*image.BASES, *image.SECRETS.values())
     environment = {name: os.environ[name] for name in names if os.environ.get(name)} | {
         "SESSION_RECORDER_IMAGE": image.NAME,
         "NATS_PORT": str(port),
+        "NATS_CONF": str(users.folder),
         "MEDIA_DIR": str(ROOT / "demo"),
     }
     with step("all of it"), ExitStack() as held:
+        held.callback(users.forget)
         bases = None
         try:
             engine = engine_of_machine(os.environ.get("ENGINE") or None, environment)
@@ -138,7 +142,7 @@ def main() -> None:
             print(f"container-test: {error}", file=sys.stderr)
             sys.exit(EX_UNAVAILABLE)
         try:
-            run(engine, environment, port)
+            run(engine, environment, users)
             if bases and os.environ.get("ARM64"):
                 run_for_arm64(engine, environment, bases)
         except (SmokeError, LabError) as error:

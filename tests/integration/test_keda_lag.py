@@ -19,6 +19,7 @@ from running_recorder import DEADLINE_S, POLL_S
 
 from recorder_worker.bus.apply import apply_topology
 from recorder_worker.bus.consumers import consumers
+from recorder_worker.bus.permissions import HOME
 from recorder_worker.bus.topology import streams
 from recorder_worker.core.pipeline import STAGES
 from recorder_worker.core.subjects import Fact
@@ -56,7 +57,9 @@ class MonitoredNats(NatsProcess):
             probe.bind(("127.0.0.1", 0))
             self.monitor = f"127.0.0.1:{probe.getsockname()[1]}"
         with (folder / "server.conf").open("a") as config:
-            config.write(f'http: "{self.monitor}"\n')
+            anybody = "jetstream: enabled, users: [{user: u, password: p}]"
+            config.write(f'http: "{self.monitor}"\nno_auth_user: u\n')
+            config.write(f"accounts {{ {HOME}: {{ {anybody} }} }}\n")
 
 
 @pytest_asyncio.fixture

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pyrage
@@ -123,6 +125,22 @@ async def test_a_client_and_an_admin_ask_the_gateway(secured: SecuredNats, sessi
         404,
     }
     assert (await ask(secured, "bob", Endpoint.LIST, "none"))["code"] == 403
+
+
+async def test_the_example_of_a_gateway_client_works_with_a_user(
+    secured: SecuredNats, session_id: str
+) -> None:
+    """As docs/nats.md says it: the login in the URL."""
+    login = secured.login("alice")
+    url = login.servers[0].replace("://", f"://{login.user}:{login.password}@")
+    example = Path(__file__).parents[2] / "examples" / "gateway_client.py"
+    asking = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(example), "--nats", url, "--token", ALICE, "get", session_id),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await asking.communicate()
+    assert asking.returncode == 0
+    assert json.loads(said)["session_id"] == session_id
 
 
 async def test_the_service_is_found_by_its_name(secured: SecuredNats, session_id: str) -> None:

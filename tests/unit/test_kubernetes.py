@@ -15,9 +15,11 @@ from jsonschema import (  # type: ignore[import-untyped]
     Draft7Validator,
     ValidationError,
 )
+from worker_process import run_recorder
 
 from recorder_worker import __version__
 from recorder_worker.adapters.nats_server.binary import find_program
+from recorder_worker.bus.permissions import API_PREFIX
 from recorder_worker.core.errors import SettingsError
 from recorder_worker.core.pipeline import STAGES
 from recorder_worker.service.authorisation import authoriser_for, check_network
@@ -33,6 +35,7 @@ KUBERNETES = "1.37.0"
 FILES = [path for path in sorted(FOLDER.rglob("*.yaml")) if path.name != "kustomization.yaml"]
 KUSTOMIZATIONS = sorted(FOLDER.rglob("kustomization.yaml"))
 STAGE_NAMES = [stage.name for stage in STAGES]
+GUIDE = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
 NOBODY = 65532
 """The image's user."""
 
@@ -70,7 +73,7 @@ def pod(workload: dict[str, Any]) -> dict[str, Any]:
     return spec
 
 
-WORKLOADS = of_kind("Deployment", "StatefulSet")
+WORKLOADS = of_kind("Deployment", "StatefulSet", "Job")
 CONTAINERS = [
     pytest.param(one, container, id=f"{name_of(one)}-{container['name']}")
     for one in WORKLOADS
@@ -183,7 +186,8 @@ def test_a_container_can_do_nothing_but_its_work(
     assert not security.get("privileged", False)
     assert set(container["resources"]["requests"]) == {"cpu", "memory"}
     assert "memory" in container["resources"]["limits"]
-    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+    probes = ("startupProbe", "livenessProbe", "readinessProbe")
+    for probe in probes if workload["kind"] != "Job" else ():
         assert container[probe]["httpGet"]["port"] in {p["name"] for p in container["ports"]}
     mounted = {mount["name"] for mount in container["volumeMounts"]}
     claims = {c["metadata"]["name"] for c in workload["spec"].get("volumeClaimTemplates", [])}
@@ -218,7 +222,7 @@ def test_nothing_is_reached_but_what_is_said() -> None:
     assert default == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     stages_policy, nats = (only("NetworkPolicy", name)["spec"] for name in ("stages", "nats"))
     (chosen,) = stages_policy["podSelector"]["matchExpressions"]
-    assert sorted(chosen["values"]) == sorted(STAGE_NAMES)
+    assert sorted(chosen["values"]) == sorted([*STAGE_NAMES, "streams"])
     ports = {port["port"] for rule in stages_policy["egress"] for port in rule["ports"]}
     assert ports == {4222, 53}
     assert "egress" not in nats
@@ -275,6 +279,9 @@ def test_ports_and_addresses_meet() -> None:
     service = only("Service", "nats")
     ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
     assert settings["RECORDER_NATS__URL"] == f"nats://{name_of(service)}:{ports['nats']}"
+    assert (
+        f"--listen 0.0.0.0:{ports['nats']} --plain --url {settings['RECORDER_NATS__URL']}" in GUIDE
+    )
     server = only("StatefulSet", "nats")
     (container,) = pod(server)["containers"]
     assert {p["name"]: p["containerPort"] for p in container["ports"]} == ports
@@ -294,7 +301,7 @@ def environment(**secrets: str) -> dict[str, str]:
 def test_the_settings_start_a_recorder_that_asks_for_tokens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    filled = environment(RECORDER_AUTH__HS256_SECRET="s" * 32, RECORDER_NATS__PASSWORD="p")
+    filled = environment(RECORDER_AUTH__HS256_SECRET="s" * 32)
     for name, value in filled.items():
         monkeypatch.setenv(name, value)
     settings, _ = load(directory=tmp_path)
@@ -316,15 +323,53 @@ def test_the_example_of_the_secrets_is_refused_as_it_is(
         authoriser_for(settings.auth, lambda: None)
 
 
-def test_the_servers_configuration_is_one(tmp_path: Path) -> None:
+def secrets_of(name: str) -> list[str]:
+    """The secrets that a workload has its variables of."""
+    (workload,) = [one for one in WORKLOADS if name_of(one) == name]
+    (container,) = pod(workload)["containers"]
+    return [one["secretRef"]["name"] for one in container["envFrom"] if "secretRef" in one]
+
+
+def test_everybody_has_a_login_of_his_own_and_the_guide_makes_it() -> None:
+    checks_tokens = {"capture", "merkle"}
+    for stage in STAGE_NAMES:
+        more = ["recorder-secrets"] if stage in checks_tokens else []
+        assert secrets_of(stage) == [f"nats-{stage}", *more]
+    assert secrets_of("streams") == ["nats-deploy"]
+    made = re.search(r"for user in ([a-z ]+); do kubectl .* secret generic \"nats-\$user\"", GUIDE)
+    assert made
+    assert made[1].split() == [*STAGE_NAMES, "deploy"]
+
+
+def test_the_logins_of_the_guide_are_those_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of the guide on this machine: what they give is what the pods are given."""
+    (line,) = re.findall(r"^RECORDER_AUTH__MODE=jwt recorder nats-conf (.*)$", GUIDE, re.MULTILINE)
+    mode = {"RECORDER_AUTH__MODE": "jwt"}
+    made = run_recorder("nats-conf", *line.split(), folder=tmp_path, env=mode)
+    assert made.returncode == 0, made.stderr
+    text = (tmp_path / "nats-conf" / "users" / "chunk.env").read_text(encoding="utf-8")
+    variables = dict(one.split("=", 1) for one in text.splitlines() if not one.startswith("#"))
+    common = only("ConfigMap", "recorder-settings")["data"]
+    assert variables["RECORDER_NATS__URL"] == common["RECORDER_NATS__URL"]
+    for name, value in {**common, **variables}.items():
+        monkeypatch.setenv(name, value)
+    settings, _ = load(directory=tmp_path)
+    assert (settings.nats.user, settings.nats.manage) == ("chunk", False)
+    assert settings.nats.api_prefix == API_PREFIX
+    check_server(tmp_path / "nats-conf")
+
+
+def check_server(folder: Path) -> None:
+    """The server's configuration of the manifests, with the accounts in a folder."""
     text = only("ConfigMap", "nats-config")["data"]["nats-server.conf"]
     assert "sync_interval: always" in text
-    (container,) = pod(only("StatefulSet", "nats"))["containers"]
-    path = tmp_path / "nats-server.conf"
+    path = folder / "of-manifests.conf"
     path.write_text(text)
     ended = subprocess.run(
         [str(find_program()), "-t", "-c", str(path)],
-        env={"HOSTNAME": "nats-0"} | {e["name"]: "word" for e in container["env"]},
+        env={"HOSTNAME": "nats-0"},
         check=False,
         capture_output=True,
         text=True,
