@@ -23,10 +23,11 @@ from recorder_worker.bus.permissions import API_PREFIX
 from recorder_worker.core.errors import SettingsError
 from recorder_worker.core.pipeline import STAGES
 from recorder_worker.service.authorisation import authoriser_for, check_network
+from recorder_worker.service.encryption import key_wrap
 from recorder_worker.service.settings import load
 from recorder_worker.service.settings_rule import rules
 from recorder_worker.service.settings_source import variable_name
-from recorder_worker.service.settings_tree import Settings
+from recorder_worker.service.settings_tree import EncryptionSettings, Settings
 from recorder_worker.stages.authoriser import TokenAuthoriser
 
 ROOT = Path(__file__).parents[2]
@@ -242,6 +243,21 @@ def test_only_merkle_has_the_keys() -> None:
     ]
     data_dir = only("ConfigMap", "recorder-settings")["data"]["RECORDER_DATA_DIR"]
     assert Path(mount["mountPath"]) == Settings(data_dir=data_dir).keys_path
+
+
+def test_where_it_encrypts_three_stages_share_the_keys_of_sessions_and_no_others() -> None:
+    """As the patches say, which need no kubectl to be read."""
+    (kustomization,) = documents(FOLDER / "encrypted" / "kustomization.yaml")
+    setting, shared = kustomization["patches"]
+    assert shared["target"] == {"kind": "Deployment", "name": "capture|compress|merkle"}
+    mount, volume = (operation["value"] for operation in yaml.safe_load(shared["patch"]))
+    data_dir = only("ConfigMap", "recorder-settings")["data"]["RECORDER_DATA_DIR"]
+    assert Path(mount["mountPath"]) == Settings(data_dir=data_dir).keys_path / "ciphers"
+    assert volume["persistentVolumeClaim"]["claimName"] == "ciphers"
+    (operation,) = yaml.safe_load(setting["patch"])
+    assert operation["path"] == f"/data/{variable_name(('encryption', 'recipients'))}"
+    with pytest.raises(SettingsError, match=r"encryption\.recipients"):
+        key_wrap(Settings(encryption=EncryptionSettings(recipients=(operation["value"],))))
 
 
 # --- about this program ---------------------------------------------------------------------------
