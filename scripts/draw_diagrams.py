@@ -283,7 +283,8 @@ def grant_table() -> str:
     """The users, and what each may do; a client stands for all of them."""
     client = "name"
     tokens = token_lists(AuthSettings(mode="jwt", jwks_bucket="KEYS"))
-    rows = [("every worker", "metrics, health, `/status`", "", "", _jetstream(watching()))]
+    everybody = ("every worker", "metrics, health, `/status`", "", "", _jetstream(watching()))
+    rows: list[tuple[str, ...]] = [everybody]
     for grant in grants([client], tokens=tokens):
         told = [subject for subject in grant.asks if not subject.startswith("$JS.")]
         everybodys = watching() if grant.user in workers() else ()

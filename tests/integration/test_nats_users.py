@@ -10,9 +10,12 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
+from nats_process import NatsProcess
 from running_recorder import until
 from secured_nats import SecuredNats
 from worker_process import WorkerProcess, run_recorder
@@ -48,9 +51,9 @@ PATTERN = {"kind": "pattern", "width": 32, "height": 32, "frames": 20, "pace": "
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredNats]:
     folder = tmp_path_factory.mktemp("secured")
     keys = {"RECORDER_AUTH__JWKS_BUCKET": "of-keys"}
-    with SecuredNats(folder, "--client", "alice", "--client", "bob", env=keys) as nats:
-        nats.apply_streams()
-        yield nats
+    with SecuredNats(folder, "--client", "alice", "--client", "bob", env=keys) as server:
+        server.apply_streams()
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -381,6 +384,28 @@ def test_streams_are_made_by_deploy_alone_and_a_worker_says_so(tmp_path: Path) -
         refused = recorder("streams", "apply", env=quiet(secured.variables("observer")))
         assert refused.returncode == 69
         assert "this user may not manage streams" in refused.stderr
+
+
+async def test_a_worker_that_may_make_nothing_says_who_makes_a_consumer_again(
+    tmp_path: Path,
+) -> None:
+    """On a server without users, where somebody can take it away."""
+    with NatsProcess(tmp_path / "nats") as server:
+        where = {"RECORDER_NATS__URL": server.url, "RECORDER_NATS__MANAGE": "false"}
+        apply = partial(run_recorder, "streams", "apply", folder=tmp_path, env=where)
+        assert apply().returncode == 0
+        client = await nats.connect(server.url)
+        jetstream = client.jetstream()
+        with WorkerProcess(tmp_path, "merkle", env=where) as worker:
+            await jetstream.delete_consumer("SESSIONS", "table")
+            gone = await asyncio.to_thread(worker.logged, "ConsumerGone", stage="table")
+            assert "run `recorder streams apply` as the user deploy" in gone["error"]
+            with pytest.raises(NotFoundError):
+                await jetstream.consumer_info("SESSIONS", "table")
+            made = apply()
+            assert made.stdout == "consumer SESSIONS/table is not there: made\n", made.stderr
+            assert not [line for line in worker.lines if line.get("event") == "ConsumerRestored"]
+        await client.close()
 
 
 async def test_a_running_server_takes_new_rights_and_keeps_who_is_connected(

@@ -193,7 +193,7 @@ async def test_an_observer_hears_heartbeats_and_watches_the_table(
     refusals: list[str] = []
     bus = await secured.connect("observer", refusals)
     beats = await bus.subscribe(Fact.NODE_HEARTBEAT.wildcard)
-    stages = set()
+    stages: set[tuple[str, ...]] = set()
     async with asyncio.timeout(DEADLINE_S):
         while len(stages) < 4:
             message = await beats.next_msg(timeout=DEADLINE_S)
