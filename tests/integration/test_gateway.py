@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 
-from recorder_worker.bus import micro_service
+from recorder_worker.bus import batched_get, micro_service
 from recorder_worker.bus.topology import AUDIT_STREAM, SESSIONS_STREAM
 from recorder_worker.core.events import SessionSealed
 from recorder_worker.core.evidence.proof_check import check_proof
@@ -308,8 +308,11 @@ async def listed(recorder: RunningRecorder, owner: str) -> list[str]:
     return [one["session_id"] for one in page["sessions"]]
 
 
-async def test_a_list_is_never_older_than_its_question(recorder: RunningRecorder) -> None:
+async def test_a_list_is_never_older_than_its_question(
+    recorder: RunningRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever became of the bucket since the last one: changed, deleted, full, made anew."""
+    monkeypatch.setattr(batched_get, "BATCH", 2)
     owner = uuid.uuid4().hex
     ids = [str(uuid.UUID(int=2**80 + at)) for at in range(4)]
     bucket = await recorder.jetstream.key_value(SESSIONS_BUCKET)
@@ -330,6 +333,9 @@ async def test_a_list_is_never_older_than_its_question(recorder: RunningRecorder
     await recorder.jetstream.delete_stream(stream)
     await recorder.jetstream.add_stream(config)
     assert await listed(recorder, owner) == []
+    for other in range(5):
+        made = SessionEntry(session_id=ids[other % 4], owner=f"{owner}{other}")
+        await bucket.put(f"of-another.{other}", msgspec.json.encode(made))
     await bucket.put(ids[1], msgspec.json.encode(SessionEntry(session_id=ids[1], owner=owner)))
     assert await listed(recorder, owner) == ids[1:2]
 

@@ -20,7 +20,7 @@ import pytest
 import pytest_asyncio
 from running_recorder import DEADLINE_S, POLL_S
 from secured_nats import SecuredNats
-from tokens import SECRET, secret_token
+from tokens import JWKS, SECRET, key_token, secret_token
 from worker_process import WorkerProcess, run_recorder
 
 from recorder_worker.adapters.folder import FolderRecording
@@ -36,7 +36,8 @@ from recorder_worker.core.verify.verifier import verify
 
 PATTERN = {"kind": "pattern", "width": 32, "height": 32, "frames": 20, "pace": "fast"}
 LIVE = {"kind": "pattern", "width": 32, "height": 32}
-ALICE = secret_token("alice", "USER", jti="of-alice")
+ALICE = key_token("alice", "USER", jti="of-alice")
+KEYS = "recorder-keys"
 BOSS = secret_token("boss", "ADMIN")
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -45,10 +46,22 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredNats]:
     folder = tmp_path_factory.mktemp("whole")
-    tokens = {"RECORDER_AUTH__MODE": "jwt", "RECORDER_AUTH__HS256_SECRET": SECRET}
+    tokens = {
+        "RECORDER_AUTH__MODE": "jwt",
+        "RECORDER_AUTH__HS256_SECRET": SECRET,
+        "RECORDER_AUTH__JWKS_BUCKET": KEYS,
+    }
     with SecuredNats(folder, "--client", "alice", "--client", "bob", env=tokens) as nats:
         nats.apply_streams()
+        asyncio.run(put_keys(nats))
         yield nats
+
+
+async def put_keys(secured: SecuredNats) -> None:
+    """As the user deploy, who alone may."""
+    bus = await secured.connect("deploy", [])
+    await (await bus.jetstream().key_value(KEYS)).put("jwks", json.dumps(JWKS).encode())
+    await bus.close()
 
 
 @pytest.fixture(scope="module")
