@@ -64,15 +64,12 @@ class AuditedGate:
 
     async def _record(self, identity: Identity, asked: Asked) -> None:
         """Every look is a fact of its own, however often the same thing is looked at."""
-        who = {"actor": identity.actor, "token_id": identity.token_id}
         where = {"session_id": asked.session_id or UNKNOWN_SESSION, "what": asked.action}
         key = uuid.uuid4().hex
         if asked.action in EXPORTS:
-            await self._trail.exported(
-                **who, **where, role=identity.role, key=key, detail=asked.detail
-            )
+            await self._trail.exported(identity, **where, key=key, detail=asked.detail)
         else:
-            await self._trail.viewed(**who, **where, role=identity.role, key=key)
+            await self._trail.viewed(identity, **where, key=key)
 
 
 def _not_his(identity: Identity, asked: Asked) -> RefusedError:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from recorder_worker.bus.background import Background
 from recorder_worker.core.events import (
     NodeDraining,
     NodeFact,
@@ -74,11 +75,11 @@ class NodeReporter:
         self._throughput = throughput
         self._beat = 0
         self._before = (clock.monotonic_ns(), throughput())
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background(self._beat_for_ever)
 
     def start(self) -> None:
         """Begin to tell."""
-        self._task = asyncio.create_task(self._beat_for_ever())
+        self._background.start()
 
     async def draining(self) -> None:
         """Beat no more, and say that this worker gives its sessions back. Never raises."""
@@ -87,15 +88,12 @@ class NodeReporter:
 
     async def stop(self) -> None:
         """Beat no more."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._background.stop()
 
     async def _beat_for_ever(self) -> None:
         await self._try(self._register)
         # nats-py may swallow a cancellation that comes together with an answer: so it is asked.
-        while self._task is not None:
+        while self._background.running:
             await asyncio.sleep(self._about.heartbeat_s)
             await self._try(self._tell_beat)
 

@@ -7,6 +7,7 @@ import random
 
 import structlog
 
+from recorder_worker.bus.background import Background
 from recorder_worker.core.errors import (
     FencedError,
     IncidentError,
@@ -37,7 +38,7 @@ class AuditKeeping:
         self._events = events
         self._clock = clock
         self._problem = ""
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background(self._fold_for_ever)
 
     def check(self) -> Check:
         """The check for `Health.add`."""
@@ -46,20 +47,16 @@ class AuditKeeping:
 
     def start(self) -> None:
         """Begin to fold."""
-        self._task = asyncio.create_task(self._fold_for_ever())
+        self._background.start()
 
     async def stop(self) -> None:
         """Fold no more. What is not entered yet is for whoever comes next."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._background.stop()
 
     async def _fold_for_ever(self) -> None:
         while True:
             wait_s = await self._fold()
-            # A cancellation may be lost inside nats-py (service/watch.py): then this ends it.
-            if self._task is None:
+            if not self._background.running:
                 return
             await asyncio.sleep(wait_s)
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from recorder_worker.bus.background import Background
 from recorder_worker.bus.bus import Bus
 from recorder_worker.core.errors import TopologyError
 
@@ -27,22 +28,18 @@ class ConsumerKeeper:
     def __init__(self, bus: Bus, stages: Sequence[str]) -> None:
         self._bus = bus
         self._stages = stages
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background(self._look_for_ever)
 
     def start(self) -> None:
         """Begin to look."""
-        self._task = asyncio.create_task(self._look_for_ever())
+        self._background.start()
 
     async def stop(self) -> None:
         """Look no more."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._background.stop()
 
     async def _look_for_ever(self) -> None:
-        # nats-py may swallow a cancellation that comes together with an answer: so it is asked.
-        while self._task is not None:
+        while self._background.running:
             await asyncio.sleep(LOOK_S)
             for stage in self._stages:
                 await self._look(stage)

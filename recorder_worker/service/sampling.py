@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from recorder_worker.bus.background import Background
 from recorder_worker.bus.bus import Backlog, Bus, StreamFill
 from recorder_worker.bus.roster import LogSeen, SessionSeen, SessionState
 from recorder_worker.bus.stage_rights import WATCHED_STAGES, WATCHED_STREAMS
@@ -74,19 +75,16 @@ class Sampler:
         self._looked_ns = -WATCHED_NS
         self._not_before_ns: dict[str, int] = {}
         self._reconnects = 0
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background(self._look_for_ever)
         self.sample = Sample()
 
     def start(self) -> None:
         """Begin to look."""
-        self._task = asyncio.create_task(self._look_for_ever())
+        self._background.start()
 
     async def stop(self) -> None:
         """Look no more."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._background.stop()
 
     async def fresh(self, wait_s: float) -> Sample:
         """A sample that is not old, else the last one if the server takes longer than `wait_s`."""
@@ -111,8 +109,7 @@ class Sampler:
                     self._taken.set()
             except Exception as error:  # what is shown must not end for a defect
                 log.warning("SampleFailed", error=repr(error), exc_info=error)
-            # As in watch.py: nats-py may drop the cancellation.
-            if self._task is None:
+            if not self._background.running:
                 return
             try:
                 async with asyncio.timeout(SAMPLE_S):

@@ -10,6 +10,7 @@ from functools import partial
 
 import structlog
 
+from recorder_worker.bus.background import Background
 from recorder_worker.bus.bus import Backlog, Bus, StreamFill
 from recorder_worker.bus.topology import COMMANDS_STREAM, SESSIONS_STREAM
 from recorder_worker.core.pipeline import CAPTURE
@@ -44,7 +45,7 @@ class BacklogWatch:
         }
         for stream in STREAMS:
             health.add(f"stream.{stream}", partial(self._streams.__getitem__, stream))
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background(self._look_for_ever)
 
     def add(self, stage: str) -> StageProgress:
         """Watch a stage."""
@@ -55,14 +56,11 @@ class BacklogWatch:
 
     def start(self) -> None:
         """Begin to look."""
-        self._task = asyncio.create_task(self._look_for_ever())
+        self._background.start()
 
     async def stop(self) -> None:
         """Look no more."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._background.stop()
 
     def _check(self, stage: str) -> Check:
         gone = self._gone.get(stage)
@@ -74,13 +72,11 @@ class BacklogWatch:
         while True:
             for stage in self._progress:
                 await self._look(stage)
-                # nats-py waits with asyncio.wait_for, which in Python 3.11 drops a cancellation
-                # that comes together with the answer: then `stop` would wait for ever.
-                if self._task is None:
+                if not self._background.running:
                     return
             for stream in STREAMS:
                 await self._look_at_stream(stream)
-                if self._task is None:
+                if not self._background.running:
                     return
             await asyncio.sleep(LOOK_S)
 

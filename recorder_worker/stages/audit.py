@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from blake3 import blake3
 
 from recorder_worker.core.errors import Refusal
@@ -11,7 +13,7 @@ from recorder_worker.core.events import (
     RecordingExported,
     RecordingViewed,
 )
-from recorder_worker.core.identity import Identity, Role
+from recorder_worker.core.identity import Identity
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Clock, Delivery, EventLog
@@ -32,12 +34,7 @@ class AuditTrail:
     async def accepted(self, identity: Identity, delivery: Delivery, session_id: str) -> None:
         """A command is allowed, and is carried out."""
         event = CommandAccepted(
-            actor=identity.actor,
-            role=identity.role,
-            token_id=identity.token_id,
-            session_id=session_id,
-            node=self._node,
-            wall_ns=self._clock.wall_ns(),
+            **self._who(identity, session_id),
             command=delivery.command.value,
             command_id=delivery.command_id,
             command_blake3=blake3(delivery.body).hexdigest(),
@@ -50,12 +47,7 @@ class AuditTrail:
     ) -> None:
         """A command is refused."""
         event = CommandDenied(
-            actor=identity.actor,
-            role=identity.role,
-            token_id=identity.token_id,
-            session_id=session_id,
-            node=self._node,
-            wall_ns=self._clock.wall_ns(),
+            **self._who(identity, session_id),
             command=delivery.command.value,
             command_id=delivery.command_id,
             command_blake3=blake3(delivery.body).hexdigest(),
@@ -70,12 +62,7 @@ class AuditTrail:
     ) -> None:
         """A request to the gateway is refused. `key` as in `viewed`."""
         event = CommandDenied(
-            actor=identity.actor,
-            role=identity.role,
-            token_id=identity.token_id,
-            session_id=session_id,
-            node=self._node,
-            wall_ns=self._clock.wall_ns(),
+            **self._who(identity, session_id),
             command=request,
             command_id=key,
             field=refusal.field,
@@ -84,55 +71,37 @@ class AuditTrail:
         full_key = event_key(Fact.AUDIT_DENIED.value, "request", key)
         await self._log.emit(Fact.AUDIT_DENIED, session_id, event, key=full_key)
 
-    async def viewed(
-        self, *, actor: str, role: Role, token_id: str, session_id: str, what: str, key: str
-    ) -> None:
-        """Somebody is shown what is known of a session, or of all: `session_id` is `*` then.
+    async def viewed(self, identity: Identity, *, session_id: str, what: str, key: str) -> None:
+        """Somebody is shown what is known of a session, or of all: `session_id` is `unknown` then.
 
         Args:
-            actor: of his `Identity`.
-            role: of his `Identity`.
-            token_id: of his `Identity`.
+            identity: who.
             session_id: the session.
             what: in a word or two, such as `get` or `list`.
             key: the same for the same request, and for no other.
         """
-        event = RecordingViewed(
-            actor=actor,
-            role=role,
-            token_id=token_id,
-            session_id=session_id,
-            node=self._node,
-            wall_ns=self._clock.wall_ns(),
-            what=what,
-        )
+        event = RecordingViewed(**self._who(identity, session_id), what=what)
         full_key = event_key(Fact.AUDIT_VIEWED.value, key)
         await self._log.emit(Fact.AUDIT_VIEWED, session_id, event, key=full_key)
 
     async def exported(
-        self,
-        *,
-        actor: str,
-        role: Role,
-        token_id: str,
-        session_id: str,
-        what: str,
-        key: str,
-        detail: str = "",
+        self, identity: Identity, *, session_id: str, what: str, key: str, detail: str = ""
     ) -> None:
         """Somebody is given bytes or proofs of a recording to keep; as `viewed`."""
-        event = RecordingExported(
-            actor=actor,
-            role=role,
-            token_id=token_id,
-            session_id=session_id,
-            node=self._node,
-            wall_ns=self._clock.wall_ns(),
-            what=what,
-            detail=detail,
-        )
+        event = RecordingExported(**self._who(identity, session_id), what=what, detail=detail)
         full_key = event_key(Fact.AUDIT_EXPORTED.value, key)
         await self._log.emit(Fact.AUDIT_EXPORTED, session_id, event, key=full_key)
+
+    def _who(self, identity: Identity, session_id: str) -> dict[str, Any]:
+        """What every audit fact carries."""
+        return {
+            "actor": identity.actor,
+            "role": identity.role,
+            "token_id": identity.token_id,
+            "session_id": session_id,
+            "node": self._node,
+            "wall_ns": self._clock.wall_ns(),
+        }
 
 
 def _reason(refusal: Refusal) -> str:

@@ -38,7 +38,7 @@ from recorder_worker.core.events import (
     SessionRejected,
     SessionStarted,
 )
-from recorder_worker.core.identity import ROLES
+from recorder_worker.core.identity import ROLES, Identity
 from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.record_file import unframed
 from recorder_worker.core.records import MarkRecord
@@ -366,10 +366,10 @@ async def test_a_view_and_an_export_are_in_the_trail_once_a_request(
 ) -> None:
     log = JetStreamEventLog(lambda: guarded.jetstream, EventHeaders("gateway"))
     trail = AuditTrail(log, SystemClock(), "gateway")
-    who: dict[str, Any] = {"actor": "root", "role": "ADMIN", "token_id": "7", "session_id": "*"}
+    root = Identity(actor="root", role="ADMIN", token_id="7")
     for key in ("one", "one", "two"):
-        await trail.viewed(**who, what="list", key=key)
-        await trail.exported(**who, what="proof", detail="chunk 3", key=key)
+        await trail.viewed(root, session_id="*", what="list", key=key)
+        await trail.exported(root, session_id="*", what="proof", detail="chunk 3", key=key)
     for fact in (Fact.AUDIT_VIEWED, Fact.AUDIT_EXPORTED):
         stored = await guarded._stored(AUDIT_STREAM, fact.value)
         ids = [(message.headers or {})["Nats-Msg-Id"] for message in stored]

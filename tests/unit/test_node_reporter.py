@@ -70,7 +70,7 @@ async def test_heartbeats_go_on_behind_any_failure_and_lose_no_count(error: Exce
     assert (beats[0].beat, beats[0].frames) == (3, 30)
     assert all(beat.frames == 10 for beat in beats[1:])
     assert isinstance(bus.taken[-1], NodeDraining)
-    assert reporter._task is None, "behind the last word there is none"
+    assert not reporter._background.running, "behind the last word there is none"
 
 
 async def test_a_machine_that_cannot_be_measured_stops_nothing() -> None:
