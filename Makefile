@@ -12,14 +12,17 @@ QUIET ?= -q
 .DEFAULT_GOAL := check
 .PHONY: check test test-313 demo venv system fmt lint types docs schemas bench fuzz lock clean
 
+# Two processes: most tests wait for something. A file's tests stay together, for what they share.
+PYTEST = $(BIN)/pytest -n 2 --dist loadfile
+
 check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(PYTEST)
 
 test: system asyncapi venv
-	$(BIN)/pytest $(TESTS)
+	$(PYTEST) $(TESTS)
 
 # As the image has it. All but what runs whole programs: the image itself is run for that.
 # One of pyenv first: its shim is found, and works only where that version is chosen.
