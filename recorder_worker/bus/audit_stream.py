@@ -59,7 +59,7 @@ class JetStreamAuditStream:
 def _gone(error: NotFoundError) -> BusUnavailableError:
     return BusUnavailableError(
         f"stream {AUDIT_STREAM}: expected it on the NATS server, found: {error.description}; "
-        "restart a worker, which makes it again"
+        "restart a worker, which makes it again, or run `recorder streams apply`"
     )
 
 
