@@ -213,7 +213,8 @@ def test_the_recorder_s_own_events_are_in_it(trail: Trail) -> None:
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     for command in ("show", "verify"):
         code, said = Trail(tmp_path, "").run("audit", command)
-        assert (code, "is no data" in said) == (2, True)
+        words = " ".join(said.replace("│", " ").split())  # it is set into a box, in lines
+        assert (code, "is no data directory" in words) == (2, True)
 
 
 def test_a_session_that_was_deleted_is_told_apart(trail: Trail, whole: Trail) -> None:
