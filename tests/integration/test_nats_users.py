@@ -222,7 +222,7 @@ async def test_nobody_hears_the_answers_of_others(secured: SecuredNats) -> None:
         async def hear(message: Msg) -> None:
             heard.append(message.subject)
 
-        for user in ("chunk", "observer", "bob"):
+        for user in ("anchor", "observer", "bob"):
             bus = await secured.connect(user, [])
             stack.push_async_callback(bus.close)
             await bus.subscribe("_INBOX.>", cb=hear)
