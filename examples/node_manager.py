@@ -74,7 +74,7 @@ async def main() -> None:
             deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
         )
         while not stop.is_set():
-            await listen(subscription, table, 0.3 if options.once else options.every)
+            await listen(subscription, table, 1.0 if options.once else options.every)
             show(table.rows(datetime.now(UTC)), as_json=options.json)
             if options.once:
                 return
