@@ -1,8 +1,9 @@
 """FastStream's broker with what a recorder needs of a connection: it never gives up, and says so.
 
-Two faults of the libraries are mended here and nowhere else (docs/bus.md says how they show):
-an `-ERR` during a *re*connect must not kill the reconnect task, and `fetch` of nats-py may raise
-a bare `asyncio.TimeoutError` that FastStream's pull loop does not expect.
+Three faults of the libraries are mended here and nowhere else (docs/bus.md says how they show):
+an `-ERR` during a *re*connect must not kill the reconnect task; `fetch` of nats-py may raise a
+bare `asyncio.TimeoutError` that FastStream's pull loop does not expect; and it throws a delivered
+message away where a client gave it the header of the server's own status messages.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import structlog
 from fast_depends.msgspec import MsgSpecSerializer
 from faststream.nats import NatsBroker, NatsCredentials, NatsToken, NatsUserPassword
 from faststream.nats.security import NatsSecurity
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import NoServersError
 from nats.js import JetStreamContext
+from nats.js.api import Header
 
 from recorder_worker.bus.tls import TlsFiles, tls_advice
 from recorder_worker.core.errors import BusUnavailableError
@@ -36,6 +39,19 @@ OUTSTANDING_PINGS = 2
 """A frozen server is noticed after interval times pings, plus one interval."""
 
 setattr(pull_subscriber, "TimeoutError", asyncio.TimeoutError)  # noqa: B010  (as above)
+
+DELIVERY = "$JS.ACK."
+"""How the reply subject of every delivered message begins, and of no status message."""
+
+
+def _status_of(message: Msg | None) -> str | None:
+    """The status of a message of the server's own; None of one that a consumer delivers."""
+    if message is None or message.reply.startswith(DELIVERY):
+        return None
+    return (message.headers or {}).get(Header.STATUS)
+
+
+setattr(JetStreamContext, "is_status_msg", staticmethod(_status_of))  # noqa: B010  (as above)
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):

@@ -134,7 +134,8 @@ def error_of(error: Exception) -> GatewayError:
         code = error.code if isinstance(error, RequestRefusedError) else 403
         return _body(code, error.refusal)
     if isinstance(error, TransientError | TimeoutError):
-        return _told(503, "the store and the bus to answer", str(error), "ask again later")
+        # Not in its own words: whoever asks may be nobody, and they name files and servers.
+        return _told(503, "the store and the bus to answer", "no answer", "ask again later")
     if isinstance(error, BlobMissingError):
         return _told(404, "what was asked for to be in the store", str(error), "see `list`")
     if isinstance(error, RecorderError | PermanentError):

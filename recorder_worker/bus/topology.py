@@ -100,7 +100,7 @@ def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
             discard=DiscardPolicy.OLD,
         ),
         _bucket(SESSIONS_BUCKET, limits, values=1, most=SESSIONS_IN_BUCKET, told=True),
-        *(_bucket(name, limits, values=TOKEN_VALUES, most=-1) for name in limits.token_buckets),
+        *(_token_bucket(name, limits) for name in limits.token_buckets),
         _stream(
             AUDIT_STREAM,
             _facts_of(AUDIT_STREAM),
@@ -166,6 +166,12 @@ def _register(limits: StreamLimits) -> StreamConfig:
         deny_purge=True,
         republish=_again(),
     )
+
+
+def _token_bucket(name: str, limits: StreamLimits) -> StreamConfig:
+    """One out of which nobody takes the past: neither by a purge nor by a message that rolls up."""
+    bucket = _bucket(name, limits, values=TOKEN_VALUES, most=-1)
+    return bucket.evolve(allow_rollup_hdrs=False, deny_purge=True)
 
 
 def _again() -> RePublish:

@@ -50,7 +50,7 @@ class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
             return
         raise refusal(
             expected=f"a session of {identity.actor}'s own to {action}",
-            got=f"one of {owner}" if owner else "one that has no owner",
+            got="one that is not",
             hint=f"{identity.role} is confined to its own sessions (auth.own_only)",
         )
 

@@ -7,17 +7,22 @@ import uuid
 from blake3 import blake3
 
 COMMAND_CONTEXT = "session-recorder 2026-11 command id v1"
+LONGEST_ID = 128
+"""Of a client's own ids, in characters: they become part of other ids."""
 
 
 def command_id(client_id: str | None, sequence: int, received_ns: int, body: bytes) -> str:
     """The identity of a command message.
 
-    A client that sets `Nats-Msg-Id` names it; else it is derived from where and when the message
-    was stored and what it says. The sequence alone would not do: a stream that lost its tail
-    hands out the same sequences again.
+    A client that sets `Nats-Msg-Id` names it, a long one by its digest; else it is derived from
+    where and when the message was stored and what it says. The sequence alone would not do: a
+    stream that lost its tail hands out the same sequences again.
     """
     if client_id:
-        return client_id[:128]
+        if len(client_id) <= LONGEST_ID:
+            return client_id
+        # Not cut: two that differ behind the cut would be one.
+        return blake3(client_id.encode(), derive_key_context=COMMAND_CONTEXT).hexdigest()
     material = sequence.to_bytes(8, "big") + received_ns.to_bytes(8, "big") + body
     return blake3(material, derive_key_context=COMMAND_CONTEXT).hexdigest()[:32]
 

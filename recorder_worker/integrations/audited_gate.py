@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import uuid
 
+import msgspec
+
 from recorder_worker.bus.bearer import bearer_in
 from recorder_worker.core.access import refusal
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.identity import NOBODY, Identity
 from recorder_worker.core.subjects import UNKNOWN_SESSION
+from recorder_worker.integrations.audit_room import AuditRoom
 from recorder_worker.ports import Admission, Asked, Clock
 from recorder_worker.stages.audit import AuditTrail
 from recorder_worker.stages.authoriser import Authoriser
@@ -20,15 +23,22 @@ EXPORTS = frozenset({"proof"})
 """What is given away to be kept."""
 UNRECORDED = frozenset({"stats"})
 """What says nothing of any recording."""
+STRANGERS_NS = 10_000_000_000
+"""So seldom a request without a good token is an event of its own."""
 
 
 class AuditedGate:
     """A `RequestGate` that knows tokens, owners and the audit trail."""
 
-    def __init__(self, authoriser: Authoriser, trail: AuditTrail, clock: Clock) -> None:
+    def __init__(
+        self, authoriser: Authoriser, trail: AuditTrail, room: AuditRoom, clock: Clock
+    ) -> None:
         self._authoriser = authoriser
         self._trail = trail
+        self._room = room
         self._clock = clock
+        self._strangers = 0
+        self._strangers_told_ns = -STRANGERS_NS
 
     async def admit(self, asked: Asked) -> Admission:
         """Let a request in, and have it on record.
@@ -37,18 +47,22 @@ class AuditedGate:
             RefusedError: he may not ask this.
             TransientError: who asks is not known now, or it cannot be put on record.
         """
+        await self._room.check()
         token = bearer_in(asked.headers)
         action = "export" if asked.action in EXPORTS else "view"
         try:
             identity = await self._authoriser.check(token, action, self._clock.wall_ns())
         except RefusedError as error:
             signer = await self._authoriser.signer_of(token) if token else NOBODY
-            await self._deny(signer, asked, error)
+            if signer != NOBODY:
+                await self._deny(signer, asked, error)
+            else:
+                await self._deny_stranger(asked, error)
             raise
         admission = Admission(only_owner=self._authoriser.confined_to(identity))
         if asked.session_id and admission.only_owner not in {None, asked.owner}:
             # He is told that there is no such session, by whoever asks us; the trail knows better.
-            await self._deny(identity, asked, _not_his(identity, asked))
+            await self._deny(identity, asked, _not_his(identity))
         elif asked.action not in UNRECORDED:
             await self._record(identity, asked)
         return admission
@@ -62,6 +76,20 @@ class AuditedGate:
             key=uuid.uuid4().hex,
         )
 
+    async def _deny_stranger(self, asked: Asked, error: RefusedError) -> None:
+        """Of those who show no good token one event in a while stands for all.
+
+        There is no limit to how often nobody can ask.
+        """
+        self._strangers += 1
+        now_ns = self._clock.monotonic_ns()
+        if now_ns - self._strangers_told_ns < STRANGERS_NS:
+            return
+        count, self._strangers, self._strangers_told_ns = self._strangers, 0, now_ns
+        hint = f"{error.refusal.hint}; requests of this kind since the last event: {count}"
+        refusal = msgspec.structs.replace(error.refusal, hint=hint)
+        await self._deny(NOBODY, asked, RefusedError(**msgspec.structs.asdict(refusal)))
+
     async def _record(self, identity: Identity, asked: Asked) -> None:
         """Every look is a fact of its own, however often the same thing is looked at."""
         where = {"session_id": asked.session_id or UNKNOWN_SESSION, "what": asked.action}
@@ -72,9 +100,9 @@ class AuditedGate:
             await self._trail.viewed(identity, **where, key=key)
 
 
-def _not_his(identity: Identity, asked: Asked) -> RefusedError:
+def _not_his(identity: Identity) -> RefusedError:
     return refusal(
         expected=f"a session of {identity.actor}'s own",
-        got=f"one of {asked.owner}" if asked.owner else "one that has no owner, or none",
+        got="one that is not, or none",
         hint=f"{identity.role} is confined to its own sessions (auth.own_only)",
     )

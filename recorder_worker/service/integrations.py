@@ -17,10 +17,11 @@ from recorder_worker.bus.bus import Bus
 from recorder_worker.bus.micro_service import MicroService
 from recorder_worker.bus.session_bucket import SessionBucket
 from recorder_worker.bus.subscriptions import decode_fact, decoder_of
-from recorder_worker.bus.topology import COMMANDS_STREAM, SESSIONS_STREAM
+from recorder_worker.bus.topology import AUDIT_STREAM, COMMANDS_STREAM, SESSIONS_STREAM
 from recorder_worker.core.gateway_messages import StageBacklog, StreamUse
 from recorder_worker.core.pipeline import CONSUMERS, MERKLE, STORAGE, TABLE
 from recorder_worker.core.subjects import Fact
+from recorder_worker.integrations.audit_room import AuditRoom
 from recorder_worker.integrations.audited_gate import AuditedGate
 from recorder_worker.integrations.gateway import Gateway, Surroundings
 from recorder_worker.integrations.node_reporter import NodeAbout, NodeReporter
@@ -112,6 +113,7 @@ class Integrations:
             AuditedGate(
                 authoriser_for(self._settings.auth, bus.jetstream),
                 AuditTrail(bus.log, self._clock, self._node),
+                AuditRoom(lambda: bus.fill(AUDIT_STREAM), self._clock),
                 self._clock,
             ),
             Surroundings(

@@ -73,10 +73,11 @@ class ControlStage:
             return
         identity = await self._gate.ask(delivery)
         by = self._gate.person(identity, command.by)
-        if isinstance(before, Control) and before.command_id == delivery.command_id:
+        if isinstance(before, Control) and _repeats(delivery, before):
             await self._check_owner(identity, delivery, session_id)
             await self._finish(before, delivery, identity)
             return
+        await self._check_owner(identity, delivery, session_id, started=captured is not None)
         await self._check_running(session_id, delivery, captured)
         await self._check_owner(identity, delivery, session_id)
         control = Control(
@@ -91,7 +92,10 @@ class ControlStage:
             body=delivery.body.decode(),
             wall_ns=self._clock.wall_ns(),
         )
-        key = event_key(Fact.CONTROL.value, session_id, delivery.command_id)
+        # By the message, not by its id alone, which a client may give to two commands: the second
+        # would be dropped as a copy of the first, and count as accepted.
+        stored = (delivery.received_ns, delivery.sequence)
+        key = event_key(Fact.CONTROL.value, session_id, *stored, delivery.command_id)
         after = last.sequence if last else 0
         await self._log.append(Fact.CONTROL, session_id, control, key=key, after=after)
         log.info("CommandAccepted", command=control.command, session_id=session_id)
@@ -106,12 +110,17 @@ class ControlStage:
         await self._check_in_time(control)
         await self._gate.accepted(identity, delivery, control.session_id)
 
-    async def _check_owner(self, identity: Identity, delivery: Delivery, session_id: str) -> None:
-        """Refuse a command to a session of another where the role may command its own only."""
-        if identity == NOBODY:
+    async def _check_owner(
+        self, identity: Identity, delivery: Delivery, session_id: str, *, started: bool = True
+    ) -> None:
+        """Refuse a command to a session of another where the role may command its own only.
+
+        Before anything is said of the session; one that has not `started` has no owner yet.
+        """
+        if identity == NOBODY or not started:
             return
-        started = await self._log.last(Fact.STARTED, session_id)
-        event = started.event if started else None
+        last = await self._log.last(Fact.STARTED, session_id)
+        event = last.event if last else None
         owner = event.owner if isinstance(event, SessionStarted) else ""
         self._gate.check_owner(identity, delivery, owner)
 
@@ -212,3 +221,9 @@ def _has_ended(event: EndCaptured) -> RefusedError:
         got=f"one that has ended: {event.reason.value}",
         hint="its recording is, or will be, sealed; there is nothing more to do",
     )
+
+
+def _repeats(delivery: Delivery, accepted: Control) -> bool:
+    """Whether a client sent again what it had sent before: the same command under the same id."""
+    said = (delivery.command_id, delivery.command.value, delivery.body)
+    return said == (accepted.command_id, accepted.command, accepted.body.encode())

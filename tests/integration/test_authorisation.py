@@ -265,7 +265,7 @@ async def test_a_client_with_a_token_does_what_its_role_may(guarded: RunningReco
     ):
         started = await kim.start(LIVE)
         assert (started.owner, started.identity.actor) == ("kim", "kim")
-        with pytest.raises(RefusedError, match=r"jo's own to stop, got one of kim"):
+        with pytest.raises(RefusedError, match=r"jo's own to stop, got one that is not"):
             await jo.effect(
                 lambda: jo.stop(started.session_id),
                 started.session_id,

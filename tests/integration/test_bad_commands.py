@@ -19,6 +19,7 @@ from recorder_worker.core.events import (
     MarkCaptured,
     SessionRejected,
     SessionResumed,
+    SessionSealed,
     SessionStarted,
 )
 from recorder_worker.core.subjects import UNKNOWN_SESSION, Command, Fact
@@ -312,3 +313,27 @@ async def test_a_start_of_an_id_whose_log_somebody_scribbled_on_is_answered(
     await recorder.jetstream.publish("session.start", body)
     letter = only(await recorder.dead_letters("capture", "session.start", body))
     assert "JSON is malformed" in (letter.headers or {})["Recorder-Reason"]
+
+
+@pytest.mark.parametrize("status", ["100", "404", "408", "409", "503"])
+async def test_a_command_that_looks_like_a_word_of_the_server_is_answered_and_holds_up_nobody(
+    recorder: RunningRecorder, status: str
+) -> None:
+    """nats-py takes the header `Status` for the server's own; anybody may set it."""
+    disguised = {"Status": status, "Description": "Idle Heartbeat"}
+    unknown = str(uuid.uuid4())
+    async with asyncio.timeout(DEADLINE_S), recorder.client.follow(unknown) as facts:
+        body = json.dumps({"session_id": unknown}).encode()
+        await recorder.jetstream.publish(Command.STOP, body, headers=disguised)
+        async for seen in facts:
+            if isinstance(seen.event, SessionRejected):
+                break
+    session_id = str(uuid.uuid4())
+    start = {"session_id": session_id, "source": SMALL}
+    async with asyncio.timeout(DEADLINE_S), recorder.client.follow(session_id) as facts:
+        await recorder.jetstream.publish(
+            Command.START, json.dumps(start).encode(), headers=disguised
+        )
+        async for seen in facts:
+            if isinstance(seen.event, SessionSealed):
+                break

@@ -23,6 +23,7 @@ from recorder_worker.adapters.sources.pattern import PatternDesktop
 from recorder_worker.bus.fact_stream import FactSeen
 from recorder_worker.core.errors import BusUnavailableError
 from recorder_worker.core.events import (
+    Control,
     GapCaptured,
     MarkCaptured,
     SegmentCaptured,
@@ -35,7 +36,7 @@ from recorder_worker.core.model import PatternSource
 from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.record_file import unframed
 from recorder_worker.core.records import MarkRecord
-from recorder_worker.core.subjects import Fact
+from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
 
@@ -409,3 +410,25 @@ async def test_a_start_that_nobody_takes_is_said_and_stays_queued(
     started = [await recorder.client.last(Fact.STARTED, session_id) for session_id in ids]
     assert all(isinstance(event, SessionStarted) for event in started)
     await recorder.nothing_is_left()
+
+
+@pytest.mark.parametrize("name", ["short", "x" * 200])
+async def test_a_stop_is_a_stop_whatever_id_its_client_gave_it(
+    recorder: RunningRecorder, name: str
+) -> None:
+    """Ids that are long, and alike but for their end, and one that a mark had before."""
+    session_id = await begun(recorder)
+    bodies = {
+        f"{name}-1": (Command.MARK, {"session_id": session_id, "text": "one"}),
+        "another": (Command.MARK, {"session_id": session_id, "text": "two"}),
+        f"{name}-2": (Command.STOP, {"session_id": session_id}),
+    }
+    for message_id, (command, body) in bodies.items():
+        await recorder.jetstream.publish(
+            command, json.dumps(body).encode(), headers={"Nats-Msg-Id": f"{session_id}{message_id}"}
+        )
+    assert (await recorder.sealed(session_id)).reason == "stopped"
+    controls = await recorder.facts(Fact.CONTROL, session_id)
+    assert [c.command for c in controls if isinstance(c, Control)] == [
+        command for command, _ in bodies.values()
+    ]

@@ -15,6 +15,9 @@ from guarded_recorder import answer
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 from tokens import SECRET, claims, forged, secret_token
 
+from recorder_worker.adapters.system_clock import SystemClock
+from recorder_worker.bus.bus import StreamFill
+from recorder_worker.core.errors import BusUnavailableError
 from recorder_worker.core.events import (
     CommandDenied,
     Event,
@@ -23,6 +26,7 @@ from recorder_worker.core.events import (
     SessionStarted,
 )
 from recorder_worker.core.subjects import Command, Endpoint, Fact
+from recorder_worker.integrations.audit_room import LOOK_NS, AuditRoom
 from recorder_worker.service.settings_tree import AuthSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -56,6 +60,15 @@ async def kims(guarded: RunningRecorder) -> str:
             if found.get("state") == "sealed":
                 return session_id
             await asyncio.sleep(POLL_S)
+
+
+class FixedClock(SystemClock):
+    """A clock that is moved by hand."""
+
+    now_ns = LOOK_NS
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
 
 
 async def ask(
@@ -133,3 +146,34 @@ async def test_a_user_is_given_no_proofs_unless_his_role_may_export(
         isinstance(event, CommandDenied) and (event.command, event.session_id) == ("proof", kims)
         for event in await trail(guarded, Fact.AUDIT_DENIED, "kim")
     )
+
+
+async def test_however_often_nobody_asks_the_trail_has_an_event_in_a_while(
+    guarded: RunningRecorder, kims: str
+) -> None:
+    """There is no limit to how often: they would fill the stream, and then commands wait."""
+    before = len(await trail(guarded, Fact.AUDIT_DENIED, ""))
+    for _ in range(50):
+        code, _ = await ask(guarded, Endpoint.GET, FORGED, session_id=kims)
+        assert code == 403
+    assert len(await trail(guarded, Fact.AUDIT_DENIED, "")) - before <= 1
+
+
+async def test_the_last_part_of_the_trail_is_for_commands() -> None:
+    """Full for whoever asks is not full for whoever commands."""
+    fill = StreamFill(stored_bytes=899, max_bytes=1000)
+    clock = FixedClock()
+
+    async def seen() -> StreamFill:
+        return fill
+
+    room = AuditRoom(seen, clock)
+    await room.check()
+    fill = StreamFill(stored_bytes=900, max_bytes=1000)
+    await room.check()  # it was looked up a moment ago
+    clock.now_ns += LOOK_NS + 1
+    with pytest.raises(BusUnavailableError, match=r"audit\.max_bytes"):
+        await room.check()
+    fill = StreamFill(stored_bytes=10**9, max_bytes=-1)
+    clock.now_ns += LOOK_NS + 1
+    await room.check()

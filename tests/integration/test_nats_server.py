@@ -256,3 +256,18 @@ def test_options_do_not_show_their_secrets(tmp_path: Path) -> None:
     options = NatsServerOptions(folder=tmp_path, user="me", password="hunter2", token="hunter3")
     assert "hunter" not in f"{options} {options!r}"
     assert "'me'" in repr(options)
+
+
+async def test_the_server_knows_nothing_of_our_secrets(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is another program, and it listens on the network."""
+    monkeypatch.setenv("RECORDER_KEYS__DEVICE_KEY_PEM", "a key of ours")
+    made = NatsServer(NatsServerOptions(folder=folder))
+    await made.start()
+    try:
+        process = made._process
+        assert process is not None
+        assert b"a key of ours" not in Path(f"/proc/{process.pid}/environ").read_bytes()
+    finally:
+        await made.stop()

@@ -156,7 +156,7 @@ def test_a_user_commands_his_own_sessions_only() -> None:
 
 
 def test_nobody_owns_what_has_no_owner() -> None:
-    with pytest.raises(RefusedError, match="no owner"):
+    with pytest.raises(RefusedError, match="one that is not"):
         RULES.check_owner(Identity(actor="", role="USER"), "stop", "")
 
 

@@ -15,7 +15,15 @@ SEQUENCES = st.integers(0, 2**64 - 1)
 
 def test_a_command_has_the_id_that_its_client_gave_it() -> None:
     assert command_id("mine", 1, 2, b"3") == "mine"
-    assert command_id("x" * 500, 1, 2, b"3") == "x" * 128, "it becomes part of other ids"
+    assert command_id("x" * 128, 1, 2, b"3") == "x" * 128
+
+
+def test_long_ids_of_clients_are_told_apart_and_become_short() -> None:
+    """They become part of other ids, and what differs at their end is another command."""
+    first, second = (command_id("x" * 500 + end, 1, 2, b"3") for end in "12")
+    assert first != second
+    assert re.fullmatch(r"[0-9a-f]{64}", first)
+    assert command_id("x" * 500 + "1", 9, 9, b"9") == first
 
 
 @pytest.mark.parametrize("given_id", [None, ""])

@@ -122,6 +122,7 @@ class NatsServer:
         self._tail.clear()
         self._process = await asyncio.create_subprocess_exec(
             *command,
+            env={},  # the keys and tokens of ours are none of its business, and it needs nothing
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
