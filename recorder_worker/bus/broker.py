@@ -1,15 +1,17 @@
 """FastStream's broker with what a recorder needs of a connection: it never gives up, and says so.
 
-Three faults of the libraries are mended here and nowhere else (docs/bus.md says how they show):
-an `-ERR` during a *re*connect must not kill the reconnect task; `fetch` of nats-py may raise a
-bare `asyncio.TimeoutError` that FastStream's pull loop does not expect; and it throws a delivered
-message away where a client gave it the header of the server's own status messages.
+Five faults of the libraries are mended here and nowhere else (docs/bus.md says how they show):
+an `-ERR` during a *re*connect must not kill the reconnect task; a login that is refused on a
+connection that stood must not end the client for good; `fetch` of nats-py may raise a
+bare `asyncio.TimeoutError` that FastStream's pull loop does not expect; it throws a delivered
+message away where a client gave it the header of the server's own status messages; and on a
+closed connection it fails at once, which FastStream's pull loop repeats without a pause.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import faststream.nats.subscriber.usecases.stream_pull_subscriber as pull_subscriber
@@ -18,24 +20,26 @@ import structlog
 from fast_depends.msgspec import MsgSpecSerializer
 from faststream.nats import NatsBroker, NatsCredentials, NatsToken, NatsUserPassword
 from faststream.nats.security import NatsSecurity
+from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import AuthorizationError, ConnectionClosedError, NoServersError
 from nats.errors import Error as NatsError
-from nats.errors import NoServersError
 from nats.js import JetStreamContext
 from nats.js.api import Header
+from nats.protocol.parser import AUTHORIZATION_VIOLATION
 
 from recorder_worker.bus.tls import TlsFiles, tls_advice
 from recorder_worker.core.errors import BusUnavailableError
 
 if TYPE_CHECKING:
     from faststream.security import BaseSecurity
-    from nats.aio.client import Client
 
 log = structlog.get_logger(__name__)
 
 RECONNECT_WAIT_S = 0.2
 PING_INTERVAL_S = 2
 OUTSTANDING_PINGS = 2
+REFUSAL_EVERY_S = 10.0
 """A frozen server is noticed after interval times pings, plus one interval."""
 
 setattr(pull_subscriber, "TimeoutError", asyncio.TimeoutError)  # noqa: B010  (as above)
@@ -52,6 +56,40 @@ def _status_of(message: Msg | None) -> str | None:
 
 
 setattr(JetStreamContext, "is_status_msg", staticmethod(_status_of))  # noqa: B010  (as above)
+
+CLOSED_PAUSE_S = 0.2
+"""After a closed connection was seen: everything else in the process must get its turn."""
+
+_fetch = JetStreamContext.PullSubscription.fetch
+
+
+async def _fetch_with_pause(
+    subscription: JetStreamContext.PullSubscription,
+    *args: Any,  # noqa: ANN401  (as nats-py has it)
+    **options: Any,  # noqa: ANN401
+) -> list[Msg]:
+    """As nats-py does it, and not in a loop that lets nothing else run."""
+    try:
+        return await _fetch(subscription, *args, **options)
+    except ConnectionClosedError:
+        await asyncio.sleep(CLOSED_PAUSE_S)
+        raise
+
+
+setattr(JetStreamContext.PullSubscription, "fetch", _fetch_with_pause)  # noqa: B010  (as above)
+
+_process_err = Client._process_err  # noqa: SLF001  (nothing public tells of an -ERR in time)
+
+
+async def _reconnect_where_refused(client: Client, message: str) -> None:
+    """As after any other loss; whether the login is refused is seen at the next connection."""
+    if AUTHORIZATION_VIOLATION in message.lower() and client.is_connected:
+        await client._process_op_err(AuthorizationError())  # noqa: SLF001
+    else:
+        await _process_err(client, message)
+
+
+setattr(Client, "_process_err", _reconnect_where_refused)  # noqa: B010  (as above)
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +134,8 @@ def _without_login(url: str) -> str:
 class RecorderBroker(NatsBroker):
     """A broker that fails fast on its first connection and never afterwards."""
 
+    _refusal_due_s = 0.0
+
     def _log_connection_broken(self, error_cb: Any = None) -> Any:  # noqa: ANN401  (FastStream's own type is private)
         inner = super()._log_connection_broken(error_cb)
 
@@ -106,9 +146,16 @@ class RecorderBroker(NatsBroker):
             except Exception:
                 if not self.config.connection_state:
                     raise
-                log.warning("BusLoginRefused", error=str(error))
+                self._say_refused(error)
 
         return report
+
+    def _say_refused(self, error: Exception) -> None:
+        """Not at each of the attempts, of which there are several in a second."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._refusal_due_s:
+            self._refusal_due_s = now_s + REFUSAL_EVERY_S
+            log.warning("BusLoginRefused", error=str(error))
 
     def _say(self, error: Exception) -> None:
         """Fail fast where TLS fails at first; later say what nobody else would."""
@@ -134,8 +181,12 @@ class RecorderBroker(NatsBroker):
         return context
 
 
-def make_broker(login: Login, middlewares: Sequence[Any] = ()) -> RecorderBroker:
-    """A broker that is not connected yet."""
+def make_broker(
+    login: Login,
+    middlewares: Sequence[Any] = (),
+    closed: Callable[[], Awaitable[None]] | None = None,
+) -> RecorderBroker:
+    """A broker that is not connected yet; `closed` is called when nats-py gave up for good."""
     return RecorderBroker(
         list(login.servers),
         security=login.security(),
@@ -149,6 +200,7 @@ def make_broker(login: Login, middlewares: Sequence[Any] = ()) -> RecorderBroker
         apply_types=False,
         serializer=MsgSpecSerializer(),
         middlewares=middlewares,
+        closed_cb=closed,
         logger=None,
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 import nats.errors
+import structlog
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
@@ -15,7 +17,7 @@ from nats.js.errors import NotFoundError
 from recorder_worker.bus.apply import apply_topology, require_topology
 from recorder_worker.bus.audit_stream import JetStreamAuditStream
 from recorder_worker.bus.backlog import OldestWaiting
-from recorder_worker.bus.broker import Login, connect, make_broker
+from recorder_worker.bus.broker import Login, connect, make_broker, unreachable
 from recorder_worker.bus.consumers import ConsumerLimits, consumers
 from recorder_worker.bus.control_feed import JetStreamControlFeed
 from recorder_worker.bus.copies import JetStreamCopies
@@ -30,6 +32,8 @@ from recorder_worker.bus.topology import COMMANDS_STREAM, StreamLimits, streams
 from recorder_worker.core.errors import BusUnavailableError, TopologyError
 from recorder_worker.core.pipeline import CAPTURE
 from recorder_worker.ports import StageMetrics, Tracing
+
+log = structlog.get_logger(__name__)
 
 
 class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +78,9 @@ class Bus:
         self._telemetry = Telemetry(metrics, tracing)
         self._last_resorts: dict[str, LastResort] = {}
         disposition = Disposition(settings.retry, metrics, self._last_resorts)
-        self._broker = make_broker(settings.login, [disposition])
+        self._broker = make_broker(settings.login, [disposition], self._on_closed)
+        self._stopping = False
+        self._lost = asyncio.Event()
         self._consumers = consumers(settings.consumers)
         self._registered: list[str] = []
         self.log = JetStreamEventLog(
@@ -102,6 +108,24 @@ class Bus:
     def client(self) -> Client:
         """The connection itself, once there is one."""
         return self._broker.client
+
+    async def until_lost(self) -> None:
+        """Wait for the end of the connection that nobody here asked for.
+
+        nats-py looks for a server for ever, also where the login is refused; but where the server
+        ends the connection with another error (a login that expired), it gives up.
+
+        Raises:
+            BusUnavailableError: that is so; always.
+        """
+        await self._lost.wait()
+        error = self._broker.client.last_error or nats.errors.ConnectionClosedError()
+        raise unreachable(error, self._settings.login)
+
+    async def _on_closed(self) -> None:
+        if not self._stopping:
+            log.error("BusClosed", error=str(self._broker.client.last_error))
+            self._lost.set()
 
     def jetstream(self) -> JetStreamContext:
         """JetStream on the present connection."""
@@ -164,9 +188,13 @@ class Bus:
         Raises:
             BusUnavailableError: the server is away, so that nothing could be handed back to it.
         """
+        self._stopping = True
         try:
             await self._broker.stop()
-        except nats.errors.Error as error:
+        except (nats.errors.Error, ExceptionGroup) as error:
+            # FastStream gathers what its subscribers raise; other than of NATS it is a defect.
+            if isinstance(error, ExceptionGroup) and error.split(nats.errors.Error)[1]:
+                raise
             # Draining needs a server. Without one the client would look for it for ever.
             with suppress(nats.errors.Error, OSError):
                 await self._broker.client.close()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Coroutine
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -57,7 +58,11 @@ def run(
 
 
 async def serve(settings: Settings) -> None:
-    """Run a worker until it is told to stop."""
+    """Run a worker until it is told to stop.
+
+    Raises:
+        BusUnavailableError: NATS ended the connection for good.
+    """
     from recorder_worker.service import logs  # noqa: PLC0415  (only this command logs)
     from recorder_worker.service.worker import Worker  # noqa: PLC0415  (loads everything)
 
@@ -69,6 +74,16 @@ async def serve(settings: Settings) -> None:
     worker = Worker(settings)
     try:
         await worker.start()
-        await stop.wait()
+        await _first_of(stop.wait(), worker.until_lost())
     finally:
         await worker.stop()
+
+
+async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
+    """Wait for one of them, and raise what it raises."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in others:
+        task.cancel()
+    for task in done:
+        task.result()

@@ -127,6 +127,15 @@ class Worker:
             data_dir=str(self._settings.data_path),
         )
 
+    async def until_lost(self) -> None:
+        """Wait, once started, for what ends a worker by itself.
+
+        Raises:
+            BusUnavailableError: NATS ended the connection for good; a new start may be let in.
+        """
+        if self._bus is not None:
+            await self._bus.until_lost()
+
     async def stop(self) -> None:
         """Give leases to other workers, let handlers end, take everything down.
 

@@ -61,6 +61,7 @@ ALARMS = {
     "AuditTrailFailed",
     "AuditTrailStopped",
     "BeaconUnreadable",
+    "BusClosed",
     "BusPermissionDenied",
     "MessageDeadLettered",
     "NatsServerNotRestarted",
