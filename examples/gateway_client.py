@@ -3,7 +3,7 @@
 
     python examples/gateway_client.py list --state sealed
     python examples/gateway_client.py get SESSION
-    python examples/gateway_client.py proof SESSION --chunk 1 --out chunk.proof
+    python examples/gateway_client.py proof SESSION --chunk NUMBER --out chunk.proof
     python examples/gateway_client.py stats
     python examples/gateway_client.py watch
 

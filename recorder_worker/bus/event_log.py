@@ -255,7 +255,8 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
 def _full(error: APIError) -> StreamFullError:
     return StreamFullError(
         f"expected room in the stream of the event, found: {error.description}; nothing is "
-        "recorded until there is some: raise nats.max_bytes, or lower nats.max_age_s, and restart"
+        "recorded until there is some: raise nats.max_bytes, or lower nats.max_age_s, and restart "
+        "(where nats.manage is off: run `recorder streams apply` as the user deploy)"
     )
 
 

@@ -121,6 +121,7 @@ def stream_check(name: str, fill: StreamFill) -> Check:
     detail = f"{fill.stored_bytes} of {fill.max_bytes} bytes"
     advice = (
         f"expected less than {FULL_PERCENT} %: a full stream refuses new events; raise "
-        "nats.max_bytes or lower nats.max_age_s, and restart"
+        "nats.max_bytes or lower nats.max_age_s, and restart (where nats.manage is off: "
+        "run `recorder streams apply` as the user deploy)"
     )
     return Check(name, ok, detail if ok else f"{detail}, {advice}")
