@@ -92,6 +92,17 @@ async def _reconnect_where_refused(client: Client, message: str) -> None:
 setattr(Client, "_process_err", _reconnect_where_refused)  # noqa: B010  (as above)
 
 
+Callback = Callable[[], Awaitable[None]]
+
+
+class ConnectionCallbacks(msgspec.Struct, frozen=True, kw_only=True):
+    """Called when the connection is lost, when it is back, and when nats-py gave it up for good."""
+
+    disconnected_cb: Callback
+    reconnected_cb: Callback
+    closed_cb: Callback
+
+
 class Login(msgspec.Struct, frozen=True, kw_only=True):
     """Where NATS is and who we are there."""
 
@@ -184,9 +195,9 @@ class RecorderBroker(NatsBroker):
 def make_broker(
     login: Login,
     middlewares: Sequence[Any] = (),
-    closed: Callable[[], Awaitable[None]] | None = None,
+    callbacks: ConnectionCallbacks | None = None,
 ) -> RecorderBroker:
-    """A broker that is not connected yet; `closed` is called when nats-py gave up for good."""
+    """A broker that is not connected yet."""
     return RecorderBroker(
         list(login.servers),
         security=login.security(),
@@ -200,8 +211,8 @@ def make_broker(
         apply_types=False,
         serializer=MsgSpecSerializer(),
         middlewares=middlewares,
-        closed_cb=closed,
         logger=None,
+        **(msgspec.structs.asdict(callbacks) if callbacks else {}),
     )
 
 

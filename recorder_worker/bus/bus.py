@@ -17,7 +17,7 @@ from nats.js.errors import NotFoundError
 from recorder_worker.bus.apply import apply_topology, require_topology
 from recorder_worker.bus.audit_stream import JetStreamAuditStream
 from recorder_worker.bus.backlog import OldestWaiting
-from recorder_worker.bus.broker import Login, connect, make_broker, unreachable
+from recorder_worker.bus.broker import ConnectionCallbacks, Login, connect, make_broker, unreachable
 from recorder_worker.bus.consumers import ConsumerLimits, consumers
 from recorder_worker.bus.control_feed import JetStreamControlFeed
 from recorder_worker.bus.copies import JetStreamCopies
@@ -78,7 +78,12 @@ class Bus:
         self._telemetry = Telemetry(metrics, tracing)
         self._last_resorts: dict[str, LastResort] = {}
         disposition = Disposition(settings.retry, metrics, self._last_resorts)
-        self._broker = make_broker(settings.login, [disposition], self._on_closed)
+        callbacks = ConnectionCallbacks(
+            disconnected_cb=self._on_lost,
+            reconnected_cb=self._on_back,
+            closed_cb=self._on_closed,
+        )
+        self._broker = make_broker(settings.login, [disposition], callbacks)
         self._stopping = False
         self._lost = asyncio.Event()
         self._consumers = consumers(settings.consumers)
@@ -121,6 +126,13 @@ class Bus:
         await self._lost.wait()
         error = self._broker.client.last_error or nats.errors.ConnectionClosedError()
         raise unreachable(error, self._settings.login)
+
+    async def _on_lost(self) -> None:
+        if self._broker.client.is_reconnecting:
+            log.warning("BusLost", nats=self._settings.login.shown)
+
+    async def _on_back(self) -> None:
+        log.info("BusBack", nats=self._settings.login.shown)
 
     async def _on_closed(self) -> None:
         if not self._stopping:

@@ -101,12 +101,14 @@ async def test_a_worker_whose_password_was_changed_goes_on_trying(server: Server
     with worker(server, OLD) as process:
         configure(server.conf, server.port, NEW)
         server.reload()
+        process.logged("BusLost")
         assert "Authorization Violation" in process.logged("BusLoginRefused")["error"]
         assert not ready(process)
 
         configure(server.conf, server.port, OLD)
         server.reload()
         await until(lambda: ready(process))
+        process.logged("BusBack")
         refusals = [line for line in process.lines if line.get("event") == "BusLoginRefused"]
         assert len(refusals) < 5, "not one for each attempt"
         assert process.terminate() == 0, process.text
