@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Self
 
-from fresh_streams import WINDOW_S
+from fresh_streams import BEHIND_WINDOW_S
 from memory_signer import MemorySigner
 from mortal import Axe, Mortal
 from nats.js.api import RawStreamMsg
@@ -170,7 +170,7 @@ class AuditBench:
         return [await jetstream.get_msg(AUDIT_STREAM, seq=sequence) for sequence in sequences]
 
     async def forget_ids(self) -> None:
-        await asyncio.sleep(WINDOW_S * 1.2)
+        await asyncio.sleep(BEHIND_WINDOW_S)
 
     # --- what is stored ---------------------------------------------------------------------------
 

@@ -42,7 +42,10 @@ POLL_S = 0.05
 
 
 class Demo:
-    """Runs the demo in a folder, and knows its processes by a token in their environment."""
+    """Runs the demo in a folder, and knows its processes.
+
+    By a token in their environment; nats-server has none, and by the folder that it was told.
+    """
 
     def __init__(self, folder: Path, program: str = RECORDER) -> None:
         self.folder = folder
@@ -90,8 +93,12 @@ class Demo:
             if not folder.name.isdecimal():
                 continue
             try:
-                if self.token.encode() in (folder / "environ").read_bytes():
-                    found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if (
+                    self.token.encode() in (folder / "environ").read_bytes()
+                    or str(self.folder) in line
+                ):
+                    found.append(line)
             except OSError:
                 continue  # it has ended, or is another user's
         return found

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from mortal import Axe, Killed, Mortal
+from fresh_streams import BEHIND_WINDOW_S, WINDOW_S
 from nats_process import NatsProcess
 from recordings import Recording
 
@@ -52,7 +53,6 @@ from recorder_worker.service.metrics import Metrics
 from recorder_worker.stages.merkle.archive import Archive
 from recorder_worker.stages.merkle.stage import MerkleStage
 
-WINDOW_S = 0.1
 EPOCHS = 3
 
 
@@ -167,7 +167,7 @@ async def test_killed_at_every_effect_and_taken_up_behind_the_window(
         bench = Bench(broker, tmp_path / str(at), name, pq=pq)
         with pytest.raises(Killed):
             await bench.deliver(bench.stage(Axe(at, after=after)))
-        await asyncio.sleep(WINDOW_S * 1.2)
+        await asyncio.sleep(BEHIND_WINDOW_S)
         await bench.deliver(bench.stage())
         await bench.check()
 

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 import structlog
-from fresh_streams import WINDOW_S, forget_all
+from fresh_streams import BEHIND_WINDOW_S, forget_all
 from memory_signer import MemorySigner
 from mortal import Axe, Killed, Mortal
 from nats_process import NatsProcess
@@ -220,7 +220,7 @@ async def test_a_redelivery_changes_nothing(bench: Bench) -> None:
     one = await bench.session("one")
     await bench.deliver(bench.stage(), one)
     before = bench.checkpoint()
-    await asyncio.sleep(WINDOW_S * 1.2)
+    await asyncio.sleep(BEHIND_WINDOW_S)
     for _ in range(2):
         await bench.deliver(bench.stage(), one)
     assert bench.checkpoint() == before
@@ -280,7 +280,7 @@ async def test_killed_at_every_effect_and_taken_up_by_another(
         one, two = await bench.session("one"), await bench.session("two")
         with pytest.raises(Killed):
             await bench.deliver(bench.stage(Axe(at, after=after)), [*one, *two])
-        await asyncio.sleep(WINDOW_S * 1.2)
+        await asyncio.sleep(BEHIND_WINDOW_S)
         await bench.deliver(bench.stage(), [*one, *two])
         await bench.check(one, two)
 
