@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from mortal import Axe, Killed, Mortal
 from fresh_streams import BEHIND_WINDOW_S, WINDOW_S
+from mortal import Axe, Killed, Mortal
 from nats_process import NatsProcess
 from recordings import Recording
 
