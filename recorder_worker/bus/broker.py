@@ -1,11 +1,7 @@
 """FastStream's broker with what a recorder needs of a connection: it never gives up, and says so.
 
-Five faults of the libraries are mended here and nowhere else (docs/bus.md says how they show):
-an `-ERR` during a *re*connect must not kill the reconnect task; a login that is refused on a
-connection that stood must not end the client for good; `fetch` of nats-py may raise a
-bare `asyncio.TimeoutError` that FastStream's pull loop does not expect; it throws a delivered
-message away where a client gave it the header of the server's own status messages; and on a
-closed connection it fails at once, which FastStream's pull loop repeats without a pause.
+An `-ERR` during a *re*connect must not kill the reconnect task, which is seen to here; what is
+mended inside the libraries stands in `mended.py`.
 """
 
 from __future__ import annotations
@@ -14,83 +10,32 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import faststream.nats.subscriber.usecases.stream_pull_subscriber as pull_subscriber
 import msgspec
 import structlog
 from fast_depends.msgspec import MsgSpecSerializer
 from faststream.nats import NatsBroker, NatsCredentials, NatsToken, NatsUserPassword
 from faststream.nats.security import NatsSecurity
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.errors import AuthorizationError, ConnectionClosedError, NoServersError
 from nats.errors import Error as NatsError
-from nats.js import JetStreamContext
-from nats.js.api import Header
-from nats.protocol.parser import AUTHORIZATION_VIOLATION
+from nats.errors import NoServersError
 
+from recorder_worker.bus.mended import mend_libraries
 from recorder_worker.bus.tls import TlsFiles, tls_advice
 from recorder_worker.core.errors import BusUnavailableError
 
 if TYPE_CHECKING:
     from faststream.security import BaseSecurity
+    from nats.aio.client import Client
+    from nats.js import JetStreamContext
 
 log = structlog.get_logger(__name__)
 
 RECONNECT_WAIT_S = 0.2
 PING_INTERVAL_S = 2
 OUTSTANDING_PINGS = 2
-REFUSAL_EVERY_S = 10.0
 """A frozen server is noticed after interval times pings, plus one interval."""
+REFUSAL_EVERY_S = 10.0
 
-setattr(pull_subscriber, "TimeoutError", asyncio.TimeoutError)  # noqa: B010  (as above)
-
-DELIVERY = "$JS.ACK."
-"""How the reply subject of every delivered message begins, and of no status message."""
-
-
-def _status_of(message: Msg | None) -> str | None:
-    """The status of a message of the server's own; None of one that a consumer delivers."""
-    if message is None or message.reply.startswith(DELIVERY):
-        return None
-    return (message.headers or {}).get(Header.STATUS)
-
-
-setattr(JetStreamContext, "is_status_msg", staticmethod(_status_of))  # noqa: B010  (as above)
-
-CLOSED_PAUSE_S = 0.2
-"""After a closed connection was seen: everything else in the process must get its turn."""
-
-_fetch = JetStreamContext.PullSubscription.fetch
-
-
-async def _fetch_with_pause(
-    subscription: JetStreamContext.PullSubscription,
-    *args: Any,  # noqa: ANN401  (as nats-py has it)
-    **options: Any,  # noqa: ANN401
-) -> list[Msg]:
-    """As nats-py does it, and not in a loop that lets nothing else run."""
-    try:
-        return await _fetch(subscription, *args, **options)
-    except ConnectionClosedError:
-        await asyncio.sleep(CLOSED_PAUSE_S)
-        raise
-
-
-setattr(JetStreamContext.PullSubscription, "fetch", _fetch_with_pause)  # noqa: B010  (as above)
-
-_process_err = Client._process_err  # noqa: SLF001  (nothing public tells of an -ERR in time)
-
-
-async def _reconnect_where_refused(client: Client, message: str) -> None:
-    """As after any other loss; whether the login is refused is seen at the next connection."""
-    if AUTHORIZATION_VIOLATION in message.lower() and client.is_connected:
-        await client._process_op_err(AuthorizationError())  # noqa: SLF001
-    else:
-        await _process_err(client, message)
-
-
-setattr(Client, "_process_err", _reconnect_where_refused)  # noqa: B010  (as above)
-
+mend_libraries()
 
 Callback = Callable[[], Awaitable[None]]
 

@@ -1,0 +1,67 @@
+"""Faults of FastStream and nats-py that are mended in place, since nothing public lets us.
+
+docs/bus.md says how each shows itself. All of them go when the libraries no longer have them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import faststream.nats.subscriber.usecases.stream_pull_subscriber as pull_subscriber
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import AuthorizationError, ConnectionClosedError
+from nats.js import JetStreamContext
+from nats.js.api import Header
+from nats.protocol.parser import AUTHORIZATION_VIOLATION
+
+DELIVERY = "$JS.ACK."
+"""How the reply subject of every delivered message begins, and of no status message."""
+
+CLOSED_PAUSE_S = 0.2
+"""After a closed connection was seen: everything else in the process must get its turn."""
+
+_fetch = JetStreamContext.PullSubscription.fetch
+_process_err = Client._process_err  # noqa: SLF001  (nothing public tells of an -ERR in time)
+
+
+def mend_libraries() -> None:
+    """Put ours in the place of theirs; done twice it changes nothing."""
+    mended = (
+        # A bare asyncio.TimeoutError of `fetch` would end FastStream's pull loop.
+        (pull_subscriber, "TimeoutError", asyncio.TimeoutError),
+        (JetStreamContext, "is_status_msg", staticmethod(_status_of)),
+        (JetStreamContext.PullSubscription, "fetch", _fetch_with_pause),
+        (Client, "_process_err", _reconnect_where_refused),
+    )
+    for owner, name, ours in mended:
+        setattr(owner, name, ours)
+
+
+def _status_of(message: Msg | None) -> str | None:
+    """The status of a message of the server's own; None of one that a consumer delivers."""
+    if message is None or message.reply.startswith(DELIVERY):
+        return None
+    return (message.headers or {}).get(Header.STATUS)
+
+
+async def _fetch_with_pause(
+    subscription: JetStreamContext.PullSubscription,
+    *args: Any,  # noqa: ANN401  (as nats-py has it)
+    **options: Any,  # noqa: ANN401
+) -> list[Msg]:
+    """Not in a loop that lets nothing else run: FastStream asks a closed connection for ever."""
+    try:
+        return await _fetch(subscription, *args, **options)
+    except ConnectionClosedError:
+        await asyncio.sleep(CLOSED_PAUSE_S)
+        raise
+
+
+async def _reconnect_where_refused(client: Client, message: str) -> None:
+    """As after any other loss; whether the login is refused is seen at the next connection."""
+    if AUTHORIZATION_VIOLATION in message.lower() and client.is_connected:
+        await client._process_op_err(AuthorizationError())  # noqa: SLF001
+    else:
+        await _process_err(client, message)
