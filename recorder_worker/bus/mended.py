@@ -49,7 +49,7 @@ def _status_of(message: Msg | None) -> str | None:
 async def _fetch_with_pause(
     subscription: JetStreamContext.PullSubscription,
     *args: Any,  # noqa: ANN401  (as nats-py has it)
-    **options: Any,  # noqa: ANN401
+    **options: Any,  # noqa: ANN401  (as nats-py has it)
 ) -> list[Msg]:
     """Not in a loop that lets nothing else run: FastStream asks a closed connection for ever."""
     try:
@@ -62,6 +62,6 @@ async def _fetch_with_pause(
 async def _reconnect_where_refused(client: Client, message: str) -> None:
     """As after any other loss; whether the login is refused is seen at the next connection."""
     if AUTHORIZATION_VIOLATION in message.lower() and client.is_connected:
-        await client._process_op_err(AuthorizationError())  # noqa: SLF001
+        await client._process_op_err(AuthorizationError())  # noqa: SLF001  (as nats-py does)
     else:
         await _process_err(client, message)
