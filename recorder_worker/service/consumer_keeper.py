@@ -28,6 +28,7 @@ class ConsumerKeeper:
     def __init__(self, bus: Bus, stages: Sequence[str]) -> None:
         self._bus = bus
         self._stages = stages
+        self._gone: set[str] = set()
         self._background = Background(self._look_for_ever)
 
     def start(self) -> None:
@@ -48,10 +49,19 @@ class ConsumerKeeper:
         try:
             await self._bus.backlog(stage)
         except LookupError:
-            try:
-                await self._bus.restore(stage)
-                log.warning("ConsumerRestored", stage=stage)
-            except TopologyError as error:
-                log.warning("ConsumerGone", stage=stage, error=str(error))
+            await self._restore(stage)
         except TimeoutError as error:
             log.debug("BacklogUnknown", stage=stage, error=str(error))
+        else:
+            self._gone.discard(stage)
+
+    async def _restore(self, stage: str) -> None:
+        try:
+            await self._bus.restore(stage)
+        except TopologyError as error:
+            if stage not in self._gone:
+                log.warning("ConsumerGone", stage=stage, error=str(error))
+            self._gone.add(stage)
+        else:
+            self._gone.discard(stage)
+            log.warning("ConsumerRestored", stage=stage)

@@ -85,8 +85,9 @@ class BacklogWatch:
             backlog = await self._bus.backlog(stage)
         except LookupError as error:
             # FastStream would go on asking a consumer that is not there, silently.
+            if stage not in self._gone:
+                log.warning("ConsumerGone", stage=stage, error=str(error))
             self._gone[stage] = f"{error}; {MAKE_AGAIN}"
-            log.warning("ConsumerGone", stage=stage, error=str(error))
             return
         except TimeoutError as error:
             log.debug("BacklogUnknown", stage=stage, error=str(error))
