@@ -48,6 +48,7 @@ _WORDS = {
     "$.session_id": "a UUID in lower case with hyphens",
     "$.source.pace": "native or fast",
     "$.profile": "screen",
+    "$.type": "1 to 64 characters that do not begin with recorder.",
 }
 """Expectations that a regular expression would state badly."""
 _HINTS = {

@@ -55,7 +55,15 @@ class MarkSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`session.mark`: put an event of the client's own on the timeline, sealed into the record."""
 
     session_id: SessionId
-    type: Annotated[str, Meta(min_length=1, max_length=64)] = "note"
+    type: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=64,
+            pattern=r"^(?!recorder\.)",
+            description="Any but those of the recorder's own, which begin with `recorder.`.",
+        ),
+    ] = "note"
     text: Annotated[str, Meta(max_length=4096)] = ""
     data: Labels = field(default_factory=dict)
     by: Person = ""

@@ -14,15 +14,42 @@ Picture = NDArray[np.uint8]
 """A frame's pixels: shape (height, width, 3), BGR, uint8, C-contiguous."""
 
 
+class Region(msgspec.Struct, frozen=True):
+    """A rectangle of a picture, in pixels; it lies inside of it."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class Pointer(msgspec.Struct, frozen=True, kw_only=True):
+    """The pointer, which a display draws over its picture.
+
+    `x` and `y` are the hot spot, in pixels of the picture; it may lie outside. `shape` has shape
+    (height, width, 4), BGRA with premultiplied alpha, uint8; its own hot spot is at `hot_x`,
+    `hot_y`. Where nothing is shown `shape` has no pixels.
+    """
+
+    x: int
+    y: int
+    hot_x: int
+    hot_y: int
+    shape: NDArray[np.uint8]
+
+
 class Frame(msgspec.Struct, frozen=True):
     """One unit of a `screen` profile source.
 
     `t_ns` is on the source's own clock: the position in the material (`media`) or
-    `Clock.monotonic_ns` at the grab (`live`).
+    `Clock.monotonic_ns` at the grab (`live`). `changed`, where it is known, are regions outside of
+    which the picture equals that of the frame read before; None: it may differ anywhere.
     """
 
     picture: Picture
     t_ns: int
+    changed: tuple[Region, ...] | None = None
+    pointer: Pointer | None = None
 
 
 class FrameSource(Protocol):

@@ -191,6 +191,12 @@ def test_a_command_that_is_too_long_is_not_even_read() -> None:
     assert found.expected == f"at most {MAX_COMMAND_BYTES} bytes"
 
 
+def test_a_client_may_not_mark_in_the_name_of_the_recorder() -> None:
+    found = refusal({"session_id": ID, "type": "recorder.quality"}, Command.MARK)
+    assert (found.field, found.got) == ("type", '"recorder.quality"')
+    assert found.expected == "1 to 64 characters that do not begin with recorder."
+
+
 def test_a_long_value_is_shown_by_its_beginning() -> None:
     found = refusal(start(owner="x" * 5000))
     assert found.got == '"' + "x" * (SHOWN_CHARACTERS - 1) + "…"

@@ -32,6 +32,7 @@ from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import Cursor, Span
 from recorder_worker.core.subjects import Fact
 from recorder_worker.service.metrics import Metrics
+from recorder_worker.ports import Frame
 from recorder_worker.stages import payload
 from recorder_worker.stages.capture.spool import SegmentLimits, SegmentWriter
 from recorder_worker.stages.compress import CompressStage, stored_chunk
@@ -64,7 +65,7 @@ def spooled(
     writer = writer_to(store, cipher)
     segments = []
     for nth, picture in enumerate(pictures):
-        writer.add(picture, nth * SECOND)
+        writer.add(Frame(picture, nth * SECOND), nth * SECOND)
         segment = writer.close((nth + 1) * SECOND)
         assert segment is not None
         segments.append(segment)
@@ -183,7 +184,7 @@ def test_a_segment_that_could_not_be_stored_is_sealed_to_the_same_bytes_again(
 
     monkeypatch.setattr(store, "put", failing)
     writer = writer_to(store, CIPHER)
-    writer.add(TEXT, 0)
+    writer.add(Frame(TEXT, 0), 0)
     with pytest.raises(StoreError):
         writer.close(SECOND)
     assert writer.close(SECOND) is not None

@@ -33,6 +33,17 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that the recorder itself has to put on the timeline, at session time `t_ns`.
+
+    `kind` is one of `core.notes`, `body` the JSON text that is stored.
+    """
+
+    t_ns: int
+    kind: str
+    body: str
+
+
 class Paused(msgspec.Struct, frozen=True, kw_only=True):
     """The reader has stopped at the cursor and waits."""
 
@@ -65,4 +76,4 @@ class Crashed(msgspec.Struct, frozen=True, kw_only=True):
     error: Exception
 
 
-Item = Segment | Gap | Paused | Resumed | Released | Ended | Crashed
+Item = Segment | Gap | Note | Paused | Resumed | Released | Ended | Crashed

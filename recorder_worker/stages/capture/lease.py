@@ -28,14 +28,7 @@ from recorder_worker.core.events import (
     Opened,
     SessionStarted,
 )
-from recorder_worker.core.model import (
-    Cursor,
-    EndReason,
-    FileSource,
-    GapReason,
-    PatternSource,
-    SourceFacts,
-)
+from recorder_worker.core.model import Cursor, EndReason, FileSource, GapReason
 from recorder_worker.ports import Delivery, FrameSource, Logged
 from recorder_worker.stages.capture.admission import Admission, bad_source, id_in_use
 from recorder_worker.stages.capture.aftermath import tell_aftermath
@@ -45,12 +38,9 @@ from recorder_worker.stages.capture.mailbox import Mailbox
 from recorder_worker.stages.capture.manifest import Manifest, read_manifest, write_manifest
 from recorder_worker.stages.capture.new_manifest import new_manifest
 from recorder_worker.stages.capture.pulse import Pulse
-from recorder_worker.stages.capture.reader import Reader
-from recorder_worker.stages.capture.reader_policy import ReaderPolicy
+from recorder_worker.stages.capture.reader_setup import frame_rate, make_reader
 from recorder_worker.stages.capture.recording import Recording
 from recorder_worker.stages.capture.services import CaptureServices
-from recorder_worker.stages.capture.spool import SegmentWriter
-from recorder_worker.stages.capture.timeline import SECOND_NS, Timeline
 
 log = structlog.get_logger(__name__)
 
@@ -102,7 +92,16 @@ class Lease:
             cipher = await self._cipher(journal, manifest)
             queue_size = self._services.policy.queue_segments
             mailbox = Mailbox(asyncio.get_running_loop(), queue_size, wake)
-            reader = self._reader(journal, source, manifest, mailbox, cipher)
+            reader = make_reader(
+                services=self._services,
+                command=self._command,
+                facts=manifest.source,
+                journal=journal,
+                source=source,
+                reopen=self._open_source,
+                cipher=cipher,
+                deliver=mailbox.put,
+            )
         except BaseException:
             if source is not None:
                 source.close()
@@ -221,7 +220,7 @@ class Lease:
                 manifest_digest=blake3(data).hexdigest(),
                 source=manifest.source,
                 profile=self._command.profile,
-                fps=self._rate(manifest.source),
+                fps=frame_rate(manifest.source, self._command, self._services.policy),
                 masks=self._command.masks,
                 policy=manifest.policy,
                 node=identity.node,
@@ -231,55 +230,6 @@ class Lease:
                 numbered=numbered,
             )
         )
-
-    def _rate(self, facts: SourceFacts) -> float:
-        return facts.frame_rate or self._command.fps or self._services.policy.default_fps
-
-    def _reader(
-        self,
-        journal: CapturedJournal,
-        source: FrameSource | None,
-        manifest: Manifest,
-        mailbox: Mailbox,
-        cipher: SessionCipher | None,
-    ) -> Reader:
-        services, policy = self._services, self._services.policy
-        longest_s = min(
-            self._command.max_duration_s or policy.longest_session_s, policy.longest_session_s
-        )
-        return Reader(
-            source=source,
-            reopen=self._open_source,
-            writer=SegmentWriter(
-                store=services.store,
-                session_id=self.session_id,
-                clock=services.clock,
-                cursor=journal.cursor,
-                limits=policy.segment,
-                keyframes=policy.keyframes,
-                masks=self._command.masks,
-                cipher=cipher,
-            ),
-            timeline=Timeline(
-                manifest.source.clock,
-                journal.cursor,
-                services.clock,
-                self._rate(manifest.source),
-                same_boot=journal.same_boot,
-            ),
-            policy=ReaderPolicy(
-                native=_native(self._command),
-                max_duration_ns=round(longest_s * SECOND_NS),
-                retry_s=policy.retry_s,
-            ),
-            clock=services.clock,
-            deliver=mailbox.put,
-        )
-
-
-def _native(command: StartSession) -> bool:
-    source = command.source
-    return isinstance(source, FileSource | PatternSource) and source.pace == "native"
 
 
 def _gap_behind(last: Logged | None) -> GapReason | None:

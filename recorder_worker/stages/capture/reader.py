@@ -152,7 +152,7 @@ class Reader:
         t_ns = self._timeline.frame_time(frame.t_ns)
         if self._timeline.live:
             self._check_stall(before_ns, t_ns)
-        if self._writer.full(t_ns) or self._writer.resized(frame.picture):
+        if not self._writer.fits(frame, t_ns):
             self._coverage.close(t_ns)
         self._pending = (frame, t_ns)
         return True
@@ -161,7 +161,7 @@ class Reader:
         limit_ns = self._policy.max_duration_ns
         if limit_ns is not None and t_ns >= limit_ns:
             self._time_is_up(limit_ns, limit_ns)
-        self._writer.add(frame.picture, t_ns)
+        self._writer.add(frame, t_ns)
 
     def _waited_until(self, due_ns: int) -> bool:
         """Wait for a moment of the monotonic clock; False where a request came first."""

@@ -11,11 +11,8 @@ from contextlib import suppress
 
 import structlog
 
-from recorder_worker.core.command_parsing import parse_command
-from recorder_worker.core.commands import MarkSession
-from recorder_worker.core.errors import BusUnavailableError, LeaseReleasedError
+from recorder_worker.core.errors import LeaseReleasedError
 from recorder_worker.core.events import (
-    Control,
     EndCaptured,
     GapCaptured,
     LeaseReleased,
@@ -25,16 +22,17 @@ from recorder_worker.core.events import (
     SessionPaused,
     SessionResumed,
 )
-from recorder_worker.core.lifecycle import State, Trigger, next_state
-from recorder_worker.core.model import EndReason, GapReason
-from recorder_worker.core.subjects import Command, Fact
+from recorder_worker.core.model import GapReason
+from recorder_worker.core.notes import RECORDER
+from recorder_worker.core.subjects import Fact
 from recorder_worker.stages.capture import items
-from recorder_worker.stages.capture.aftermath import refuse_control, tell_aftermath
+from recorder_worker.stages.capture.aftermath import tell_aftermath
+from recorder_worker.stages.capture.controls import Controls
 from recorder_worker.stages.capture.journal import CapturedJournal
 from recorder_worker.stages.capture.mailbox import Mailbox
 from recorder_worker.stages.capture.pulse import Pulse
 from recorder_worker.stages.capture.reader import Reader
-from recorder_worker.stages.capture.requests import Pause, Release, Request, Resume, Stop
+from recorder_worker.stages.capture.requests import Release
 from recorder_worker.stages.capture.services import CaptureServices
 
 log = structlog.get_logger(__name__)
@@ -42,13 +40,6 @@ log = structlog.get_logger(__name__)
 CONTROL_LOOK_S = 2.0
 """Control events announce themselves; a lost announcement costs at most this."""
 JOIN_S = 5.0
-
-TRIGGERS: dict[Command, Trigger] = {
-    Command.STOP: Trigger.STOP,
-    Command.PAUSE: Trigger.PAUSE,
-    Command.RESUME: Trigger.RESUME,
-    Command.MARK: Trigger.MARK,
-}
 
 
 class Recording:
@@ -71,14 +62,11 @@ class Recording:
         self._mailbox = mailbox
         self._wake = wake
         self._services = services
-        self._log = services.log
         self._feed = services.controls
         self._clock = services.clock
         self._metrics = services.metrics
         self._release = release
-        self._state = State.PAUSED if journal.paused else State.RECORDING
-        self._controls_after = 0
-        self._in_effect: Control | None = None
+        self._controls = Controls(journal, reader, services)
         self._ended = False
 
     async def run(self) -> None:
@@ -98,8 +86,8 @@ class Recording:
                     await self._take_items()
                     if not self._ended:
                         await self._pulse.give()
-                    if not self._ended and self._in_effect is None and not released:
-                        await self._try_controls()
+                    if not self._ended and not self._controls.waiting and not released:
+                        await self._controls.take()
                     await self._sleep()
             finally:
                 self._mailbox.close()
@@ -130,6 +118,8 @@ class Recording:
                 await self._segment(item)
             case items.Gap():
                 await self._gap(item)
+            case items.Note():
+                await self._note(item)
             case items.Paused():
                 await self._paused(item)
             case items.Resumed():
@@ -177,8 +167,19 @@ class Recording:
             detail=item.detail,
         )
 
+    async def _note(self, item: items.Note) -> None:
+        await self._journal.append(
+            MarkCaptured(
+                **self._journal.place(),  # type: ignore[arg-type]
+                t_ns=item.t_ns,
+                kind=item.kind,
+                by=RECORDER,
+                body=item.body,
+            )
+        )
+
     async def _paused(self, item: items.Paused) -> None:
-        by = self._took_effect()
+        by = self._controls.took_effect()
         self._journal.cursor, self._journal.paused = item.cursor, True
         at_ns = item.cursor.t_ns
         place = self._journal.place()
@@ -189,7 +190,7 @@ class Recording:
         await self._journal.tell(Fact.PAUSED, paused, self._journal.next_ordinal)
 
     async def _resumed(self, item: items.Resumed) -> None:
-        by = self._took_effect()
+        by = self._controls.took_effect()
         self._journal.paused = False
         resumed = SessionResumed(
             session_id=self._journal.session_id,
@@ -205,8 +206,7 @@ class Recording:
         raise LeaseReleasedError("this worker is shutting down; another one goes on")
 
     async def _end(self, item: items.Ended) -> None:
-        if self._in_effect is not None and self._in_effect.command == Command.STOP:
-            self._took_effect()
+        self._controls.ended()
         self._ended = True
         self._journal.cursor = item.cursor
         await self._journal.append(
@@ -220,72 +220,6 @@ class Recording:
         log.info("RecordingEnded", reason=item.reason.value, detail=item.detail)
         if isinstance(self._journal.last, EndCaptured):
             await tell_aftermath(self._services, self._journal.last)
-
-    # --- controls ---------------------------------------------------------------------------------
-
-    async def _try_controls(self) -> None:
-        """Commands wait while the bus is away; the recording goes on into the spool."""
-        try:
-            await self._take_controls()
-        except BusUnavailableError as error:
-            log.warning("ControlsDelayed", error=str(error))
-
-    async def _take_controls(self) -> None:
-        """Give effect to control events, one at a time and in order."""
-        async for logged in self._log.read(
-            Fact.CONTROL, self._journal.session_id, self._controls_after
-        ):
-            control = logged.event
-            if isinstance(control, Control) and control.ordinal >= self._journal.controls:
-                await self._give_effect(control)
-            self._controls_after = logged.sequence
-            if self._in_effect is not None:
-                return
-
-    async def _give_effect(self, control: Control) -> None:
-        command = Command(control.command)
-        state = next_state(self._state, TRIGGERS[command])
-        if state is None:
-            await self._refuse(control)
-            return
-        self._state = state
-        if command is Command.MARK:
-            await self._mark(control)
-            return
-        self._in_effect = control
-        requests: dict[Command, Request] = {
-            Command.STOP: Stop(reason=EndReason.STOPPED, detail=control.by),
-            Command.PAUSE: Pause(by=control.by),
-            Command.RESUME: Resume(),
-        }
-        self._reader.request(requests[command])
-
-    async def _mark(self, control: Control) -> None:
-        self._journal.controls = control.ordinal + 1
-        mark = parse_command(Command.MARK, control.body.encode())
-        kind = mark.type if isinstance(mark, MarkSession) else ""
-        await self._journal.append(
-            MarkCaptured(
-                **self._journal.place(),  # type: ignore[arg-type]
-                t_ns=self._reader.now_ns(),
-                kind=kind,
-                by=control.by,
-                body=control.body,
-            )
-        )
-
-    def _took_effect(self) -> str:
-        """The control that the reader has answered is done: who sent it."""
-        control = self._in_effect
-        self._in_effect = None
-        if control is None:
-            return ""
-        self._journal.controls = control.ordinal + 1
-        return control.by
-
-    async def _refuse(self, control: Control) -> None:
-        await refuse_control(self._services, control, self._state)
-        self._journal.controls = control.ordinal + 1
 
 
 def _severity(gap: items.Gap) -> int:

@@ -12,7 +12,7 @@ from recorder_worker.core.frames import FrameEncoder
 from recorder_worker.core.keyframes import KeyframePolicy, KeyframeState
 from recorder_worker.core.masks import apply_masks
 from recorder_worker.core.model import Cursor, Mask, Span
-from recorder_worker.ports import BlobStore, Clock, Picture
+from recorder_worker.ports import BlobStore, Clock, Frame
 from recorder_worker.stages.capture.items import Segment
 from recorder_worker.stages.payload_writer import segment_place
 
@@ -71,28 +71,29 @@ class SegmentWriter:
             or len(self._plain) >= self._limits.plain_size
         )
 
-    def resized(self, picture: Picture) -> bool:
-        """Whether a picture has another size than the ones before."""
-        return self._count > 0 and picture.shape != self._shape
+    def fits(self, frame: Frame, t_ns: int) -> bool:
+        """Whether a frame can go into the segment being filled, and belongs there."""
+        resized = self._count > 0 and frame.picture.shape != self._shape
+        return not resized and not self.full(t_ns)
 
-    def add(self, picture: Picture, t_ns: int) -> None:
-        """Encode a frame into the segment being filled."""
+    def add(self, frame: Frame, t_ns: int) -> None:
+        """Encode a frame, which `fits`, into the segment being filled."""
         wall_ns = self._clock.wall_ns()
         first = self._count == 0
         if first and self.cursor.wall_ns == 0:
             self.cursor = msgspec.structs.replace(self.cursor, wall_ns=wall_ns)
-        frame = self._encoder.encode(
-            apply_masks(picture, self._masks),
+        encoded = self._encoder.encode(
+            apply_masks(frame.picture, self._masks),
             unit=self.cursor.unit + self._count,
             t_ns=t_ns,
             wall_ns=wall_ns,
             keyframe=first and self._keyframes.due(self._policy, t_ns),
         )
         if first:
-            self._keyframe = frame.keyframe
-        self._shape = picture.shape
-        self._plain += frame.data
-        self._raw_size += picture.nbytes
+            self._keyframe = encoded.keyframe
+        self._shape = frame.picture.shape
+        self._plain += encoded.data
+        self._raw_size += frame.picture.nbytes
         self._count += 1
 
     def close(self, t1_ns: int) -> Segment | None:
