@@ -31,8 +31,8 @@ from recorder_worker.core.events import ChunkPlanned, ChunkStored, Event, GapLea
 from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import Cursor, Span
 from recorder_worker.core.subjects import Fact
-from recorder_worker.service.metrics import Metrics
 from recorder_worker.ports import Frame
+from recorder_worker.service.metrics import Metrics
 from recorder_worker.stages import payload
 from recorder_worker.stages.capture.spool import SegmentLimits, SegmentWriter
 from recorder_worker.stages.compress import CompressStage, stored_chunk
