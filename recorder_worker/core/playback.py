@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from recorder_worker.core.errors import FormatError
 from recorder_worker.core.frames import HEADER_SIZE, FrameHeader, unpack_header
+from recorder_worker.core.pictures import Picture, Pointer
 from recorder_worker.core.tiles import TILE, TILE_ROW_SIZE, TILE_SIZE, Tiles
 
 _TILE_ROW_WORDS = TILE_ROW_SIZE // 8
@@ -23,7 +24,7 @@ class DecodedFrame(msgspec.Struct, frozen=True, kw_only=True):
     """One frame. `picture` has shape (height, width, 3), BGR, uint8, C-contiguous and read-only.
 
     `picture` may be a view of the decoder's own memory: it is valid until the next frame is
-    decoded. Copy what has to live longer.
+    decoded. Copy what has to live longer. `pointer` is None where the stream says nothing of one.
     """
 
     keyframe: bool
@@ -32,7 +33,8 @@ class DecodedFrame(msgspec.Struct, frozen=True, kw_only=True):
     wall_ns: int
     width: int
     height: int
-    picture: NDArray[np.uint8]
+    picture: Picture
+    pointer: Pointer | None = None
 
 
 class FrameDecoder:

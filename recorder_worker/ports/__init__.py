@@ -8,14 +8,7 @@ from recorder_worker.ports.encryption import CipherKeys, KeyWrap
 from recorder_worker.ports.gate import Admission, Asked, RequestGate
 from recorder_worker.ports.metrics import StageMetrics
 from recorder_worker.ports.signing import Signer
-from recorder_worker.ports.sources import (
-    Frame,
-    FrameSource,
-    Picture,
-    Pointer,
-    Region,
-    SourceOpener,
-)
+from recorder_worker.ports.sources import Frame, FrameSource, SourceOpener
 from recorder_worker.ports.stores import BlobStore, BlobWriter
 from recorder_worker.ports.tables import EntryTable
 from recorder_worker.ports.tracing import NoTracing, Published, Taken, Tracing
@@ -40,10 +33,7 @@ __all__ = [
     "KeyWrap",
     "Logged",
     "NoTracing",
-    "Picture",
-    "Pointer",
     "Published",
-    "Region",
     "RequestGate",
     "Revocations",
     "Signer",

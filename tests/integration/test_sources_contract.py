@@ -22,8 +22,9 @@ from recorder_worker.core.model import (
     SourceClock,
     X11Source,
 )
+from recorder_worker.core.pictures import Picture
 from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.ports import Frame, FrameSource, Picture, SourceOpener
+from recorder_worker.ports import Frame, FrameSource, SourceOpener
 
 FPS = 20.0
 FRAMES = 12

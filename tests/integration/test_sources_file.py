@@ -15,8 +15,8 @@ from recorder_worker.adapters.sources.file import VideoFile, _as_bgr
 from recorder_worker.adapters.sources.guard import SourceGuard
 from recorder_worker.core.errors import SourceError, SourceLostError
 from recorder_worker.core.model import FileSource
+from recorder_worker.core.pictures import Picture
 from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.ports import Picture
 
 GUARD = SourceGuard(SourceRules())
 

@@ -13,7 +13,8 @@ import numpy as np
 from recorder_worker.adapters.sources.guard import OpenFile, SourceGuard
 from recorder_worker.core.errors import SourceError, SourceLostError
 from recorder_worker.core.model import FileSource, SourceClock, SourceFacts
-from recorder_worker.ports import Frame, Picture
+from recorder_worker.core.pictures import Picture
+from recorder_worker.ports import Frame
 
 _CONTAINERS: Final = (
     "matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,avi,flv,mpegts,mpeg,mpegvideo,h264,hevc,vvc,m4v,obu,av1,"

@@ -16,7 +16,8 @@ import numpy as np
 
 from recorder_worker.core.errors import SourceLostError
 from recorder_worker.core.model import PatternSource, SourceClock, SourceFacts
-from recorder_worker.ports import Frame, Picture
+from recorder_worker.core.pictures import Picture
+from recorder_worker.ports import Frame
 
 _CYCLE_UNITS: Final = 100
 _BUSY_UNITS: Final = 60

@@ -13,7 +13,8 @@ from recorder_worker.adapters.sources.x11_image import RootImage, open_image
 from recorder_worker.adapters.sources.x11_link import RequestError, X11Link
 from recorder_worker.core.errors import SourceError, SourceLostError
 from recorder_worker.core.model import SourceClock, SourceFacts, X11Source
-from recorder_worker.ports import Frame, Picture
+from recorder_worker.core.pictures import Picture
+from recorder_worker.ports import Frame
 
 TIMEOUT_S: Final = 5.0
 """How long a display may be silent before it counts as lost."""
