@@ -8,7 +8,9 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from guarded_recorder import answer, audited, in_trail, send
 from nats.js.api import StreamInfo
 from running_recorder import DEADLINE_S, RunningRecorder, settings_in
 from tokens import ED25519, JWKS, SECRET, claims, forged, key_token, pem, public_pem, secret_token
-from typer.testing import CliRunner, Result
+from worker_process import run_recorder
 
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.adapters.system_clock import SystemClock
@@ -27,7 +29,6 @@ from recorder_worker.bus.client import RecorderClient
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.bus.topology import AUDIT_STREAM
-from recorder_worker.cli.main import app
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.events import (
     CommandAccepted,
@@ -288,10 +289,11 @@ async def test_the_command_line_issues_sends_and_revokes(
     env = {"RECORDER_AUTH__HS256_SECRET": SECRET, "RECORDER_NATS__URL": guarded.url}
 
     async def recorder(*words: str, refused: str = "", **more: str) -> str:
-        """Run a command in a thread: its output, once it has ended as it should."""
-        ended = await asyncio.to_thread(CliRunner().invoke, app, list(words), env=env | more)
-        assert refused in str(ended.exception or ""), (words, ended.output, ended.exception)
-        assert (ended.exit_code != 0) is bool(refused), (words, ended.output, ended.exception)
+        """Run a command in a process: its output, once it has ended as it should."""
+        run = partial(run_recorder, *words, folder=tmp_path, env=env | more)
+        ended = await asyncio.to_thread(run)
+        assert refused in ended.stderr, (words, ended)
+        assert (ended.returncode != 0) is bool(refused), (words, ended)
         return ended.stdout.strip()
 
     token = await recorder("token", "issue", "--subject", "kim", "--id", "t1")
@@ -324,21 +326,21 @@ async def test_an_ed25519_key_issues_what_its_jwk_set_checks(tmp_path: Path) -> 
     key.write_bytes(pem(ED25519))
     env = {"RECORDER_AUTH__AUDIENCE": "lab", "RECORDER_AUTH__JWKS_FILE": str(jwks)}
 
-    async def recorder(*words: str, **more: str) -> Result:
-        return await asyncio.to_thread(CliRunner().invoke, app, list(words), env=env | more)
+    async def recorder(*words: str, **more: str) -> CompletedProcess[str]:
+        run = partial(run_recorder, *words, folder=tmp_path, env=env | more)
+        return await asyncio.to_thread(run)
 
     made = await recorder("token", "jwks", str(key))
-    assert "PRIVATE" not in made.output
+    assert "PRIVATE" not in made.stdout + made.stderr
     jwks.write_text(made.stdout)
     words = ("token", "issue", "--subject", "root", "--role", "ADMIN", "--key", str(key))
     token = (await recorder(*words)).stdout.strip()
-    shown = json.loads(
-        (await recorder("token", "inspect", "--json", RECORDER_AUTH__BEARER=token)).stdout
-    )
+    told = await recorder("token", "inspect", "--json", RECORDER_AUTH__BEARER=token)
+    shown = json.loads(told.stdout)
     assert (shown["subject"], shown["role"], shown["sessions"]) == ("root", "ADMIN", "all")
     elsewhere = {"RECORDER_AUTH__BEARER": token, "RECORDER_AUTH__AUDIENCE": "plant"}
     refused = await recorder("token", "inspect", **elsewhere)
-    assert "a token for this recorder (aud)" in str(refused.exception)
+    assert "a token for this recorder (aud)" in refused.stderr
 
 
 # --- the stream ----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -323,6 +324,68 @@ def test_a_key_that_is_erased_while_it_is_read_is_erased_and_not_damaged(
     monkeypatch.setattr(secret_file, "read", late)
     with pytest.raises(KeyErasedError, match="are erased"):
         signer.sign_epoch(SESSION, 0, KeyKind.ED25519, b"")
+
+
+def overtake(
+    monkeypatch: pytest.MonkeyPatch, by: Callable[[], None], *, zeros: bool
+) -> Callable[[Path], bytes | None]:
+    """Let another worker do something within the next reading of the key of epoch 0."""
+    original = secret_file.read
+
+    def late(path: Path) -> bytes | None:
+        if path.name != "0.key":
+            return original(path)
+        monkeypatch.setattr(secret_file, "read", original)
+        size = path.stat().st_size
+        by()
+        return bytes(size) if zeros else original(path)
+
+    monkeypatch.setattr(secret_file, "read", late)
+    return original
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_who_learns_the_kinds_of_a_key_that_is_erased_meanwhile_finds_no_damage(
+    signer: FileSigner, monkeypatch: pytest.MonkeyPatch, zeros: bool
+) -> None:
+    before = signer.open_epoch(SESSION, 0)
+    original = overtake(monkeypatch, lambda: again(signer).close_epoch(SESSION, 0), zeros=zeros)
+    after = signer.open_epoch(SESSION, 1)
+    assert secret_file.read is original
+    assert [key.kind for key in after] == [key.kind for key in before]
+    assert after != before
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+@pytest.mark.parametrize("whole", [False, True], ids=["the epoch", "the session"])
+def test_who_closes_what_another_closes_meanwhile_finds_no_damage(
+    signer: FileSigner, monkeypatch: pytest.MonkeyPatch, zeros: bool, whole: bool
+) -> None:
+    signer.open_epoch(SESSION, 0)
+    other = again(signer)
+    by = partial(other.close_session, SESSION) if whole else partial(other.close_epoch, SESSION, 0)
+    original = overtake(monkeypatch, by, zeros=zeros)
+    signer.close_epoch(SESSION, 0)
+    assert secret_file.read is original
+    assert folder_of(signer).exists() is not whole
+    assert not (folder_of(signer) / "0.key").exists()
+
+
+def test_who_opens_an_epoch_while_its_session_is_closed_is_told_that_it_is_erased(
+    signer: FileSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer.open_epoch(SESSION, 0)
+    original = secret_file.put_if_absent
+
+    def late(path: Path, make: Callable[[], bytes]) -> bytes:
+        data = original(path, make)
+        monkeypatch.setattr(secret_file, "put_if_absent", original)
+        again(signer).close_session(SESSION)
+        return bytes(len(data))
+
+    monkeypatch.setattr(secret_file, "put_if_absent", late)
+    with pytest.raises(KeyErasedError, match="erased with its session"):
+        signer.open_epoch(SESSION, 0)
 
 
 def test_a_key_made_behind_the_mark_is_erased_by_its_maker(

@@ -8,7 +8,9 @@ epochs/<session>/secret        32 bytes from which the salts of the session's re
 
 `<n>.erased` is stored before `<n>.key` is erased, and whoever makes a key looks for it afterwards.
 So there is never a second key of an epoch, in whatever order processes race and die: a key that is
-made late is erased by its maker, or by whoever wrote `<n>.erased` behind it.
+made late is erased by its maker, or by whoever wrote `<n>.erased` behind it. Whoever reads a key
+looks for it afterwards, too: where there is none, what was read had not been erased. Once the
+session is closed both are gone: a key that cannot be read and is not there any more was erased.
 
 The mode of these files is not checked when they are read, unlike that of the device key: a folder
 whose modes somebody widened should not stop a session that runs.
@@ -74,7 +76,6 @@ class EpochKeyFiles:
         with secret_file.store_errors(f"epoch key {place}"):
             self._refuse_erased(session_id, epoch)
             data = secret_file.read(place)
-            # Between the two it may have been erased: then it is zeros, or gone.
             self._refuse_erased(session_id, epoch)
         if data is None:
             raise KeyErasedError(
@@ -86,15 +87,15 @@ class EpochKeyFiles:
         """Erase an epoch's private keys; harmless when repeated, or behind `close_session`."""
         place = self._place(session_id, epoch, _KEY)
         with secret_file.store_errors(f"epoch key {place}"):
+            data = secret_file.read(place)
             if not place.parent.exists():
                 return
             erased = self._place(session_id, epoch, _ERASED)
             if not erased.exists():
-                data = secret_file.read(place)
-                public = () if data is None else self._keys(place, data).public()
                 try:
+                    public = () if data is None else self._keys(place, data).public()
                     secret_file.put_if_absent(erased, partial(msgspec.json.encode, public))
-                except FileNotFoundError:
+                except (FileNotFoundError, KeyErasedError):
                     # Another worker closes the session and was quicker: the folder is gone, and
                     # the key with it.
                     return
@@ -139,12 +140,15 @@ class EpochKeyFiles:
         return PrivateKeys.generate(kinds).seeds()
 
     def _public(self, session_id: str, epoch: int) -> tuple[PublicKey, ...]:
-        """The public keys of an epoch, open or closed; none where it never was."""
+        """The public keys of an epoch, open or closed; none where it never was.
+
+        Raises KeyErasedError where its session was closed meanwhile.
+        """
+        place = self._place(session_id, epoch, _KEY)
+        data = secret_file.read(place)
         mark = secret_file.read(self._place(session_id, epoch, _ERASED))
         if mark is not None:
             return msgspec.json.decode(mark, type=tuple[PublicKey, ...])
-        place = self._place(session_id, epoch, _KEY)
-        data = secret_file.read(place)
         return () if data is None else self._keys(place, data).public()
 
     def _closed(self, session_id: str, epoch: int) -> tuple[PublicKey, ...] | None:
@@ -178,6 +182,8 @@ class EpochKeyFiles:
             return PrivateKeys.from_seeds(data)
         except (msgspec.MsgspecError, ValueError):
             # Without its cause: nothing of what was read may show in a log.
+            if not place.exists():
+                raise KeyErasedError(f"epoch key {place}: erased with its session") from None
             raise StoreError(
                 f"epoch key {place}: expected the keys that were stored, found something else; "
                 "restore the file, or the session cannot be signed any more"
