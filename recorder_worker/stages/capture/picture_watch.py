@@ -95,9 +95,8 @@ class PictureWatch:
         try:
             return self._look(frame.picture, t_ns)
         except Exception as error:
-            # A defect of ours must not end a recording, nor be told of every second.
-            self._stopped = True
-            log.exception("PictureNotWatched", error=repr(error))
+            self._stopped = True  # nor be told of every second
+            log.warning("PictureNotWatched", error=repr(error), exc_info=error)
             return ()
 
     def _look(self, picture: Picture, t_ns: int) -> tuple[Note, ...]:
