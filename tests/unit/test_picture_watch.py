@@ -306,9 +306,11 @@ def test_a_store_that_takes_no_thumbnail_does_not_end_the_recording() -> None:
 def test_a_thumbnail_that_another_worker_made_of_a_lost_frame_stays() -> None:
     store = MemoryStore()
     store.put(f"{PREFIX}/000000000000.jpg", b"of another picture")
-    bench = Bench(store=store).see(still, 1)
+    bench = Bench(Condition.BLACK, store=store).see(still, 1)
     assert store.get(f"{PREFIX}/000000000000.jpg") == b"of another picture"
-    assert bench.names == ["000000000000.jpg"]
+    bench.see(lambda _: flat((0, 0, 0), (160, 90)), 15)
+    assert bench.names == ["000000000000.jpg", "000000000050.jpg"]
+    assert bench.said == [(Condition.BLACK, Turn.BEGUN, 1)]
 
 
 def test_the_body_of_a_note_is_whole() -> None:

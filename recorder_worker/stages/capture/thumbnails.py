@@ -16,7 +16,7 @@ import structlog
 
 from recorder_worker.core import keys
 from recorder_worker.core.cipher.session_cipher import PayloadKind, Place, SessionCipher
-from recorder_worker.core.errors import StoreError
+from recorder_worker.core.errors import ImmutableConflictError, StoreError
 from recorder_worker.core.pictures import Picture
 from recorder_worker.ports import BlobStore, Optics
 
@@ -72,7 +72,7 @@ class Thumbnails:
         name = keys.thumbnail(unit, encrypted=self._cipher is not None)
         try:
             self._store.put(keys.blob_key(self._session_id, name), data)
-        except StoreError as error:
+        except (StoreError, ImmutableConflictError) as error:
             # Of a unit whose frame was lost, another worker may have made one of another picture.
             log.warning("ThumbnailLeftOut", unit=unit, error=str(error))
 
