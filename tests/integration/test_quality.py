@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 from quality_pictures import SECOND_NS, blurred, flat, noisy, scene
-from running_recorder import RunningRecorder, settings_in
+from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 from typer.testing import CliRunner
 from videos import file_source
 from xserver import XServer
@@ -30,7 +31,13 @@ from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
-from recorder_worker.service.settings_tree import ChunkSettings, EncryptionSettings
+from recorder_worker.service.settings_pictures import QualitySettings
+from recorder_worker.service.settings_tree import (
+    CaptureSettings,
+    ChunkSettings,
+    EncryptionSettings,
+    RetrySettings,
+)
 
 SIZE = (160, 90)
 FPS = 5
@@ -70,11 +77,15 @@ def pictures() -> list[Picture]:
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("film") / "camera.mkv"
+    return write_film(tmp_path_factory.mktemp("film") / "camera.mkv", pictures(), FPS)
+
+
+def write_film(path: Path, shown: list[Picture], rate: int) -> Path:
+    """Lossless, so that equal pictures are equal when they are read."""
     fourcc = cv2.VideoWriter.fourcc(*"FFV1")
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, FPS, SIZE)
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, rate, SIZE)
     assert writer.isOpened()
-    for picture in pictures():
+    for picture in shown:
         writer.write(picture)
     writer.release()
     return path
@@ -227,6 +238,35 @@ async def test_an_encrypted_session_leaks_no_thumbnail_and_decrypt_opens_them(
 
     (folder / keys.THUMBNAILS / opened[0]).write_bytes(data)
     assert strange(verify(FolderRecording(folder))) == [f"thumbnails/{opened[0]}"]
+
+
+async def test_a_worker_that_takes_over_looks_anew_and_goes_on_with_the_thumbnails(
+    tmp_path: Path,
+) -> None:
+    dark = [noisy(flat((3, 3, 3), SIZE), 1, seed) for seed in range(60)]
+    source = {"kind": "file", "uri": str(write_film(tmp_path / "dark.mkv", dark, 10))}
+    settings = settings_in(
+        tmp_path / "data",
+        quality=QualitySettings(look_s=0.1, black_s=0.3),
+        capture=CaptureSettings(segment_s=0.25, lease_s=1.0),
+        retry=RetrySettings(backoff_s=(0.2,)),
+    )
+    async with RunningRecorder(settings) as recorder, asyncio.timeout(DEADLINE_S):
+        started = await recorder.client.start(source)
+        while not await recorder.facts(Fact.QUALITY, started.session_id):
+            await asyncio.sleep(POLL_S)
+    async with RunningRecorder(settings) as recorder:
+        await recorder.sealed(started.session_id)
+        report = recorder.report(started.session_id)
+    folder = recorder.folder(started.session_id)
+    assert (report.verdict, strange(report)) == (Verdict.COMPLETE_WITH_GAPS, [])
+    assert [(gap.reason, gap.lost_units) for gap in report.gaps] == [("handover", 0)]
+    first, again = marked(folder)
+    assert told(first) == (Condition.BLACK, Turn.BEGUN, 0)
+    assert (again.condition, again.state) == (Condition.BLACK, Turn.BEGUN)
+    assert again.since_ns >= report.gaps[0].t1_ns
+    begun, taken_over = (int(name.partition(".")[0]) for name in thumbnails(folder))
+    assert (begun, taken_over) == (0, report.gaps[0].first_unit)
 
 
 async def test_a_display_that_stands_still_is_told_of_only_when_it_is_black(
