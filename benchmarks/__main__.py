@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import encryption, frames, integrity, pipeline, sizing
+from benchmarks import encryption, frames, integrity, pipeline, quality, sizing
 from recorder_worker.service import logs
 from recorder_worker.service.settings_tree import LogSettings
 
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "pipeline": pipeline.main,
     "integrity": integrity.main,
     "encryption": encryption.main,
+    "quality": quality.main,
     "sizing": sizing.main,
 }
 

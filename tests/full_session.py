@@ -15,8 +15,9 @@ from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 from time_stamp_authority import Tsa
 from videos import cut, file_source, write_video
 
-from recorder_worker.core.events import BeatCaptured, EpochCaptured
+from recorder_worker.core.events import BeatCaptured, EpochCaptured, SessionQuality
 from recorder_worker.core.subjects import Fact, without_owner
+from recorder_worker.service.settings_pictures import QualitySettings
 from recorder_worker.service.settings_tree import AnchorSettings, CaptureSettings, Settings
 
 NODE = "desk-7"
@@ -63,6 +64,8 @@ async def recorder_in(folder: Path) -> AsyncIterator[RunningRecorder]:
     settings = msgspec.structs.replace(
         settings_in(
             folder / "recorder-data",
+            # The pattern stands still for two seconds of every five.
+            quality=QualitySettings(look_s=0.1, frozen_s=0.3, display_conditions=("frozen",)),
             capture=CaptureSettings(segment_s=0.25, checkpoint_s=1.0, epoch_s=1.0, retry_s=0.0),
         ),
         node=NODE,
@@ -112,7 +115,7 @@ async def _stopped(recorder: RunningRecorder) -> None:
         seen: set[type] = set()
         async for one in facts:
             seen.add(type(one.event))
-            if {BeatCaptured, EpochCaptured} <= seen:
+            if {BeatCaptured, EpochCaptured, SessionQuality} <= seen:
                 break
         await client.stop(SESSION, by="alice")
         await recorder.sealed(SESSION)

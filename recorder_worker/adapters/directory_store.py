@@ -47,14 +47,14 @@ def of_record(key: str) -> bool:
     """Whether a key is of the record itself: all of a session's but its segments, log and audit.
 
     Such keys may use the room below the floor, so that a full disk can still be recorded as a
-    gap, signed and sealed. Segments may not: they are where a recording grows. Chunks may: their
-    segments lie in the spool already and leave it once the chunk is signed, so that a chunk that
-    waited for room would wait for itself.
+    gap, signed and sealed. Segments may not: they are where a recording grows. Thumbnails may not:
+    they are no part of the record. Chunks may: their segments lie in the spool already and leave
+    it once the chunk is signed, so that a chunk that waited for room would wait for itself.
     """
     parts = key.split("/")
     if parts[0] != keys.SESSIONS:
         return parts[0] in {keys.LOG, keys.AUDIT}
-    return len(parts) > 2 and parts[2] != keys.SEGMENTS
+    return len(parts) > 2 and parts[2] not in {keys.SEGMENTS, keys.THUMBNAILS}
 
 
 class DirectoryStore:

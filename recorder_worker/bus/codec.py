@@ -16,6 +16,7 @@ FACT_TYPES: dict[Fact, Any] = {
     Fact.PAUSED: events.SessionPaused,
     Fact.RESUMED: events.SessionResumed,
     Fact.FAILED: events.SessionFailed,
+    Fact.QUALITY: events.SessionQuality,
     Fact.CONTROL: events.Control,
     Fact.CAPTURED: events.CapturedEvent,
     Fact.CHUNKED: events.ChunkedEvent,

@@ -16,6 +16,7 @@ from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.adapters.new_folder import NewFolder
 from recorder_worker.cli.evidence_files import read_policy
 from recorder_worker.cli.identities import IdentityOption, cipher_of, encryption_of
+from recorder_worker.cli.opened_thumbnails import opened_thumbnails
 from recorder_worker.cli.output import JsonOption, err, fields, out, print_json, size
 from recorder_worker.cli.verify import check_is_recording, checked
 from recorder_worker.core import keys
@@ -59,8 +60,8 @@ def decrypt(
 
     The recording is verified first, plain bytes included. OUT then holds `chunks/<index>.zst`,
     which `zstd -d` reads, or `.raw` where zstd could not shrink them; inside is what
-    docs/format.md calls the frame stream. OUT is no recording: the records are of the encrypted
-    bytes, and it proves nothing.
+    docs/format.md calls the frame stream. Thumbnails are `thumbnails/<unit>.jpg`. OUT is no
+    recording: the records are of the encrypted bytes, and it proves nothing.
 
     Exit codes: 0 done; 13, 14, 15 the recording is not what was signed: nothing was written; 65
     it is not encrypted, or for none of the identities, or OUT is taken; 2 wrong usage.
@@ -80,13 +81,19 @@ def decrypt(
             markup=False,
         )
         sys.exit(report.exit_code)
-    made = _write(FolderRecording(folder), cipher, target)
-    found = {"folder": str(target), "chunks": made.file_count, "size_bytes": made.size_bytes}
+    made, thumbnails = _write(FolderRecording(folder), cipher, target)
+    chunks = made.file_count - thumbnails
+    found = {
+        "folder": str(target),
+        "chunks": chunks,
+        "thumbnails": thumbnails,
+        "size_bytes": made.size_bytes,
+    }
     if json:
         print_json(found)
     else:
-        text = fields(folder=target, holds=f"{made.file_count} chunks, {size(made.size_bytes)}")
-        out.print(text, markup=False)
+        holds = f"{chunks} chunks, {thumbnails} thumbnails, {size(made.size_bytes)}"
+        out.print(fields(folder=target, holds=holds), markup=False)
 
 
 def _cipher(folder: Path, identities: list[Path] | None) -> SessionCipher:
@@ -106,8 +113,13 @@ def _cipher(folder: Path, identities: list[Path] | None) -> SessionCipher:
     return cipher
 
 
-def _write(recording: FolderRecording, cipher: SessionCipher, target: Path) -> NewFolder:
-    """Every chunk, in the order of the records; the folder appears when all are whole."""
+def _write(
+    recording: FolderRecording, cipher: SessionCipher, target: Path
+) -> tuple[NewFolder, int]:
+    """Every chunk, in the order of the records; the folder appears when all are whole.
+
+    How many thumbnails are beside them, too.
+    """
     chunks = [r for data in recording_records(recording) if (r := _shown(recording, data))]
     total = sum(record.stored_size for record in chunks)
     with (
@@ -125,7 +137,11 @@ def _write(recording: FolderRecording, cipher: SessionCipher, target: Path) -> N
         for record in chunks:
             name = keys.chunk(record.index, compressed=record.codec == "zstd")
             made.write(name, _payload(recording, record, cipher, (bar, task)))
-    return made
+        thumbnails = 0
+        for unit, data in opened_thumbnails(recording, cipher):
+            made.write(keys.thumbnail(unit), [data])
+            thumbnails += 1
+    return made, thumbnails
 
 
 def _shown(recording: FolderRecording, data: bytes) -> ChunkRecord | None:

@@ -39,6 +39,8 @@ def _says(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  (one case for e
             return f"{event.reason.value}, {event.frame_count} frames, root {event.root_hash}"
         case events.SessionFailed():
             return f"{event.reason.value}: {event.detail}"
+        case events.SessionQuality():
+            return f"{event.condition} {event.state} at {seconds(event.since_ns)}"
         case events.SessionIncident():
             return event.detail
         case events.Control():

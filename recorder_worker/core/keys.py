@@ -10,6 +10,7 @@ SESSIONS = "sessions"
 MANIFEST = "session.json"
 SEGMENTS = "segments"
 CHUNKS = "chunks"
+THUMBNAILS = "thumbnails"
 MARKS = "marks"
 JOURNAL = "journal"
 LEAVES = "journal/leaves"
@@ -60,6 +61,11 @@ def chunk(index: int, *, compressed: bool, encrypted: bool = False) -> str:
     """
     form = "zst" if compressed else "raw"
     return f"{CHUNKS}/{index:010d}.{form}{'.enc' if encrypted else ''}"
+
+
+def thumbnail(unit: int, *, encrypted: bool = False) -> str:
+    """A small picture of one unit: no part of the record."""
+    return f"{THUMBNAILS}/{unit:012d}.jpg{'.enc' if encrypted else ''}"
 
 
 def mark(index: int) -> str:

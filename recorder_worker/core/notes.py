@@ -9,3 +9,6 @@ RECORDER: Final = "recorder"
 
 RESERVED_PREFIX: Final = "recorder."
 """How the kinds of such marks begin."""
+
+QUALITY: Final = "recorder.quality"
+"""What the picture is like has changed: `core.quality.conditions.QualityChange`."""

@@ -68,6 +68,7 @@ CAPTURE = Stage(
         Fact.PAUSED,
         Fact.RESUMED,
         Fact.FAILED,
+        Fact.QUALITY,
         Fact.NUMBERED,
         Fact.CAPTURED,
     ),

@@ -30,6 +30,7 @@ class Fact(StrEnum):
     PAUSED = "session.paused"
     RESUMED = "session.resumed"
     FAILED = "session.failed"
+    QUALITY = "session.quality"
     CONTROL = "session.control"
     CAPTURED = "session.captured"
     CHUNKED = "session.chunked"
@@ -106,6 +107,7 @@ COPIED = (
     Fact.PAUSED,
     Fact.RESUMED,
     Fact.FAILED,
+    Fact.QUALITY,
     Fact.CHECKPOINT,
     Fact.SEALED,
     Fact.INCIDENT,

@@ -11,12 +11,19 @@ from recorder_worker.bus.topology import StreamLimits
 from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import RecordingPolicy
 from recorder_worker.core.pipeline import STAGES
+from recorder_worker.core.quality.conditions import Condition
+from recorder_worker.core.quality.judge import QualityPolicy
 from recorder_worker.core.source_rules import SourceRules
+from recorder_worker.service.settings_pictures import QualitySettings, ThumbnailSettings
 from recorder_worker.service.settings_tree import AuthSettings, Settings
+from recorder_worker.stages.capture.picture_watch import WatchPolicy
 from recorder_worker.stages.capture.services import CapturePolicy
 from recorder_worker.stages.capture.spool import SegmentLimits
+from recorder_worker.stages.capture.thumbnails import ThumbnailPolicy
 
 SECOND_NS = 1_000_000_000
+SMALL_PICTURE_PIXELS = 320
+"""Longer side of what is judged. Its thresholds were measured at this size (docs/quality.md)."""
 SHARE_OF_MAX_AGE = 0.9
 """A session ends before its first events age out of the stream: without them nobody could take it
 over, or stop it."""
@@ -128,4 +135,44 @@ def capture_policy(settings: Settings) -> CapturePolicy:
             checkpoint_interval_ns=round(capture.checkpoint_s * SECOND_NS),
             epoch_length_ns=round(capture.epoch_s * SECOND_NS),
         ),
+        watch=watch_policy(settings.quality),
+        thumbnails=thumbnail_policy(settings.thumbnails),
+    )
+
+
+def watch_policy(quality: QualitySettings) -> WatchPolicy:
+    """How pictures are watched."""
+    return WatchPolicy(
+        look_ns=round(quality.look_s * SECOND_NS),
+        longest=SMALL_PICTURE_PIXELS,
+        conditions=tuple(map(Condition, quality.conditions)),
+        display_conditions=tuple(map(Condition, quality.display_conditions)),
+        quality=QualityPolicy(
+            black_begin=quality.black_begin,
+            black_end=quality.black_end,
+            black_ns=round(quality.black_s * SECOND_NS),
+            frozen_ns=round(quality.frozen_s * SECOND_NS),
+            flat_begin=quality.flat_begin,
+            flat_end=quality.flat_end,
+            flat_chroma=quality.flat_chroma,
+            bars_begin=quality.bars_begin,
+            bars_end=quality.bars_end,
+            no_signal_ns=round(quality.no_signal_s * SECOND_NS),
+            blur_begin=quality.blur_begin,
+            blur_end=quality.blur_end,
+            blur_contrast=quality.blur_contrast,
+            blur_ns=round(quality.blur_s * SECOND_NS),
+            clear_ns=round(quality.clear_s * SECOND_NS),
+        ),
+    )
+
+
+def thumbnail_policy(thumbnails: ThumbnailSettings) -> ThumbnailPolicy | None:
+    """How thumbnails are made; None: there shall be none."""
+    if not thumbnails.enabled:
+        return None
+    return ThumbnailPolicy(
+        interval_ns=round(thumbnails.interval_s * SECOND_NS),
+        changed_share=thumbnails.changed_share,
+        quality=thumbnails.jpeg_quality,
     )

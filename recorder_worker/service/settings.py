@@ -183,6 +183,7 @@ def _unknown(
 
 def _check_together(settings: Settings, provenance: dict[str, str]) -> None:
     nats, capture, retry = settings.nats, settings.capture, settings.retry
+    quality = settings.quality
     wrong = [
         (
             "stages",
@@ -193,6 +194,19 @@ def _check_together(settings: Settings, provenance: dict[str, str]) -> None:
             "capture.keyframe_min_s",
             capture.keyframe_min_s > capture.keyframe_max_s,
             f"at most capture.keyframe_max_s ({capture.keyframe_max_s})",
+        ),
+        *(
+            (f"quality.{name}_begin", begin < end, f"at least quality.{name}_end ({end})")
+            for name, begin, end in (
+                ("flat", quality.flat_begin, quality.flat_end),
+                ("bars", quality.bars_begin, quality.bars_end),
+                ("blur", quality.blur_begin, quality.blur_end),
+            )
+        ),
+        (
+            "quality.black_begin",
+            quality.black_begin > quality.black_end,
+            f"at most quality.black_end ({quality.black_end})",
         ),
         (
             "chunk.max_plain_bytes",

@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
 from recorder_worker.core.access import Action
+from recorder_worker.service.settings_group import Group
+from recorder_worker.service.settings_pictures import QualitySettings, ThumbnailSettings
 
 Stage = Literal["capture", "chunk", "compress", "merkle"]
 Kind = Literal["file", "x11", "pattern"]
@@ -23,23 +24,6 @@ Text = Annotated[str, Meta(max_length=4096)]
 Secret = Annotated[str, Meta(max_length=4096, extra={"secret": True})]
 Bucket = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]*$", max_length=200)]
 Actions = Annotated[tuple[Action, ...], Meta(max_length=32)]
-
-
-class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every group of settings. Its secrets are not in its text."""
-
-    def __repr__(self) -> str:
-        shown = (
-            f"{field.name}={'(set, not shown)' if value and _is_secret(field) else repr(value)}"
-            for field in msgspec.structs.fields(self)
-            for value in (getattr(self, field.name),)
-        )
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-
-def _is_secret(field: msgspec.structs.FieldInfo) -> bool:
-    metas = getattr(field.type, "__metadata__", ())
-    return any((meta.extra or {}).get("secret") for meta in metas)
 
 
 class NatsSettings(Group, frozen=True, kw_only=True):
@@ -257,6 +241,8 @@ class Settings(Group, frozen=True, kw_only=True):
     nats: NatsSettings = NatsSettings()
     capture: CaptureSettings = CaptureSettings()
     sources: SourceSettings = SourceSettings()
+    quality: QualitySettings = QualitySettings()
+    thumbnails: ThumbnailSettings = ThumbnailSettings()
     chunk: ChunkSettings = ChunkSettings()
     compress: CompressSettings = CompressSettings()
     merkle: MerkleSettings = MerkleSettings()

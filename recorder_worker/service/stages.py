@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from recorder_worker.adapters.optics import OpenCvOptics
 from recorder_worker.adapters.sources.opener import GuardedOpener
 from recorder_worker.bus.bus import Bus
 from recorder_worker.bus.codec import decode
@@ -108,6 +109,7 @@ class StageSet:
                 gate=gate,
                 rejections=rejections,
                 open_source=GuardedOpener(policies.source_rules(self._settings)),
+                optics=OpenCvOptics(),
                 number=partial(number, bus.log, self._store),
                 identity=self.identity,
                 cipher_keys=cipher_keys(self._settings),

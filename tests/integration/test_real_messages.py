@@ -34,9 +34,9 @@ FENCE = "Nats-Expected-Last-Subject-Sequence"
 
 ORDINARY = {
     *Command,
-    *(Fact.STARTED, Fact.REJECTED, Fact.PAUSED, Fact.RESUMED, Fact.FAILED, Fact.CONTROL),
+    *(Fact.STARTED, Fact.REJECTED, Fact.PAUSED, Fact.RESUMED, Fact.FAILED, Fact.QUALITY),
     *(Fact.CAPTURED, Fact.CHUNKED, Fact.COMPRESSED, Fact.HEAD, Fact.CHECKPOINT, Fact.SEALED),
-    *(Fact.NUMBERED, Fact.LOGGED, Fact.ANCHOR_REQUESTED),
+    *(Fact.CONTROL, Fact.NUMBERED, Fact.LOGGED, Fact.ANCHOR_REQUESTED),
     DEAD,
 }
 """What every recorder publishes when all commands are used."""

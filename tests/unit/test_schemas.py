@@ -33,6 +33,8 @@ from recorder_worker.core.model import (
     Span,
     X11Source,
 )
+from recorder_worker.core.quality.conditions import Condition, Turn
+from recorder_worker.core.quality.measures import Measures
 from recorder_worker.core.signing_keys import KeyKind, PublicKey
 from recorder_worker.core.subjects import Command, Endpoint, Fact
 
@@ -210,6 +212,18 @@ EXAMPLES: list[tuple[Fact, Event]] = [
     ),
     (Fact.PAUSED, events.SessionPaused(session_id=ID, t_ns=1, by="kim", wall_ns=NOW_NS)),
     (Fact.RESUMED, events.SessionResumed(session_id=ID, t_ns=1, by="kim", wall_ns=NOW_NS)),
+    (
+        Fact.QUALITY,
+        events.SessionQuality(
+            session_id=ID,
+            t_ns=5,
+            condition=Condition.BLACK,
+            state=Turn.BEGUN,
+            since_ns=1,
+            measures=Measures(peak=3),
+            wall_ns=NOW_NS,
+        ),
+    ),
     (
         Fact.FAILED,
         events.SessionFailed(session_id=ID, reason=EndReason.DISK_FULL, detail="d", wall_ns=NOW_NS),

@@ -244,6 +244,12 @@ def test_files_of_hidden_records_are_strangers(files: Files) -> None:
     assert found.warnings == ("not part of the record: chunks/0000000001.zst",)
 
 
+def test_a_thumbnail_in_a_clip_is_a_stranger(files: Files) -> None:
+    found = report({**files, keys.thumbnail(0): b"of what the clip may hide"})
+    assert found.verdict is Verdict.CLIP
+    assert found.warnings == ("not part of the record: thumbnails/000000000000.jpg",)
+
+
 def test_a_policy_in_the_clip_is_not_used_unasked(files: Files) -> None:
     found = report({**files, keys.TRUST: b"keys: []\n"})
     assert (found.verdict, found.warnings) == (Verdict.CLIP, ())

@@ -113,6 +113,7 @@ def _style(fact: Fact) -> str | None:
         Fact.SEALED: "bold green",
         Fact.PAUSED: "yellow",
         Fact.RESUMED: "yellow",
+        Fact.QUALITY: "yellow",
         Fact.REJECTED: "red",
         Fact.FAILED: "red",
         Fact.INCIDENT: "red",

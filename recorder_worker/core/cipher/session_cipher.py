@@ -1,7 +1,8 @@
 """What is done with a session's key: sealing and opening payloads, and digests of plain bytes.
 
-A payload (of a chunk or a segment, compressed by then) is sealed under a key of its own, derived
-from the session's key and a *seed*. The seed is a keyed hash over the payload and its place. So
+A payload (of a chunk or a segment, compressed by then, or a thumbnail) is sealed under a key of its
+own, derived from the session's key and a *seed*. The seed is a keyed hash over the payload and its
+place. So
 
 * no key ever seals two payloads: other bytes have another seed, whatever made them (another
   version of zstd, another worker), and other bytes under one key and nonce would give both away;
@@ -42,10 +43,11 @@ class PayloadKind(IntEnum):
 
     CHUNK = 1
     SEGMENT = 2
+    THUMBNAIL = 3
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a payload belongs: a chunk by its leaf index, a segment by its first unit."""
+    """Where a payload belongs: a chunk by its leaf index, else by its (first) unit."""
 
     kind: PayloadKind
     number: int

@@ -5,6 +5,8 @@ from __future__ import annotations
 from recorder_worker.core.events.event import Event
 from recorder_worker.core.identity import NOBODY, Identity
 from recorder_worker.core.model import Count, EndReason, Hex32, Nanoseconds, SessionId, SourceFacts
+from recorder_worker.core.quality.conditions import Condition, Turn
+from recorder_worker.core.quality.measures import Measures
 
 
 class SessionStarted(Event, frozen=True, kw_only=True, tag="started", tag_field="type"):
@@ -68,6 +70,23 @@ class SessionFailed(Event, frozen=True, kw_only=True, tag="failed", tag_field="t
     session_id: SessionId
     reason: EndReason
     detail: str
+    wall_ns: Nanoseconds
+
+
+class SessionQuality(Event, frozen=True, kw_only=True, tag="quality", tag_field="type"):
+    """`session.quality.<id>`: what pictures are like has changed; a mark says so, too.
+
+    `since_ns` is the session time of the first picture that shows it, `t_ns` when it was certain.
+    A condition that has begun holds until it ends, the session does, or another worker takes over,
+    which looks anew.
+    """
+
+    session_id: SessionId
+    t_ns: Nanoseconds
+    condition: Condition
+    state: Turn
+    since_ns: Nanoseconds
+    measures: Measures
     wall_ns: Nanoseconds
 
 

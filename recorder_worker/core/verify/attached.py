@@ -16,7 +16,13 @@ from recorder_worker.core.partial_tree import LeafRange
 from recorder_worker.core.printable import printable
 from recorder_worker.core.records import AnyRecord, ChunkRecord, MarkRecord, OpenRecord
 from recorder_worker.core.verify.findings import Findings, Texts
-from recorder_worker.core.verify.listing import COMPACT, Listing, is_receipt, journal_place
+from recorder_worker.core.verify.listing import (
+    COMPACT,
+    Listing,
+    is_receipt,
+    is_thumbnail,
+    journal_place,
+)
 from recorder_worker.core.verify.reader import RecordingReader, read_bounded
 from recorder_worker.core.verify.steps import tampered
 
@@ -81,6 +87,11 @@ class Attached:
                 raise tampered(
                     f"{name}: expected BLAKE3 {digest.hex()}, found {hasher.hexdigest()}"
                 )
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the manifest declares a cipher."""
+        return self._declared != CIPHER_NONE
 
     def finish(self) -> str:
         """All records have passed; what to say where all is well."""
@@ -153,11 +164,14 @@ def strangers(
     listing: Listing,
     speakers: Speakers,
     ranges: tuple[LeafRange, ...],
+    *,
+    encrypted: bool,
 ) -> list[str]:
     """Warnings about files that no record speaks of.
 
     While a session is being recorded its spool, and chunks and bodies whose records are still to
-    come, are no strangers. Links are: what lies outside of the folder is not read.
+    come, are no strangers. Links are: what lies outside of the folder is not read. Thumbnails are
+    none where they belong: encrypted in an encrypted session, and in no clip.
 
     Raises:
         RecorderError: the recording cannot be listed.
@@ -171,6 +185,7 @@ def strangers(
             or (not listing.compact and not listing.clip and speakers.may_speak_of(name))
             or journal_place(name)[1] >= 0
             or is_receipt(name)
+            or (is_thumbnail(name) and not listing.clip and name.endswith(".enc") is encrypted)
             or speakers.speak_of(name, ranges, before)
         )
         if not known:

@@ -43,7 +43,13 @@ class Judgement:
         self.steps = tuple(run.findings[step].result(details.get(step, "")) for step in Step)
         self.rules = self._ruled()
         self.warnings = [text for step in Step for text in run.findings[step].warnings()]
-        self.warnings += strangers(run.reader, run.listing, run.speakers, run.shown)
+        self.warnings += strangers(
+            run.reader,
+            run.listing,
+            run.speakers,
+            run.shown,
+            encrypted=run.attached.encrypted,
+        )
 
     @property
     def verdict(self) -> Verdict:

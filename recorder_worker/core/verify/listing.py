@@ -17,6 +17,7 @@ from recorder_worker.core.verify.reader import RecordingReader
 COMPACT = (keys.RECORDS, keys.CHECKPOINTS, keys.SEAL)
 MAX_RECEIPTS = 100
 _NUMBER = re.compile(r"[0-9]{10,19}")
+_THUMBNAIL = re.compile(rf"{keys.THUMBNAILS}/[0-9]{{12,19}}\.jpg(\.enc)?")
 _RECEIPT = re.compile(rf"{keys.RECEIPTS}/[0-9]{{20}}\.(tsr|ots|[0-9a-f]{{16}}\.chain)")
 
 
@@ -29,6 +30,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         clip: whether it is a clip.
         newest_leaf: the largest index in `journal/leaves`; -1: there is none.
         newest_note: the largest size in `journal/checkpoints`; -1: there is none.
+        thumbnails: how many there are; they are no part of the record.
         receipts: names of receipts, sorted, the first `MAX_RECEIPTS`; there are `more_receipts`.
         size: bytes of all files that a verification reads; 0 where nobody asked.
     """
@@ -38,6 +40,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     clip: bool
     newest_leaf: int
     newest_note: int
+    thumbnails: int
     receipts: tuple[str, ...]
     more_receipts: int
     size: int
@@ -56,7 +59,7 @@ def list_recording(reader: RecordingReader, *, sized: bool = False) -> Listing:
     """
     compact: set[str] = set()
     receipts: list[str] = []
-    receipt_count = 0
+    receipt_count = thumbnails = 0
     in_journal = clip = False
     newest = {keys.LEAVES: -1, keys.NOTES: -1}
     size = 0
@@ -72,7 +75,9 @@ def list_recording(reader: RecordingReader, *, sized: bool = False) -> Listing:
         elif is_receipt(name):
             receipt_count += 1
             receipts = sorted([*receipts, name])[:MAX_RECEIPTS]
-        if sized and not name.startswith(f"{keys.SEGMENTS}/"):
+        elif is_thumbnail(name):
+            thumbnails += 1
+        if sized and not name.startswith((f"{keys.SEGMENTS}/", f"{keys.THUMBNAILS}/")):
             size += _size(reader, name)
     return Listing(
         compact=frozenset(compact),
@@ -80,6 +85,7 @@ def list_recording(reader: RecordingReader, *, sized: bool = False) -> Listing:
         clip=clip,
         newest_leaf=newest[keys.LEAVES],
         newest_note=newest[keys.NOTES],
+        thumbnails=thumbnails,
         receipts=tuple(receipts),
         more_receipts=receipt_count - len(receipts),
         size=size,
@@ -102,6 +108,18 @@ def journal_place(name: str) -> tuple[str, int]:
 def is_receipt(name: str) -> bool:
     """Whether a file is a receipt by its name."""
     return _RECEIPT.fullmatch(name) is not None
+
+
+def is_thumbnail(name: str) -> bool:
+    """Whether a file is a thumbnail by its name, encrypted or not. A unit has one form."""
+    if _THUMBNAIL.fullmatch(name) is None:
+        return False
+    return keys.thumbnail(thumbnail_unit(name), encrypted=name.endswith(".enc")) == name
+
+
+def thumbnail_unit(name: str) -> int:
+    """The unit of a thumbnail."""
+    return int(name.removeprefix(f"{keys.THUMBNAILS}/").partition(".")[0])
 
 
 def _size(reader: RecordingReader, name: str) -> int:

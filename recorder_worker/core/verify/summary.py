@@ -80,6 +80,8 @@ def _not_proved(judged: Judgement, verdict: Verdict) -> Iterator[str]:
             "began when it should have"
         )
         yield from _closed(judged)
+        if count := judged.run.listing.thumbnails:
+            yield f"what {count} thumbnails show: they are no part of the record"
         yield from _log(judged)
     else:
         yield "that this is what was recorded: see the steps that failed"

@@ -22,6 +22,7 @@ from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.ports import Clock, Frame, FrameSource
 from recorder_worker.stages.capture.coverage import Coverage, Finished
 from recorder_worker.stages.capture.items import Crashed, Item, Paused, Released, Resumed
+from recorder_worker.stages.capture.picture_watch import PictureWatch
 from recorder_worker.stages.capture.reader_policy import ReaderPolicy, Reopen
 from recorder_worker.stages.capture.requests import (
     Pause,
@@ -56,6 +57,7 @@ class Reader:
         policy: ReaderPolicy,
         clock: Clock,
         deliver: Callable[[Item], None],
+        watch: PictureWatch | None = None,
     ) -> None:
         self._source = source
         self._reopen = reopen
@@ -63,6 +65,7 @@ class Reader:
         self._timeline = timeline
         self._policy = policy
         self._clock = clock
+        self._watch = watch
         self._coverage = Coverage(
             writer=writer,
             timeline=timeline,
@@ -162,6 +165,9 @@ class Reader:
         if limit_ns is not None and t_ns >= limit_ns:
             self._time_is_up(limit_ns, limit_ns)
         self._writer.add(frame, t_ns)
+        if self._watch is not None:
+            for note in self._watch.see(frame, t_ns):
+                self._coverage.deliver(note)
 
     def _waited_until(self, due_ns: int) -> bool:
         """Wait for a moment of the monotonic clock; False where a request came first."""

@@ -10,10 +10,12 @@ from recorder_worker.core.model import FileSource, PatternSource, SourceFacts
 from recorder_worker.ports import FrameSource
 from recorder_worker.stages.capture.items import Item
 from recorder_worker.stages.capture.journal import CapturedJournal
+from recorder_worker.stages.capture.picture_watch import PictureWatch
 from recorder_worker.stages.capture.reader import Reader
 from recorder_worker.stages.capture.reader_policy import ReaderPolicy, Reopen
 from recorder_worker.stages.capture.services import CapturePolicy, CaptureServices
 from recorder_worker.stages.capture.spool import SegmentWriter
+from recorder_worker.stages.capture.thumbnails import Thumbnails
 from recorder_worker.stages.capture.timeline import SECOND_NS, Timeline
 
 
@@ -31,19 +33,20 @@ def make_reader(
     """A reader that goes on where the journal's cursor is; its source may be away now."""
     policy = services.policy
     longest_s = min(command.max_duration_s or policy.longest_session_s, policy.longest_session_s)
+    writer = SegmentWriter(
+        store=services.store,
+        session_id=journal.session_id,
+        clock=services.clock,
+        cursor=journal.cursor,
+        limits=policy.segment,
+        keyframes=policy.keyframes,
+        masks=command.masks,
+        cipher=cipher,
+    )
     return Reader(
         source=source,
         reopen=reopen,
-        writer=SegmentWriter(
-            store=services.store,
-            session_id=journal.session_id,
-            clock=services.clock,
-            cursor=journal.cursor,
-            limits=policy.segment,
-            keyframes=policy.keyframes,
-            masks=command.masks,
-            cipher=cipher,
-        ),
+        writer=writer,
         timeline=Timeline(
             facts.clock,
             journal.cursor,
@@ -58,6 +61,37 @@ def make_reader(
         ),
         clock=services.clock,
         deliver=deliver,
+        watch=make_watch(services, journal.session_id, facts.kind, writer, cipher),
+    )
+
+
+def make_watch(
+    services: CaptureServices,
+    session_id: str,
+    kind: str,
+    writer: SegmentWriter,
+    cipher: SessionCipher | None,
+) -> PictureWatch | None:
+    """What watches the pictures of a kind of source; None where nobody wants to know."""
+    policy, optics = services.policy, services.optics
+    conditions = policy.watch.told_of(kind)
+    thumbnails = None
+    if policy.thumbnails is not None:
+        thumbnails = Thumbnails(
+            store=services.store,
+            session_id=session_id,
+            cipher=cipher,
+            optics=optics,
+            policy=policy.thumbnails,
+        )
+    if not conditions and thumbnails is None:
+        return None
+    return PictureWatch(
+        writer=writer,
+        optics=optics,
+        policy=policy.watch,
+        conditions=conditions,
+        thumbnails=thumbnails,
     )
 
 

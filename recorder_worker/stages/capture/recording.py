@@ -9,8 +9,10 @@ import asyncio
 import logging
 from contextlib import suppress
 
+import msgspec
 import structlog
 
+from recorder_worker.core import notes
 from recorder_worker.core.errors import LeaseReleasedError
 from recorder_worker.core.events import (
     EndCaptured,
@@ -20,10 +22,12 @@ from recorder_worker.core.events import (
     PauseCaptured,
     SegmentCaptured,
     SessionPaused,
+    SessionQuality,
     SessionResumed,
 )
 from recorder_worker.core.model import GapReason
 from recorder_worker.core.notes import RECORDER
+from recorder_worker.core.quality.conditions import QualityChange
 from recorder_worker.core.subjects import Fact
 from recorder_worker.stages.capture import items
 from recorder_worker.stages.capture.aftermath import tell_aftermath
@@ -177,6 +181,19 @@ class Recording:
                 body=item.body,
             )
         )
+        if item.kind == notes.QUALITY:
+            await self._quality(item)
+
+    async def _quality(self, item: items.Note) -> None:
+        change = msgspec.json.decode(item.body, type=QualityChange)
+        told = SessionQuality(
+            session_id=self._journal.session_id,
+            t_ns=item.t_ns,
+            wall_ns=self._clock.wall_ns(),
+            **msgspec.structs.asdict(change),
+        )
+        await self._journal.tell(Fact.QUALITY, told, self._journal.next_ordinal)
+        log.info("PictureTurned", condition=change.condition.value, state=change.state.value)
 
     async def _paused(self, item: items.Paused) -> None:
         by = self._controls.took_effect()

@@ -17,10 +17,13 @@ from recorder_worker.ports import (
     ControlFeed,
     EventLog,
     KeyWrap,
+    Optics,
     SourceOpener,
     StageMetrics,
 )
+from recorder_worker.stages.capture.picture_watch import WatchPolicy
 from recorder_worker.stages.capture.spool import SegmentLimits
+from recorder_worker.stages.capture.thumbnails import ThumbnailPolicy
 from recorder_worker.stages.gate import CommandGate
 from recorder_worker.stages.rejection import Rejections
 
@@ -36,7 +39,7 @@ class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CapturePolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator may set about capture."""
+    """What an operator may set about capture. `thumbnails` None: there are none."""
 
     default_fps: float
     segment: SegmentLimits
@@ -46,6 +49,8 @@ class CapturePolicy(msgspec.Struct, frozen=True, kw_only=True):
     floor_bytes: int
     longest_session_s: float
     recording: RecordingPolicy
+    watch: WatchPolicy
+    thumbnails: ThumbnailPolicy | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +65,7 @@ class CaptureServices:
     gate: CommandGate
     rejections: Rejections
     open_source: SourceOpener
+    optics: Optics
     number: Callable[[str], Awaitable[SessionNumbered]]
     cipher_keys: CipherKeys
     key_wrap: KeyWrap | None

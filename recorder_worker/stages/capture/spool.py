@@ -60,6 +60,16 @@ class SegmentWriter:
         self._keyframe = False
 
     @property
+    def masks(self) -> tuple[Mask, ...]:
+        """What is blacked out in every frame."""
+        return self._masks
+
+    @property
+    def newest_unit(self) -> int:
+        """The unit of the frame that was added last."""
+        return self.cursor.unit + self._count - 1
+
+    @property
     def count(self) -> int:
         """How many frames are in the segment being filled."""
         return self._count

@@ -1,0 +1,1 @@
+"""What a picture is like, and what that says of its source (docs/quality.md)."""
