@@ -42,11 +42,11 @@ from recorder_worker.core.subjects import UNKNOWN_SESSION, Fact
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
+from recorder_worker.service.settings_group import Group
 from recorder_worker.service.settings_tree import (
     AuditSettings,
     CaptureSettings,
     DiskSettings,
-    Group,
     NatsSettings,
     Settings,
     SidecarSettings,

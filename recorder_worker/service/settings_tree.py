@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
 from recorder_worker.core.access import Action
+from recorder_worker.service.settings_group import Group
+from recorder_worker.service.settings_load import LoadSettings
 
 Stage = Literal["capture", "chunk", "compress", "merkle"]
 Kind = Literal["file", "x11", "pattern"]
@@ -23,23 +24,6 @@ Text = Annotated[str, Meta(max_length=4096)]
 Secret = Annotated[str, Meta(max_length=4096, extra={"secret": True})]
 Bucket = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]*$", max_length=200)]
 Actions = Annotated[tuple[Action, ...], Meta(max_length=32)]
-
-
-class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every group of settings. Its secrets are not in its text."""
-
-    def __repr__(self) -> str:
-        shown = (
-            f"{field.name}={'(set, not shown)' if value and _is_secret(field) else repr(value)}"
-            for field in msgspec.structs.fields(self)
-            for value in (getattr(self, field.name),)
-        )
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-
-def _is_secret(field: msgspec.structs.FieldInfo) -> bool:
-    metas = getattr(field.type, "__metadata__", ())
-    return any((meta.extra or {}).get("secret") for meta in metas)
 
 
 class NatsSettings(Group, frozen=True, kw_only=True):
@@ -78,6 +62,8 @@ class CaptureSettings(Group, frozen=True, kw_only=True):
     spool_level: Annotated[int, Meta(ge=1, le=19)] = 1
     keyframe_max_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
     keyframe_min_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
+    max_fps: Annotated[float, Meta(gt=0, le=240)] = 60.0
+    pre_record_max_bytes: Annotated[int, Meta(ge=1_048_576, le=2**40)] = 67_108_864
     retry_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
     queue_segments: Annotated[int, Meta(ge=1, le=86_400)] = 600
     checkpoint_s: Annotated[float, Meta(ge=1, le=60)] = 5.0
@@ -162,14 +148,14 @@ class AuthSettings(Group, frozen=True, kw_only=True):
     role_claim: Annotated[str, Meta(min_length=1, max_length=256)] = "role"
     skew_s: Annotated[float, Meta(ge=0, le=3600)] = 60.0
     revocations_bucket: Bucket = "recorder-revocations"
-    user_may: Actions = ("start", "stop", "pause", "resume", "mark", "view")
-    node_operator_may: Actions = ("stop", "pause", "resume", "mark", "view")
+    user_may: Actions = ("start", "stop", "pause", "resume", "mark", "mask", "view")
+    node_operator_may: Actions = ("stop", "pause", "resume", "mark", "mask", "view")
     admin_may: Actions = (
-        *("start", "stop", "pause", "resume", "mark"),
+        *("start", "stop", "pause", "resume", "mark", "mask"),
         *("hold", "release", "view", "export"),
     )
     super_admin_may: Actions = (
-        *("start", "stop", "pause", "resume", "mark"),
+        *("start", "stop", "pause", "resume", "mark", "mask"),
         *("hold", "release", "delete", "view", "export"),
     )
     own_only: Annotated[
@@ -256,6 +242,7 @@ class Settings(Group, frozen=True, kw_only=True):
     )
     nats: NatsSettings = NatsSettings()
     capture: CaptureSettings = CaptureSettings()
+    load: LoadSettings = LoadSettings()
     sources: SourceSettings = SourceSettings()
     chunk: ChunkSettings = ChunkSettings()
     compress: CompressSettings = CompressSettings()

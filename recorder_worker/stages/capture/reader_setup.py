@@ -11,7 +11,7 @@ from recorder_worker.ports import FrameSource
 from recorder_worker.stages.capture.items import Item
 from recorder_worker.stages.capture.journal import CapturedJournal
 from recorder_worker.stages.capture.reader import Reader
-from recorder_worker.stages.capture.reader_policy import ReaderPolicy, Reopen
+from recorder_worker.stages.capture.reader_policy import Arming, ReaderPolicy, Reopen
 from recorder_worker.stages.capture.services import CapturePolicy, CaptureServices
 from recorder_worker.stages.capture.spool import SegmentWriter
 from recorder_worker.stages.capture.timeline import SECOND_NS, Timeline
@@ -41,7 +41,7 @@ def make_reader(
             cursor=journal.cursor,
             limits=policy.segment,
             keyframes=policy.keyframes,
-            masks=command.masks,
+            masks=journal.masks,
             cipher=cipher,
         ),
         timeline=Timeline(
@@ -55,8 +55,11 @@ def make_reader(
             native=_native(command),
             max_duration_ns=round(longest_s * SECOND_NS),
             retry_s=policy.retry_s,
+            idle_stop_ns=_ns(command.idle_stop_s),
+            arming=_arming(command, services),
         ),
         clock=services.clock,
+        writes=services.writes.of(journal.session_id),
         deliver=deliver,
     )
 
@@ -64,6 +67,22 @@ def make_reader(
 def frame_rate(facts: SourceFacts, command: StartSession, policy: CapturePolicy) -> float:
     """Frames a second: the source's own, else what was asked for, else the default."""
     return facts.frame_rate or command.fps or policy.default_fps
+
+
+def _arming(command: StartSession, services: CaptureServices) -> Arming | None:
+    keep_ns = _ns(command.pre_record_s)
+    if keep_ns is None:
+        return None
+    return Arming(
+        keep_ns=keep_ns,
+        max_bytes=services.policy.pre_record_max_bytes,
+        store=services.store,
+        keyframes=services.policy.keyframes,
+    )
+
+
+def _ns(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * SECOND_NS)
 
 
 def _native(command: StartSession) -> bool:

@@ -20,7 +20,9 @@ from recorder_worker.ports import (
     SourceOpener,
     StageMetrics,
 )
+from recorder_worker.stages.capture.governor import Governor
 from recorder_worker.stages.capture.spool import SegmentLimits
+from recorder_worker.stages.capture.write_watch import WriteWatch
 from recorder_worker.stages.gate import CommandGate
 from recorder_worker.stages.rejection import Rejections
 
@@ -39,6 +41,8 @@ class CapturePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator may set about capture."""
 
     default_fps: float
+    max_fps: float
+    pre_record_max_bytes: int
     segment: SegmentLimits
     keyframes: KeyframePolicy
     retry_s: float
@@ -65,3 +69,5 @@ class CaptureServices:
     key_wrap: KeyWrap | None
     identity: NodeIdentity
     policy: CapturePolicy
+    governor: Governor
+    writes: WriteWatch
