@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
-from running_recorder import DEADLINE_S, RunningRecorder, settings_in
-from worker_process import WorkerProcess
+from running_recorder import DEADLINE_S, RunningRecorder, assert_pattern, settings_in
+from xserver import XServer
 
 from recorder_worker.core import notes
 from recorder_worker.core.events import (
-    Captured,
     Event,
     GapCaptured,
     MarkCaptured,
@@ -25,6 +23,7 @@ from recorder_worker.core.events import (
 from recorder_worker.core.model import Mask
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
+from recorder_worker.service.settings_load import LoadSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,12 +38,20 @@ async def begun(recorder: RunningRecorder, **options: Any) -> str:  # noqa: ANN4
     return session_id
 
 
-async def marked(recorder: RunningRecorder, session_id: str, kind: str) -> MarkCaptured:
-    """The newest mark of a kind, once there is one."""
+async def marked(
+    recorder: RunningRecorder,
+    session_id: str,
+    kind: str,
+    wanted: Callable[[notes.RateChanged], bool] | None = None,
+) -> MarkCaptured:
+    """The first mark of a kind that is wanted, once there is one."""
     async with asyncio.timeout(DEADLINE_S):
         async for seen in recorder.client.events(session_id):
-            if isinstance(seen.event, MarkCaptured) and seen.event.kind == kind:
-                return seen.event
+            mark = seen.event
+            if not isinstance(mark, MarkCaptured) or mark.kind != kind:
+                continue
+            if wanted is None or wanted(msgspec.json.decode(mark.body, type=notes.RateChanged)):
+                return mark
     raise AssertionError("facts never end")
 
 
@@ -103,7 +110,7 @@ async def test_what_is_no_list_of_rectangles_is_refused(recorder: RunningRecorde
     found = await recorder.rejections(
         "session.mask", *map(msgspec.json.encode, bodies), session_id=session_id
     )
-    assert [rejected.field for rejected in found] == ["masks", "masks[...].x", "masks"]
+    assert [rejected.field for rejected in found] == ["masks", "masks[0].x", "masks"]
     await recorder.client.stop(session_id)
     await recorder.sealed(session_id)
     assert recorder.report(session_id).totals.mark_count == 0
@@ -177,19 +184,41 @@ async def test_a_start_that_asks_for_too_many_frames_is_refused(recorder: Runnin
     assert (error.refusal.field, error.refusal.expected) == ("fps", "at most 60 frames a second")
 
 
-# --- handed over ---------------------------------------------------------------------------------
+# --- overloaded, behind --------------------------------------------------------------------------
 
 
-async def test_masks_stay_in_force_in_the_hands_of_another_worker(tmp_path: Path) -> None:
-    with WorkerProcess(
-        tmp_path, env={"RECORDER_CAPTURE__SEGMENT_S": "0.25", "RECORDER_CAPTURE__LEASE_S": "1"}
-    ) as worker:
-        await _hand_over_masked(worker)
+async def test_a_session_that_cannot_be_read_in_time_is_slowed_down_and_sped_up_aloud(
+    tmp_path: Path,
+) -> None:
+    load = LoadSettings(window_s=0.5, late_high=0.2, late_low=0.1, calm_windows=1, lowest_fps=4)
+    with XServer(64, 48) as server:
+        async with RunningRecorder(settings_in(tmp_path, load=load)) as recorder:
+            source = {"kind": "x11", "uri": server.display}
+            started = await recorder.client.start(source, fps=8, priority=2)
+            session_id = started.session_id
+            rated = asyncio.create_task(marked(recorder, session_id, notes.RATE))
+            while not rated.done():  # a display that does not answer for most of each frame's time
+                server.stop()
+                await asyncio.sleep(0.35)
+                server.go_on()
+                await asyncio.sleep(0.05)
+            slower = msgspec.json.decode((await rated).body, type=notes.RateChanged)
+            assert (slower.from_fps, slower.to_fps, slower.reason) == (8, 4, "overload")
+            assert "of reads came late" in slower.detail
+            faster = await marked(recorder, session_id, notes.RATE, lambda rate: rate.to_fps == 8)
+            assert faster.by == notes.RECORDER
+            await recorder.client.stop(session_id)
+            await recorder.sealed(session_id)
+            assert recorder.report(session_id).verdict is Verdict.COMPLETE
 
 
-async def _hand_over_masked(worker: WorkerProcess) -> None:
-    raise NotImplementedError
-
-
-async def test_unused() -> None:
-    assert np is not None and settings_in is not None and uuid and Captured
+async def test_material_waits_while_later_stages_are_behind_and_none_of_it_is_lost(
+    tmp_path: Path,
+) -> None:
+    load = LoadSettings(behind_high_bytes=1, behind_low_bytes=1)
+    async with RunningRecorder(settings_in(tmp_path, load=load)) as recorder:
+        source = LIVE | {"frames": 60}
+        session_id, report = await recorder.record(source, fps=20, when_behind="slow")
+        assert report.verdict is Verdict.COMPLETE_WITH_GAPS
+        assert {(gap.reason, gap.lost_units) for gap in report.gaps} == {("back_pressure", 0)}
+        assert assert_pattern(recorder, session_id, width=64, height=48) == 60

@@ -354,8 +354,10 @@ def test_a_session_that_is_held_reads_nothing_and_says_why(kind: SourceClock) ->
     behind = bench.wait_for(items.Segment)
     bench.reader.request(STOP)
     bench.end()
-    [gap] = bench.gaps()
-    assert (gap.reason, gap.detail) == (GapReason.BACK_PRESSURE, "900 messages wait")
+    begin, gap = bench.gaps()
+    for one in (begin, gap):
+        assert (one.reason, one.detail) == (GapReason.BACK_PRESSURE, "900 messages wait")
+    assert (begin.span.unit_count, begin.span.t1_ns) == (0, begin.span.t0_ns), "told at once"
     assert (gap.span.unit_count > 0) is (kind is SourceClock.LIVE)
     assert isinstance(behind, items.Segment)
     assert behind.keyframe
@@ -365,6 +367,7 @@ def test_a_session_that_is_held_can_be_paused_and_is_held_behind_it_too() -> Non
     bench = Bench(live()).start()
     bench.wait_for(items.Segment)
     bench.reader.request(Hold(detail="behind"))
+    bench.wait_for(items.Gap)
     bench.reader.request(Pause())
     bench.wait_for(items.Paused)
     bench.reader.request(Resume())
@@ -374,13 +377,10 @@ def test_a_session_that_is_held_can_be_paused_and_is_held_behind_it_too() -> Non
     bench.reader.request(STOP)
     bench.end()
     reasons = [gap.reason for gap in bench.gaps()]
-    assert reasons in (
-        [GapReason.BACK_PRESSURE, GapReason.PAUSE, GapReason.BACK_PRESSURE],
-        [GapReason.PAUSE, GapReason.BACK_PRESSURE],  # paused before it stood still
-        [GapReason.BACK_PRESSURE, GapReason.PAUSE],  # went on before it stood still again
-        [GapReason.PAUSE],
-    )
     assert GapReason.PAUSE in reasons
+    assert reasons[0] is GapReason.BACK_PRESSURE
+    held = [gap for gap in bench.gaps() if gap.reason is GapReason.BACK_PRESSURE]
+    assert len(held) % 2 == 0, "each has its begin and its end"
 
 
 def test_reads_that_come_late_are_counted() -> None:

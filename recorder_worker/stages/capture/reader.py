@@ -226,7 +226,7 @@ class Reader:
 
     def _wait_until_caught_up(self, hold: Hold) -> None:
         """Later stages are behind: nothing is read, so that nothing more waits for them."""
-        self._coverage.close(self._covered_ns())
+        self._coverage.hold(hold.detail, self._covered_ns())
         request = self._stand_still(
             GapReason.BACK_PRESSURE, hold.detail, (GoOn, Pause), "later stages were behind"
         )
