@@ -105,7 +105,7 @@ class Metrics:
             registry=registry,
         )
         self._behind = Gauge(
-            "recorder_capture_behind",
+            "recorder_capture_behind_state",
             "1 while so much waits for later stages that sessions do what `when_behind` says.",
             registry=registry,
         )
