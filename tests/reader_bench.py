@@ -14,6 +14,7 @@ from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core.errors import SourceError
 from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import Cursor, GapReason, Mask, SourceClock, SourceFacts
+from recorder_worker.core.pictures import Pointer, Region
 from recorder_worker.core.playback import FrameDecoder
 from recorder_worker.ports import Frame, FrameSource
 from recorder_worker.service.metrics import Metrics
@@ -48,6 +49,8 @@ class Scripted:
         self.reads = 0
         self.size = (8, 8)
         self.shown: int | None = None
+        self.changed: tuple[Region, ...] | None = None
+        self.pointer: Pointer | None = None
         self.closed = False
         self.facts = SourceFacts(
             kind="test",
@@ -69,7 +72,7 @@ class Scripted:
         t_ns = self._clock.monotonic_ns() if live else (self.reads - 1) * SECOND // FPS
         shown = self.reads if self.shown is None else self.shown
         picture = np.full((*self.size, 3), shown % 251, np.uint8)
-        return Frame(picture=picture, t_ns=t_ns)
+        return Frame(picture=picture, t_ns=t_ns, changed=self.changed, pointer=self.pointer)
 
     def close(self) -> None:
         self.closed = True

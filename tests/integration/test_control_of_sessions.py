@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import msgspec
 import pytest
-from running_recorder import DEADLINE_S, RunningRecorder, assert_pattern, settings_in
+from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, assert_pattern, settings_in
 from xserver import XServer
 
 from recorder_worker.core import notes
@@ -24,6 +25,7 @@ from recorder_worker.core.model import Mask
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.service.settings_load import LoadSettings
+from recorder_worker.service.settings_tree import CaptureSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -217,8 +219,43 @@ async def test_material_waits_while_later_stages_are_behind_and_none_of_it_is_lo
 ) -> None:
     load = LoadSettings(behind_high_bytes=1, behind_low_bytes=1)
     async with RunningRecorder(settings_in(tmp_path, load=load)) as recorder:
-        source = LIVE | {"frames": 60}
+        source = LIVE | {"frames": 30}
         session_id, report = await recorder.record(source, fps=20, when_behind="slow")
         assert report.verdict is Verdict.COMPLETE_WITH_GAPS
         assert {(gap.reason, gap.lost_units) for gap in report.gaps} == {("back_pressure", 0)}
-        assert assert_pattern(recorder, session_id, width=64, height=48) == 60
+        assert assert_pattern(recorder, session_id, width=64, height=48) == 30
+
+
+async def test_a_recorder_that_cannot_write_says_so_in_seconds_and_loses_nothing_by_a_moment(
+    tmp_path: Path,
+) -> None:
+    settings = settings_in(tmp_path, capture=CaptureSettings(segment_s=0.25, retry_s=60))
+    async with RunningRecorder(settings) as recorder:
+        session_id = (await recorder.client.start(LIVE, fps=20)).session_id
+        await recorder.captured(session_id)
+        segments, aside = recorder.folder(session_id) / "segments", tmp_path / "aside"
+        segments.rename(aside)
+        segments.write_bytes(b"in the way")
+        async with asyncio.timeout(5):
+            while (found := await ready(recorder)) == "":
+                await asyncio.sleep(POLL_S)
+        assert "1 sessions cannot write" in found
+        assert "Not a directory" in found
+        segments.unlink()
+        aside.rename(segments)
+        async with asyncio.timeout(DEADLINE_S):
+            while await ready(recorder) != "":
+                await asyncio.sleep(POLL_S)
+        await recorder.client.stop(session_id)
+        sealed = await recorder.sealed(session_id)
+        assert recorder.report(session_id).verdict is Verdict.COMPLETE
+        assert assert_pattern(recorder, session_id, width=64, height=48) == sealed.frame_count
+
+
+async def ready(recorder: RunningRecorder) -> str:
+    """What /readyz says of segments that are not written; empty: they are."""
+    url = f"http://127.0.0.1:{recorder.sidecar_port}/readyz"
+    async with aiohttp.ClientSession() as http, http.get(url) as answer:
+        checks = (await answer.json())["checks"]
+    [found] = [check for check in checks if check["name"] == "capture.writes"]
+    return "" if found["ok"] else str(found["detail"])

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 import msgspec
+import numpy as np
 import pytest
 from memory_store import MemoryStore
 from reader_bench import DEADLINE_S, FPS, SECOND, Bench, Scripted, frames_of
@@ -14,6 +15,7 @@ from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core import notes
 from recorder_worker.core.errors import SourceLostError, StoreError
 from recorder_worker.core.model import Cursor, EndReason, GapReason, Mask, SourceClock
+from recorder_worker.core.pictures import Pointer
 from recorder_worker.stages.capture import items
 from recorder_worker.stages.capture.requests import (
     GoOn,
@@ -118,6 +120,20 @@ def test_what_changes_below_a_mask_does_not_keep_a_session_from_its_idle_end() -
     ).start()
     assert bench.end().reason is EndReason.IDLE
     assert bench.frames() == FPS + 1
+
+
+def test_a_pointer_that_moves_keeps_a_session_from_its_idle_end() -> None:
+    source = Scripted(SystemClock(), frames=200)
+    source.shown, source.changed = 3, ()
+
+    def at(x: int) -> Pointer:
+        return Pointer(x=x, y=0, hot_x=0, hot_y=0, shape=np.zeros((1, 1, 4), np.uint8))
+
+    source.pointer = at(0)
+    source._script = {40: lambda: setattr(source, "pointer", at(1))}
+    bench = Bench(source, idle_stop_ns=SECOND).start()
+    assert bench.end().reason is EndReason.IDLE
+    assert bench.frames() == 40 + FPS + 1
 
 
 def test_a_pause_does_not_count_as_idle() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from blake3 import blake3
 
-from recorder_worker.core.pictures import Picture, Pointer
+from recorder_worker.core.pictures import Picture
+from recorder_worker.ports import Frame
 
 
 class IdleWatch:
@@ -22,10 +23,16 @@ class IdleWatch:
         """Behind a gap: what was seen before it says nothing of what was not seen."""
         self._seen = None
 
-    def is_over(self, picture: Picture, pointer: Pointer | None, t_ns: int) -> bool:
-        """Take the frame of session time `t_ns`; whether it has been the same for the limit."""
+    def is_over(self, picture: Picture, frame: Frame, t_ns: int) -> bool:
+        """Take a frame of session time `t_ns`; whether it has been the same for the limit.
+
+        `picture` is what is recorded of it. A source that says that nothing changed is believed.
+        """
+        pointer = frame.pointer
         at = None if pointer is None else (pointer.x, pointer.y, pointer.shape.tobytes())
-        seen = (picture.shape, blake3(picture.data).digest(), at)
+        seen = self._seen
+        if seen is None or frame.changed != () or seen[-1] != at:
+            seen = (picture.shape, blake3(picture.data).digest(), at)
         if seen != self._seen:
             self._seen, self._since_ns = seen, t_ns
         return t_ns - self._since_ns >= self._limit_ns

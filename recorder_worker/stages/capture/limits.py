@@ -53,7 +53,7 @@ class Limits:
         idle, limit_ns = self._idle, self._idle_ns
         if idle is None or limit_ns is None or self._coverage.armed:
             return
-        if idle.is_over(picture, frame.pointer, t_ns):
+        if idle.is_over(picture, frame, t_ns):
             detail = f"nothing changed on the picture for {limit_ns / SECOND_NS:g} s"
             self._coverage.end(EndReason.IDLE, detail, self._timeline.end_ns())
 
