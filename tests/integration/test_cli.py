@@ -167,6 +167,18 @@ def test_a_session_is_led_from_its_start_to_its_seal_in_words(cli: Cli) -> None:
     assert session_id in cli.text("ls")
 
 
+def test_an_armed_session_says_so_and_is_triggered_from_the_shell(cli: Cli) -> None:
+    session_id = cli.text("start", "pattern", "--pre-record", "5", "--priority", "7").strip()
+    cli.json("mark", session_id, "somebody rang", "--type", "bell")
+    assert cli.json("show", session_id)["state"] == "armed"
+    assert cli.json("mark", session_id, "now", "--type", "trigger")["kind"] == "trigger"
+    assert cli.json("show", session_id)["state"] == "recording"
+    sealed = cli.json("stop", session_id)
+    assert (sealed["mark_count"], sealed["frame_count"] > 0) == (3, True)
+    command = json.loads((cli.folder(session_id) / "session.json").read_bytes())["command"]
+    assert (command["pre_record_s"], command["priority"]) == (5.0, 7)
+
+
 def test_a_refused_command_says_what_to_do_and_exits_with_65(cli: Cli, recorded: str) -> None:
     missing = cli.worker.folder / "none.mkv"
     for arguments, said in (
