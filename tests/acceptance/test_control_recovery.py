@@ -30,6 +30,8 @@ ENVIRONMENT = {
     "RECORDER_LOAD__BEHIND_HIGH_MESSAGES": str(MARKS),
     "RECORDER_LOAD__BEHIND_LOW_MESSAGES": "10",
     "RECORDER_LOAD__BEHIND_STEP_S": "1",
+    "RECORDER_CAPTURE__LEASE_S": "1",
+    "RECORDER_CAPTURE__SEGMENT_S": "0.25",
     "RECORDER_LOAD__LATE_HIGH": "1",  # a busy machine must not come between
 }
 
@@ -149,6 +151,36 @@ async def test_an_armed_session_that_is_handed_over_is_armed_and_has_lost_what_i
     assert not trigger.armed
 
 
+async def test_a_worker_that_is_killed_while_a_trigger_takes_effect_leaves_one_trigger_and_a_record(
+    plant: Plant,
+) -> None:
+    session_id = await plant.start_session(PATTERN, fps=20, pre_record_s=60)
+    async with followed(plant, session_id) as (client, facts):
+        await facts.mark(notes.ARMED)
+        await asyncio.sleep(1.5)  # some segments to be written at once
+        await client.mark(session_id, "now", type="trigger")
+        await facts.until(lambda e: type(e).__name__ == "SegmentCaptured")
+        await killed_and_started(plant)
+        await facts.until(lambda e: isinstance(e, GapCaptured) and e.reason is GapReason.CRASH)
+        await facts.until(lambda e: type(e).__name__ == "SegmentCaptured")
+        await client.stop(session_id)
+    sealed = await plant.sealed(session_id)
+    report = plant.verify(session_id)
+    assert report.verdict is Verdict.COMPLETE_WITH_GAPS
+    assert {gap.reason for gap in report.gaps} <= {"armed", "crash"}
+    assert sealed.frame_count == len(masked_units(plant, session_id)) > 0
+    async with followed(plant, session_id) as (_, facts):
+        kinds: list[str] = []
+
+        def ends(event: Event) -> bool:
+            if isinstance(event, MarkCaptured):
+                kinds.append(event.kind)
+            return isinstance(event, EndCaptured)
+
+        await facts.until(ends)
+    assert kinds == [notes.ARMED, "trigger"]
+
+
 # --- behind --------------------------------------------------------------------------------------
 
 
@@ -173,6 +205,7 @@ async def test_sessions_do_what_they_said_while_compress_does_not_run_and_go_on_
                 lambda e: isinstance(e, MarkCaptured) and e.kind == notes.RATE and _to_fps(e) == 10
             )
         async with followed(plant, gap) as (client, facts):
+            begin = await facts.until(lambda e: isinstance(e, GapCaptured))
             held = await facts.until(lambda e: isinstance(e, GapCaptured))
             await facts.until(lambda e: type(e).__name__ == "SegmentCaptured")
             for session_id in (slow, gap):
@@ -186,8 +219,11 @@ async def test_sessions_do_what_they_said_while_compress_does_not_run_and_go_on_
     assert isinstance(faster, MarkCaptured)
     assert plant.verify(slow).verdict is Verdict.COMPLETE, "a lower rate is no loss"
 
+    assert isinstance(begin, GapCaptured)
+    assert (begin.reason, begin.span.unit_count) == (GapReason.BACK_PRESSURE, 0), "told at once"
     assert isinstance(held, GapCaptured)
     assert (held.reason, held.span.unit_count > 0) == (GapReason.BACK_PRESSURE, True)
+    assert held.span.t0_ns == begin.span.t1_ns
     assert plant.verify(gap).verdict is Verdict.COMPLETE_WITH_GAPS
 
     report = plant.verify(stop)
