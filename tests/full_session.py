@@ -110,6 +110,7 @@ async def _stopped(recorder: RunningRecorder) -> None:
         )
         await recorder.captured(SESSION)
         await client.mark(SESSION, "valve 7 opened", by="alice", data={"valve": "7"})
+        await client.mask(SESSION, [{"x": 0, "y": 0, "width": 64, "height": 24}], by="alice")
         await client.pause(SESSION, by="alice")
         await client.resume(SESSION, by="alice")
         seen: set[type] = set()

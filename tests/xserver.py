@@ -87,6 +87,11 @@ class XServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
+    def go_on(self) -> None:
+        """Answer again, behind `stop`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def paint(self, pixels: NDArray[np.uint8], x: int = 0, y: int = 0) -> None:
         """Draw BGRX pixels, shape (height, width, 4), on the root window."""
         connection = _XCB.connect(self.display)

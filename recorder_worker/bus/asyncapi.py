@@ -24,6 +24,7 @@ ANSWERS: dict[str, Fact] = {
     Command.PAUSE: Fact.PAUSED,
     Command.RESUME: Fact.RESUMED,
     Command.MARK: Fact.CAPTURED,
+    Command.MASK: Fact.CAPTURED,
 }
 """The fact that says that a command was obeyed. Of one that is not here, only a refusal is told."""
 

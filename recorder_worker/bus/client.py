@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -142,6 +142,10 @@ class RecorderClient:
     async def mark(self, session_id: str, text: str, **fields: Any) -> str:  # noqa: ANN401  (the fields of session.mark)
         """Put an event on the session's timeline; as `stop`."""
         return await self._send(Command.MARK, {"session_id": session_id, "text": text, **fields})
+
+    async def mask(self, session_id: str, masks: Sequence[Mapping[str, int]], **fields: Any) -> str:  # noqa: ANN401  (as above)
+        """Black out these rectangles from now on, and no others; as `stop`."""
+        return await self._send(Command.MASK, {"session_id": session_id, "masks": masks, **fields})
 
     # --- facts ----------------------------------------------------------------------------------
 

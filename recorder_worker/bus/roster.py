@@ -67,6 +67,7 @@ class SessionState(StrEnum):
     STARTING = "starting"
     RECORDING = "recording"
     PAUSED = "paused"
+    ARMED = "armed"
     SEALING = "sealing"
     SEALED = "sealed"
     INCIDENT = "incident"
@@ -250,6 +251,8 @@ def _doing(captured: Event | None) -> SessionState:
     if isinstance(captured, EndCaptured):
         return SessionState.SEALING
     if isinstance(captured, Captured):
+        if captured.armed:
+            return SessionState.ARMED
         return SessionState.PAUSED if captured.paused else SessionState.RECORDING
     return SessionState.STARTING
 

@@ -1,4 +1,4 @@
-"""`recorder stop`, `pause`, `resume`, `mark`: commands to a session that is being recorded."""
+"""`recorder stop`, `pause`, `resume`, `mark`, `mask`: commands to a session that is recorded."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recorder_worker.cli.named_values import mask_of
 from recorder_worker.cli.output import JsonOption, out, print_json
 from recorder_worker.cli.settings_option import (
     ConfigOption,
@@ -18,6 +19,8 @@ from recorder_worker.cli.settings_option import (
     client_bearer,
     client_login,
 )
+from recorder_worker.core.errors import RefusedError
+from recorder_worker.core.notes import MASKS
 from recorder_worker.core.subjects import Fact
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ Timeout = Annotated[float, typer.Option(help="Seconds to wait for the effect.")]
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (stop, pause, resume, mark):
+    for command in (stop, pause, resume, mark, mask):
         app.command(command.__name__)(command)
 
 
@@ -91,9 +94,38 @@ def mark(
 ) -> None:
     """Put an event on a session's timeline; it is sealed into the record."""
     wait = Wait(
-        session, Fact.CAPTURED, "marked", timeout, token_file, nats, config, json, kind="mark"
+        session, Fact.CAPTURED, "marked", timeout, token_file, nats, config, json, mark=kind
     )
     wait.after(lambda client: client.mark(session, text, type=kind, by=by))
+
+
+def mask(
+    session: Session,
+    rectangles: Annotated[
+        list[str] | None,
+        typer.Option("--mask", help="Black out X,Y,WIDTH,HEIGHT from now on; repeatable."),
+    ] = None,
+    none: Annotated[bool, typer.Option("--none", help="Black out nothing any more.")] = False,
+    by: By = "",
+    timeout: Timeout = 30.0,
+    token_file: TokenFileOption = None,
+    nats: NatsOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Black out other rectangles from now on: these, and no others; the record says from when."""
+    if none == bool(rectangles):
+        raise RefusedError(
+            field="--mask",
+            expected="at least one rectangle, or --none",
+            got="both" if none else "neither",
+            hint="the list replaces the one in force",
+        )
+    masks = [mask_of(text) for text in rectangles or []]
+    wait = Wait(
+        session, Fact.CAPTURED, "masked", timeout, token_file, nats, config, json, mark=MASKS
+    )
+    wait.after(lambda client: client.mask(session, masks, by=by))
 
 
 @dataclass(frozen=True)
@@ -108,7 +140,7 @@ class Wait:
     nats: str | None
     config: Path | None
     json: bool
-    kind: str = ""
+    mark: str = ""
 
     def after(self, send: Callable[[RecorderClient], Awaitable[str]]) -> None:
         """Send, wait, print."""
@@ -129,5 +161,6 @@ class Wait:
             )
 
     def _shows(self, seen: FactSeen) -> bool:
-        tag = str(seen.event.__struct_config__.tag)
-        return seen.fact is self.fact and self.kind in ("", tag)
+        if self.mark:
+            return getattr(seen.event, "kind", None) == self.mark
+        return seen.fact is self.fact

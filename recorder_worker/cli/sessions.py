@@ -122,6 +122,8 @@ async def _row(client: RecorderClient, session_id: str) -> dict[str, Any] | None
         state = "stopping"
     elif isinstance(captured, events.Captured) and captured.paused:
         state = "paused"
+    elif isinstance(captured, events.Captured) and captured.armed:
+        state = "armed"
     seal = sealed if isinstance(sealed, events.SessionSealed) else None
     row: dict[str, Any] = msgspec.to_builtins(
         {

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from recorder_worker.cli.named_values import label_of, mask_of
 from recorder_worker.cli.output import JsonOption, err, out, print_json
 from recorder_worker.cli.settings_option import (
     ConfigOption,
@@ -17,7 +18,6 @@ from recorder_worker.cli.settings_option import (
     client_bearer,
     client_login,
 )
-from recorder_worker.core.errors import RefusedError
 
 
 class Pace(StrEnum):
@@ -25,6 +25,14 @@ class Pace(StrEnum):
 
     NATIVE = "native"
     FAST = "fast"
+
+
+class WhenBehind(StrEnum):
+    """What is done while later stages do not keep up."""
+
+    SLOW = "slow"
+    GAP = "gap"
+    STOP = "stop"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,6 +59,27 @@ def start(
     max_duration: Annotated[
         float | None, typer.Option("--max-duration", help="Stop after so many seconds.")
     ] = None,
+    idle_stop: Annotated[
+        float | None,
+        typer.Option(
+            "--idle-stop", help="Stop when the picture has not changed for so many seconds."
+        ),
+    ] = None,
+    pre_record: Annotated[
+        float | None,
+        typer.Option(
+            "--pre-record",
+            help="Keep the last so many seconds in memory alone, until `mark --type trigger`.",
+        ),
+    ] = None,
+    priority: Annotated[
+        int | None,
+        typer.Option(help="0 to 9: who is slowed down last when the machine is overloaded."),
+    ] = None,
+    when_behind: Annotated[
+        WhenBehind | None,
+        typer.Option("--when-behind", help="What to do while later stages do not keep up."),
+    ] = None,
     owner: Annotated[str, typer.Option(help="Who the session belongs to.")] = "",
     label: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE, sealed into the record; repeatable.")
@@ -74,10 +103,14 @@ def start(
     """
     options: dict[str, Any] = {
         "fps": fps,
-        "masks": [_mask(text) for text in mask or []],
+        "masks": [mask_of(text) for text in mask or []],
         "max_duration_s": max_duration,
+        "idle_stop_s": idle_stop,
+        "pre_record_s": pre_record,
+        "priority": priority,
+        "when_behind": None if when_behind is None else when_behind.value,
         "owner": owner,
-        "labels": dict(_label(text) for text in label or []),
+        "labels": dict(label_of(text) for text in label or []),
     }
     given = {name: value for name, value in options.items() if value not in (None, "", [], {})}
 
@@ -111,20 +144,3 @@ def _source(text: str, pace: Pace, frames: int | None) -> dict[str, Any]:
         return {"kind": "x11", "uri": text}
     uri = text if text.startswith("file://") else str(Path(text).absolute())
     return {"kind": "file", "uri": uri, "pace": pace.value}
-
-
-def _mask(text: str) -> dict[str, int]:
-    names = ("x", "y", "width", "height")
-    parts = text.split(",")
-    if len(parts) != len(names) or not all(part.strip().isdigit() for part in parts):
-        raise RefusedError(
-            field="--mask", expected="X,Y,WIDTH,HEIGHT", got=text, hint="four numbers of pixels"
-        )
-    return {name: int(part) for name, part in zip(names, parts, strict=True)}
-
-
-def _label(text: str) -> tuple[str, str]:
-    key, sign, value = text.partition("=")
-    if not sign or not key:
-        raise RefusedError(field="--label", expected="KEY=VALUE", got=text, hint="put a = in it")
-    return key, value

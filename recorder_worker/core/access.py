@@ -12,7 +12,17 @@ from recorder_worker.core.identity import Identity, Role
 from recorder_worker.core.subjects import Command
 
 Action = Literal[
-    "start", "stop", "pause", "resume", "mark", "hold", "release", "delete", "view", "export"
+    "start",
+    "stop",
+    "pause",
+    "resume",
+    "mark",
+    "mask",
+    "hold",
+    "release",
+    "delete",
+    "view",
+    "export",
 ]
 """What a role can be allowed: each command by its last word, and what the recorder is asked for."""
 

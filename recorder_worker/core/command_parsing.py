@@ -11,6 +11,7 @@ import msgspec
 from recorder_worker.core.commands import (
     ControlCommand,
     MarkSession,
+    MaskSession,
     PauseSession,
     ResumeSession,
     StartSession,
@@ -34,6 +35,7 @@ COMMAND_TYPES: dict[Command, type[AnyCommand]] = {
     Command.PAUSE: PauseSession,
     Command.RESUME: ResumeSession,
     Command.MARK: MarkSession,
+    Command.MASK: MaskSession,
 }
 
 _AT = re.compile(r"^(?P<problem>.*?)(?: - at (?:`?key`? in )?`(?P<path>\$[^`]*)`)?$", re.DOTALL)

@@ -17,15 +17,28 @@ Labels = Annotated[
 Person = Annotated[str, Meta(max_length=256)]
 
 
+Masks = Annotated[tuple[Mask, ...], Meta(max_length=64)]
+
+
 class StartSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`session.start`: record a source. The same start twice is one session."""
+    """`session.start`: record a source. The same start twice is one session.
+
+    With `idle_stop_s` it ends when the picture has not changed for so long. With `pre_record_s` it
+    is armed: the last so many seconds are kept in memory alone until a mark of type `trigger`.
+    `priority` says who is slowed down last where the machine is overloaded, and `when_behind` what
+    is done while later stages, or the disk, do not keep up.
+    """
 
     source: Source
     session_id: SessionId | None = None
     fps: Annotated[float, Meta(ge=0.001, le=120)] | None = None
     profile: Literal["screen"] = "screen"
-    masks: Annotated[tuple[Mask, ...], Meta(max_length=64)] = ()
+    masks: Masks = ()
     max_duration_s: Annotated[float, Meta(gt=0, le=604_800)] | None = None
+    idle_stop_s: Annotated[float, Meta(gt=0, le=604_800)] | None = None
+    pre_record_s: Annotated[float, Meta(gt=0, le=600)] | None = None
+    priority: Annotated[int, Meta(ge=0, le=9)] = 5
+    when_behind: Literal["slow", "gap", "stop"] = "slow"
     owner: Person = ""
     labels: Labels = field(default_factory=dict)
 
@@ -69,7 +82,18 @@ class MarkSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     by: Person = ""
 
 
-ControlCommand = StopSession | PauseSession | ResumeSession | MarkSession
+class MaskSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`session.mask`: from now on black out these rectangles, and no others."""
+
+    session_id: SessionId
+    masks: Masks
+    by: Person = ""
+
+
+ControlCommand = StopSession | PauseSession | ResumeSession | MarkSession | MaskSession
+
+TRIGGER = "trigger"
+"""The type of mark that starts the recording of a session that is armed."""
 
 
 def start_digest(command: StartSession, session_id: str) -> str:

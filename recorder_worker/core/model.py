@@ -132,6 +132,7 @@ class GapReason(StrEnum):
     HANDOVER = "handover"
     CLOCK_JUMP = "clock_jump"
     DEAD_LETTER = "dead_letter"
+    ARMED = "armed"
 
 
 class EndReason(StrEnum):

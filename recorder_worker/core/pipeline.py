@@ -49,7 +49,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 
 CONTROL = Stage(
     name="control",
-    consumes=(Command.STOP, Command.PAUSE, Command.RESUME, Command.MARK),
+    consumes=(Command.STOP, Command.PAUSE, Command.RESUME, Command.MARK, Command.MASK),
     emits=(Fact.CONTROL, Fact.REJECTED, Fact.AUDIT_ACCEPTED, Fact.AUDIT_DENIED),
     order="one command at a time over all workers, as stored; the log is fenced",
     does="checks commands to sessions and puts them, in order, in the session's control log",

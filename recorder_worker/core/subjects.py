@@ -14,6 +14,7 @@ class Command(StrEnum):
     PAUSE = "session.pause"
     RESUME = "session.resume"
     MARK = "session.mark"
+    MASK = "session.mask"
 
 
 class Fact(StrEnum):

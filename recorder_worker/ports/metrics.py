@@ -44,6 +44,18 @@ class StageMetrics(Protocol):
         """Units were recorded as missing."""
         ...
 
+    def segment_refused(self) -> None:
+        """The store refused a segment; it is tried again."""
+        ...
+
+    def rate_changed(self, reason: str, *, lower: bool) -> None:
+        """A session's frame rate was changed, for a reason of `SlowedBy`."""
+        ...
+
+    def behind(self, *, behind: bool) -> None:
+        """Whether the stages behind capture are behind."""
+        ...
+
     def chunk_stored(self, codec: str, plain_bytes: int, stored_bytes: int) -> None:
         """A chunk became durable; `plain_bytes` is its size before compression."""
         ...

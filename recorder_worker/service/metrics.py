@@ -6,6 +6,8 @@ series does not grow with the number of sessions. Names end in their unit.
 
 from __future__ import annotations
 
+from typing import get_args
+
 import prometheus_client
 from prometheus_client import (
     CollectorRegistry,
@@ -19,6 +21,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from recorder_worker.core.model import EndReason, GapReason
+from recorder_worker.core.notes import SlowedBy
 from recorder_worker.core.pipeline import CONSUMERS
 from recorder_worker.integrations.node_reporter import Throughput
 from recorder_worker.service.gauges import Gauges
@@ -90,6 +93,23 @@ class Metrics:
             "recorder_lost_units_total", "Units that are recorded as missing.", registry=registry
         )
 
+        self._segments_refused = Counter(
+            "recorder_segments_refused_total",
+            "Times that the store refused a segment, which is tried again.",
+            registry=registry,
+        )
+        self._rate_changes = Counter(
+            "recorder_rate_changes_total",
+            "Times that the frame rate of a session was changed: `down` or `up`.",
+            ["reason", "direction"],
+            registry=registry,
+        )
+        self._behind = Gauge(
+            "recorder_capture_behind_state",
+            "1 while so much waits for later stages that sessions do what `when_behind` says.",
+            registry=registry,
+        )
+
     def _declare_sessions(self) -> None:
         registry = self.registry
         self._sessions_active = Gauge(
@@ -145,6 +165,9 @@ class Metrics:
             self._gaps.labels(reason.value)
         for ended in EndReason:
             self._sessions_sealed.labels(ended.value)
+        for why in get_args(SlowedBy):
+            for direction in ("down", "up"):
+                self._rate_changes.labels(why, direction)
         for stage in CONSUMERS:
             self._dead_letters.labels(stage.name)
             self._redeliveries.labels(stage.name)
@@ -190,6 +213,18 @@ class Metrics:
         """Units were recorded as missing."""
         self._gaps.labels(reason).inc()
         self._lost_units.inc(lost_units)
+
+    def segment_refused(self) -> None:
+        """The store refused a segment; it is tried again."""
+        self._segments_refused.inc()
+
+    def rate_changed(self, reason: str, *, lower: bool) -> None:
+        """A session's frame rate was changed, for a reason of `SlowedBy`."""
+        self._rate_changes.labels(reason, "down" if lower else "up").inc()
+
+    def behind(self, *, behind: bool) -> None:
+        """Whether the stages behind capture are behind."""
+        self._behind.set(behind)
 
     def chunk_stored(self, codec: str, plain_bytes: int, stored_bytes: int) -> None:
         """A chunk became durable; `plain_bytes` is its size before compression."""

@@ -8,14 +8,18 @@ from recorder_worker.bus.consumers import ConsumerLimits
 from recorder_worker.bus.disposition import RetryLimits
 from recorder_worker.bus.tls import TlsFiles
 from recorder_worker.bus.topology import StreamLimits
+from recorder_worker.core.back_pressure import BackPressureLimits
+from recorder_worker.core.hysteresis import Marks
 from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import RecordingPolicy
 from recorder_worker.core.pipeline import STAGES
 from recorder_worker.core.quality.conditions import Condition
 from recorder_worker.core.quality.judge import QualityPolicy
+from recorder_worker.core.rate_ladder import LadderLimits
 from recorder_worker.core.source_rules import SourceRules
 from recorder_worker.service.settings_pictures import QualitySettings, ThumbnailSettings
 from recorder_worker.service.settings_tree import AuthSettings, Settings
+from recorder_worker.stages.capture.governor import LoadLimits
 from recorder_worker.stages.capture.picture_watch import WatchPolicy
 from recorder_worker.stages.capture.services import CapturePolicy
 from recorder_worker.stages.capture.spool import SegmentLimits
@@ -86,6 +90,25 @@ def bus_settings(settings: Settings, node: str, urls: tuple[str, ...]) -> BusSet
     )
 
 
+def load_limits(settings: Settings) -> LoadLimits:
+    """When sessions are slowed down, and how far."""
+    load = settings.load
+    return LoadLimits(
+        ladder=LadderLimits(
+            window_ns=round(load.window_s * SECOND_NS),
+            late_high=load.late_high,
+            late_low=load.late_low,
+            calm_windows=load.calm_windows,
+            lowest_fps=load.lowest_fps,
+        ),
+        pressure=BackPressureLimits(
+            messages=Marks(high=load.behind_high_messages, low=load.behind_low_messages),
+            spool_bytes=Marks(high=load.behind_high_bytes, low=load.behind_low_bytes),
+            step_ns=round(load.behind_step_s * SECOND_NS),
+        ),
+    )
+
+
 def source_rules(settings: Settings) -> SourceRules:
     """Which sources may be recorded; never what the recorder keeps itself."""
     sources = settings.sources
@@ -113,6 +136,8 @@ def capture_policy(settings: Settings) -> CapturePolicy:
     capture = settings.capture
     return CapturePolicy(
         default_fps=capture.default_fps,
+        max_fps=capture.max_fps,
+        pre_record_max_bytes=capture.pre_record_max_bytes,
         segment=SegmentLimits(
             duration_ns=round(capture.segment_s * SECOND_NS),
             plain_size=capture.segment_max_bytes,

@@ -245,6 +245,26 @@ def _check_together(settings: Settings, provenance: dict[str, str]) -> None:
             "none with the embedded server, which listens on loopback; set nats.url to use TLS",
         ),
         (
+            "capture.default_fps",
+            settings.capture.default_fps > settings.capture.max_fps,
+            "at most capture.max_fps",
+        ),
+        (
+            "load.late_low",
+            settings.load.late_low > settings.load.late_high,
+            "at most load.late_high",
+        ),
+        (
+            "load.behind_low_messages",
+            settings.load.behind_low_messages > settings.load.behind_high_messages,
+            "at most load.behind_high_messages",
+        ),
+        (
+            "load.behind_low_bytes",
+            settings.load.behind_low_bytes > settings.load.behind_high_bytes,
+            "at most load.behind_high_bytes",
+        ),
+        (
             "keys.device_key",
             bool(settings.keys.device_key) and bool(settings.keys.device_key_pem),
             "a path, or keys.device_key_pem instead, not both",

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from recorder_worker.core.access import Action
 from recorder_worker.service.settings_group import Group
+from recorder_worker.service.settings_load import LoadSettings
 from recorder_worker.service.settings_pictures import QualitySettings, ThumbnailSettings
 
 Stage = Literal["capture", "chunk", "compress", "merkle"]
@@ -62,6 +63,8 @@ class CaptureSettings(Group, frozen=True, kw_only=True):
     spool_level: Annotated[int, Meta(ge=1, le=19)] = 1
     keyframe_max_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
     keyframe_min_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
+    max_fps: Annotated[float, Meta(gt=0, le=240)] = 60.0
+    pre_record_max_bytes: Annotated[int, Meta(ge=1_048_576, le=2**40)] = 67_108_864
     retry_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
     queue_segments: Annotated[int, Meta(ge=1, le=86_400)] = 600
     checkpoint_s: Annotated[float, Meta(ge=1, le=60)] = 5.0
@@ -146,14 +149,14 @@ class AuthSettings(Group, frozen=True, kw_only=True):
     role_claim: Annotated[str, Meta(min_length=1, max_length=256)] = "role"
     skew_s: Annotated[float, Meta(ge=0, le=3600)] = 60.0
     revocations_bucket: Bucket = "recorder-revocations"
-    user_may: Actions = ("start", "stop", "pause", "resume", "mark", "view")
-    node_operator_may: Actions = ("stop", "pause", "resume", "mark", "view")
+    user_may: Actions = ("start", "stop", "pause", "resume", "mark", "mask", "view")
+    node_operator_may: Actions = ("stop", "pause", "resume", "mark", "mask", "view")
     admin_may: Actions = (
-        *("start", "stop", "pause", "resume", "mark"),
+        *("start", "stop", "pause", "resume", "mark", "mask"),
         *("hold", "release", "view", "export"),
     )
     super_admin_may: Actions = (
-        *("start", "stop", "pause", "resume", "mark"),
+        *("start", "stop", "pause", "resume", "mark", "mask"),
         *("hold", "release", "delete", "view", "export"),
     )
     own_only: Annotated[
@@ -240,6 +243,7 @@ class Settings(Group, frozen=True, kw_only=True):
     )
     nats: NatsSettings = NatsSettings()
     capture: CaptureSettings = CaptureSettings()
+    load: LoadSettings = LoadSettings()
     sources: SourceSettings = SourceSettings()
     quality: QualitySettings = QualitySettings()
     thumbnails: ThumbnailSettings = ThumbnailSettings()

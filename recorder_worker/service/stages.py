@@ -40,8 +40,10 @@ from recorder_worker.service.signing import file_signer
 from recorder_worker.service.software import SOFTWARE, software_blake3
 from recorder_worker.stages.audit import AuditTrail
 from recorder_worker.stages.audit_trail.keeper import AuditKeeper
+from recorder_worker.stages.capture.governor import Governor
 from recorder_worker.stages.capture.services import CaptureServices, NodeIdentity
 from recorder_worker.stages.capture.stage import CaptureStage
+from recorder_worker.stages.capture.write_watch import WriteWatch
 from recorder_worker.stages.chunk import ChunkStage
 from recorder_worker.stages.compress import CompressStage
 from recorder_worker.stages.control import ControlStage
@@ -76,6 +78,8 @@ class StageSet:
         self._clock = clock
         self._metrics = metrics
         self.identity = _identity(node)
+        self.governor = Governor(policies.load_limits(settings), clock, metrics)
+        self.writes = WriteWatch(clock, metrics)
         self.capture: CaptureStage | None = None
         self.audit_trail: AuditKeeping | None = None
         self.registered: list[str] = []
@@ -115,6 +119,8 @@ class StageSet:
                 cipher_keys=cipher_keys(self._settings),
                 key_wrap=key_wrap(self._settings),
                 policy=policies.capture_policy(self._settings),
+                governor=self.governor,
+                writes=self.writes,
             )
         )
         bus.register(

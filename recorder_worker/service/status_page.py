@@ -35,6 +35,7 @@ HEADERS = {
 _STATE_CLASS = {
     SessionState.RECORDING: "good",
     SessionState.PAUSED: "warn",
+    SessionState.ARMED: "warn",
     SessionState.SEALED: "",
     SessionState.SEALING: "",
     SessionState.STARTING: "",

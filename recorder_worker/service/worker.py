@@ -20,6 +20,7 @@ from recorder_worker.service.authorisation import check_network
 from recorder_worker.service.health import Health, bus_check, disk_check
 from recorder_worker.service.integrations import Integrations
 from recorder_worker.service.metrics import Metrics
+from recorder_worker.service.pressure import WRITES, PressureWatch, writes_check
 from recorder_worker.service.sampling import Sampler, sampler_of
 from recorder_worker.service.settings import node_name
 from recorder_worker.service.settings_tree import Settings
@@ -71,6 +72,7 @@ class Worker:
         self._server: NatsServer | None = None
         self._bus: Bus | None = None
         self._watch: BacklogWatch | None = None
+        self._pressure: PressureWatch | None = None
         self._sampler: Sampler | None = None
         self._tracing = tracing_of(settings, node, self.metrics)
         self.nats_urls: tuple[str, ...] = ()
@@ -105,10 +107,17 @@ class Worker:
         watch = BacklogWatch(bus, self._health, self.metrics, self._clock)
         self._stages.register(bus, lambda stage: watch.add(stage).handled)
         self._health.add("bus", bus_check(lambda: bus.connected, shown))
+        if self._stages.capture is not None:
+            self._health.add(WRITES, writes_check(self._stages.writes))
+            self._pressure = PressureWatch(
+                bus, self.store, self._stages.governor, lambda: self.sessions
+            )
         self._health.add("disk", disk_check(self.store, self._settings.disk.floor_bytes))
         self._bus, self._watch = bus, watch
         await bus.start()
         watch.start()
+        if self._pressure is not None:
+            self._pressure.start()
         self._sampler = sampler_of(
             self._settings, bus, self.store, self._clock, self.metrics, self._health
         )
@@ -149,6 +158,8 @@ class Worker:
             await _until(begin_s + STOP_LEASES_S, self._stages.capture.release_all(), "leases")
         if self._watch is not None:
             await _until(begin_s + STOP_BUS_S, self._watch.stop(), "watch")
+        if self._pressure is not None:
+            await _until(begin_s + STOP_BUS_S, self._pressure.stop(), "pressure")
         if self._sampler is not None:
             await _until(begin_s + STOP_BUS_S, self._sampler.stop(), "sampler")
         await _until(begin_s + STOP_BUS_S, self._integrations.stop(), "gateway")

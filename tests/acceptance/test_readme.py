@@ -37,6 +37,7 @@ ENDLESS = {"recorder run", "recorder watch"}
 
 EFFECTS = {
     "session.mark": Fact.CAPTURED,
+    "session.mask": Fact.CAPTURED,
     "session.pause": Fact.PAUSED,
     "session.resume": Fact.RESUMED,
     "session.stop": Fact.SEALED,

@@ -213,7 +213,7 @@ async def test_a_command_that_its_state_does_not_take_is_refused_and_changes_not
             for name in ("stop", "mark", "pause", "resume")
         ),
     ]
-    assert answers[0].hint == "in this state it takes: pause, mark, stop"  # type: ignore[attr-defined]
+    assert answers[0].hint == "in this state it takes: pause, mark, mask, stop"  # type: ignore[attr-defined]
     assert recorder.report(session_id).verdict is Verdict.COMPLETE_WITH_GAPS
 
 

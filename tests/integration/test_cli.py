@@ -21,7 +21,7 @@ from recorder_worker.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    *("run", "start", "stop", "pause", "resume", "mark", "ls", "show", "watch", "verify"),
+    *("run", "start", "stop", "pause", "resume", "mark", "mask", "ls", "show", "watch", "verify"),
     *("frames", "replay", "demo", "config", "schemas"),
 )
 ESCAPE = "\x1b"
@@ -133,13 +133,17 @@ def test_a_session_is_led_from_its_start_to_its_seal_in_json(cli: Cli) -> None:
     assert (started["type"], started["source"]["kind"]) == ("started", "pattern")
     assert cli.json("show", session_id)["state"] == "recording"
     assert cli.json("mark", session_id, "an alarm", "--type", "alarm")["kind"] == "alarm"
+    masked = cli.json("mask", session_id, "--mask", "1,2,3,4", "--mask", "5,6,7,8", "--by", "kim")
+    assert (masked["kind"], masked["by"]) == ("recorder.masks", "recorder")
+    assert [mask["x"] for mask in json.loads(masked["body"])["masks"]] == [1, 5]
+    assert json.loads(cli.json("mask", session_id, "--none")["body"])["masks"] == []
     paused = cli.json("pause", session_id, "--by", "kim")
     assert (paused["type"], paused["by"]) == ("paused", "kim")
     assert cli.json("show", session_id)["state"] == "paused"
     assert cli.json("resume", session_id)["type"] == "resumed"
     sealed = cli.json("stop", session_id)
     assert (sealed["type"], sealed["reason"]) == ("sealed", "stopped")
-    assert (sealed["gap_count"], sealed["mark_count"]) == (1, 1)
+    assert (sealed["gap_count"], sealed["mark_count"]) == (1, 3)
     shown = cli.json("show", session_id)
     assert (shown["state"], shown["root_hash"]) == ("sealed", sealed["root_hash"])
     assert shown["location"] == str(cli.folder(session_id))
@@ -163,6 +167,18 @@ def test_a_session_is_led_from_its_start_to_its_seal_in_words(cli: Cli) -> None:
     assert session_id in cli.text("ls")
 
 
+def test_an_armed_session_says_so_and_is_triggered_from_the_shell(cli: Cli) -> None:
+    session_id = cli.text("start", "pattern", "--pre-record", "5", "--priority", "7").strip()
+    cli.json("mark", session_id, "somebody rang", "--type", "bell")
+    assert cli.json("show", session_id)["state"] == "armed"
+    assert cli.json("mark", session_id, "now", "--type", "trigger")["kind"] == "trigger"
+    assert cli.json("show", session_id)["state"] == "recording"
+    sealed = cli.json("stop", session_id)
+    assert (sealed["mark_count"], sealed["frame_count"] > 0) == (3, True)
+    command = json.loads((cli.folder(session_id) / "session.json").read_bytes())["command"]
+    assert (command["pre_record_s"], command["priority"]) == (5.0, 7)
+
+
 def test_a_refused_command_says_what_to_do_and_exits_with_65(cli: Cli, recorded: str) -> None:
     missing = cli.worker.folder / "none.mkv"
     for arguments, said in (
@@ -171,6 +187,7 @@ def test_a_refused_command_says_what_to_do_and_exits_with_65(cli: Cli, recorded:
         (("start", "pattern", "--fps", "1000"), "fps: expected float <= 120"),
         (("start", "pattern", "--session", "7"), "session_id: expected a UUID in lower case"),
         (("start", "pattern", "--mask", "1,2,3"), "--mask: expected X,Y,WIDTH,HEIGHT, got 1,2,3"),
+        (("mask", recorded), "--mask: expected at least one rectangle, or --none, got neither"),
         (("start", "pattern", "--label", "x"), "--label: expected KEY=VALUE, got x"),
         (("pause", recorded), "expected a session that is being recorded, got one that has ended"),
         (("stop", "a b"), "session_id: expected a UUID in lower case with hyphens, got a b"),

@@ -66,10 +66,10 @@ async def refused(
 # --- roles ---------------------------------------------------------------------------------------
 
 DEFAULTS = {
-    "USER": "start stop pause resume mark view",
-    "NODE_OPERATOR": "stop pause resume mark view",
-    "ADMIN": "start stop pause resume mark hold release view export",
-    "SUPER_ADMIN": "start stop pause resume mark hold release delete view export",
+    "USER": "start stop pause resume mark mask view",
+    "NODE_OPERATOR": "stop pause resume mark mask view",
+    "ADMIN": "start stop pause resume mark mask hold release view export",
+    "SUPER_ADMIN": "start stop pause resume mark mask hold release delete view export",
 }
 
 

@@ -68,6 +68,8 @@ ALARMS = {
     "ProofNotStored",
     "ReaderCrashed",
     "RequestFailed",
+    "SegmentNotStored",
+    "SegmentStuck",
     "SessionLogStopped",
     "SessionLogUnreadable",
     "SigningStopped",

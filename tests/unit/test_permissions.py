@@ -20,6 +20,7 @@ PUBLISHERS = {
     "session.pause": {"admin"},
     "session.resume": {"admin"},
     "session.mark": {"admin"},
+    "session.mask": {"admin"},
     "session.started.*": {"capture"},
     "session.captured.*": {"capture"},
     "session.control.*": {"capture"},

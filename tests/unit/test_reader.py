@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import queue
 import threading
-from collections.abc import Callable
 
-import numpy as np
 import pytest
 import zstandard
 from memory_store import MemoryStore
+from reader_bench import DEADLINE_S, FPS, SECOND, SESSION, Bench, Scripted
 
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core.errors import (
@@ -18,141 +16,12 @@ from recorder_worker.core.errors import (
     SourceLostError,
     StoreError,
 )
-from recorder_worker.core.keyframes import KeyframePolicy
-from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock, SourceFacts
+from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock
 from recorder_worker.core.playback import scan_headers
-from recorder_worker.ports import Frame, FrameSource
+from recorder_worker.ports import FrameSource
 from recorder_worker.stages.capture import items
-from recorder_worker.stages.capture.reader import Reader
-from recorder_worker.stages.capture.reader_policy import ReaderPolicy
 from recorder_worker.stages.capture.requests import Pause, Release, Resume, Stop
-from recorder_worker.stages.capture.spool import SegmentLimits, SegmentWriter
 from recorder_worker.stages.capture.timeline import Timeline
-
-SECOND = 1_000_000_000
-FPS = 50
-SESSION = "00000000-0000-4000-8000-000000000001"
-DEADLINE_S = 20.0
-
-
-class Scripted:
-    """A source of small pictures that does, at chosen reads, what the script says."""
-
-    def __init__(
-        self,
-        clock: SystemClock,
-        kind: SourceClock = SourceClock.MEDIA,
-        *,
-        frames: int | None = None,
-        declared: int | None = None,
-        script: dict[int, Callable[[], None]] | None = None,
-    ) -> None:
-        self._clock = clock
-        self._frames = frames
-        self._script = script or {}
-        self.reads = 0
-        self.size = (8, 8)
-        self.closed = False
-        self.facts = SourceFacts(
-            kind="test",
-            uri="test:",
-            description="",
-            width=8,
-            height=8,
-            clock=kind,
-            frame_rate=FPS,
-            frame_count=declared,
-        )
-
-    def read(self) -> Frame | None:
-        self._script.get(self.reads, lambda: None)()
-        if self.reads == self._frames:
-            return None
-        self.reads += 1
-        live = self.facts.clock is SourceClock.LIVE
-        t_ns = self._clock.monotonic_ns() if live else (self.reads - 1) * SECOND // FPS
-        picture = np.full((*self.size, 3), self.reads % 251, np.uint8)
-        return Frame(picture=picture, t_ns=t_ns)
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Bench:
-    """A reader over a scripted source, with what it hands over."""
-
-    def __init__(
-        self,
-        source: Scripted | None = None,
-        *,
-        reopen: Callable[[int], FrameSource] | None = None,
-        cursor: Cursor | None = None,
-        store: MemoryStore | None = None,
-        max_duration_ns: int | None = None,
-        retry_s: float = 0.3,
-        native: bool = False,
-        kind: SourceClock = SourceClock.MEDIA,
-    ) -> None:
-        self.clock = SystemClock()
-        self.items: list[items.Item] = []
-        self._news: queue.SimpleQueue[items.Item] = queue.SimpleQueue()
-        self.store = store or MemoryStore()
-        cursor = cursor or Cursor()
-        kind = source.facts.clock if source else kind
-        self.reader = Reader(
-            source=source,
-            reopen=reopen or _no_source,
-            writer=SegmentWriter(
-                store=self.store,
-                session_id=SESSION,
-                clock=self.clock,
-                cursor=cursor,
-                limits=SegmentLimits(duration_ns=SECOND // 5, plain_size=1 << 20, level=1),
-                keyframes=KeyframePolicy(),
-                masks=(),
-            ),
-            timeline=Timeline(kind, cursor, self.clock, FPS, same_boot=False),
-            policy=ReaderPolicy(native=native, max_duration_ns=max_duration_ns, retry_s=retry_s),
-            clock=self.clock,
-            deliver=self._news.put,
-        )
-        self._first = cursor
-
-    def start(self, gap: GapReason | None = None, *, paused: bool = False) -> Bench:
-        self.reader.start(gap=gap, paused=paused)
-        return self
-
-    def wait_for(self, *kinds: type[items.Item]) -> items.Item:
-        """Take items until one of some kinds."""
-        while True:
-            item = self._news.get(timeout=DEADLINE_S)
-            self.items.append(item)
-            if isinstance(item, kinds):
-                return item
-
-    def end(self) -> items.Ended:
-        """Take items until the end; what was handed over must tile the stream."""
-        ended = self.wait_for(items.Ended)
-        assert isinstance(ended, items.Ended)
-        self.reader.join(DEADLINE_S)
-        unit, t_ns = self._first.unit, self._first.t_ns
-        for item in self.items:
-            if isinstance(item, items.Segment | items.Gap):
-                assert (item.span.first_unit, item.span.t0_ns) == (unit, t_ns)
-                unit, t_ns = unit + item.span.unit_count, item.span.t1_ns
-                assert (item.cursor.unit, item.cursor.t_ns) == (unit, t_ns)
-        assert (ended.cursor.unit, ended.cursor.t_ns) == (unit, t_ns)
-        return ended
-
-    def gaps(self) -> list[items.Gap]:
-        return [item for item in self.items if isinstance(item, items.Gap)]
-
-    def frames(self) -> int:
-        return sum(i.span.unit_count for i in self.items if isinstance(i, items.Segment))
-
-
-def _no_source(_unit: int) -> FrameSource:
-    raise SourceError("it does not come back")
 
 
 def clock() -> SystemClock:

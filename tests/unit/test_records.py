@@ -262,7 +262,7 @@ def changed(offset: int, value: bytes) -> bytes:
         (changed(5, b"\x00"), UnsupportedError, "type"),
         (changed(22, b"\x80"), FormatError, "index"),
         (changed(98, b"\x00"), UnsupportedError, "gap reason"),
-        (changed(98, b"\x09"), UnsupportedError, "gap reason"),
+        (changed(98, b"\x0a"), UnsupportedError, "gap reason"),
         (changed(101, b"\xff"), FormatError, "UTF-8"),
         (changed(99, b"\xff\xff"), FormatError, "detail"),
         (bytes(MAX_RECORD_SIZE + 1), FormatError, "at most"),

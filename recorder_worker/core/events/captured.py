@@ -39,6 +39,7 @@ class Captured(Event, frozen=True, kw_only=True):
     controls: Count
     cursor: Cursor
     paused: bool = False
+    armed: bool = False
     boot: str = ""
     epoch: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
     clock: ClockState = ClockState.UNKNOWN

@@ -76,6 +76,17 @@ class Admission:
                 hint="make room, or lower disk.floor_bytes; running sessions go on",
             )
 
+    def check_wishes(self, command: StartSession) -> None:
+        """Refuse a new session that asks for more than this recorder does."""
+        most = self._services.policy.max_fps
+        if command.fps is not None and command.fps > most:
+            raise RefusedError(
+                field="fps",
+                expected=f"at most {most:g} frames a second",
+                got=f"{command.fps:g}",
+                hint="ask for fewer, or raise capture.max_fps",
+            )
+
     async def start(
         self, session_id: str, command: StartSession, delivery: Delivery, facts: SourceFacts
     ) -> SessionStarted:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import structlog
 
 from recorder_worker.core.command_parsing import parse_command
-from recorder_worker.core.commands import MarkSession
+from recorder_worker.core.commands import TRIGGER, MarkSession, MaskSession
 from recorder_worker.core.errors import BusUnavailableError
 from recorder_worker.core.events import Control, MarkCaptured
 from recorder_worker.core.lifecycle import State, Trigger, next_state
-from recorder_worker.core.model import EndReason
+from recorder_worker.core.model import EndReason, Mask
 from recorder_worker.core.subjects import Command, Fact
+from recorder_worker.ports import EventLog
 from recorder_worker.stages.capture.aftermath import refuse_control
 from recorder_worker.stages.capture.journal import CapturedJournal
 from recorder_worker.stages.capture.reader import Reader
-from recorder_worker.stages.capture.requests import Pause, Request, Resume, Stop
+from recorder_worker.stages.capture.requests import (
+    MaskWith,
+    Pause,
+    Request,
+    Resume,
+    Stop,
+    TriggerNow,
+)
 from recorder_worker.stages.capture.services import CaptureServices
 
 log = structlog.get_logger(__name__)
@@ -24,6 +32,7 @@ TRIGGERS: dict[Command, Trigger] = {
     Command.PAUSE: Trigger.PAUSE,
     Command.RESUME: Trigger.RESUME,
     Command.MARK: Trigger.MARK,
+    Command.MASK: Trigger.MASK,
 }
 
 
@@ -35,7 +44,7 @@ class Controls:
         self._reader = reader
         self._services = services
         self._log = services.log
-        self._state = State.PAUSED if journal.paused else State.RECORDING
+        self._state = _state_of(journal)
         self._after = 0
         self._in_effect: Control | None = None
 
@@ -65,36 +74,38 @@ class Controls:
                 return
 
     async def _give_effect(self, control: Control) -> None:
-        command = Command(control.command)
-        state = next_state(self._state, TRIGGERS[command])
+        trigger = TRIGGERS[Command(control.command)]
+        if trigger is Trigger.MARK and self._state is State.ARMED and _kind(control) == TRIGGER:
+            trigger = Trigger.TRIGGER
+        state = next_state(self._state, trigger)
         if state is None:
             await self._refuse(control)
             return
         self._state = state
-        if command is Command.MARK:
-            await self._mark(control)
+        if trigger is Trigger.MARK:
+            self._journal.controls = control.ordinal + 1
+            await self._mark(control, self._reader.now_ns())
             return
         self._in_effect = control
-        requests: dict[Command, Request] = {
-            Command.STOP: Stop(reason=EndReason.STOPPED, detail=control.by),
-            Command.PAUSE: Pause(by=control.by),
-            Command.RESUME: Resume(),
-        }
-        self._reader.request(requests[command])
+        self._reader.request(_request(control, trigger))
 
-    async def _mark(self, control: Control) -> None:
-        self._journal.controls = control.ordinal + 1
-        mark = parse_command(Command.MARK, control.body.encode())
-        kind = mark.type if isinstance(mark, MarkSession) else ""
+    async def _mark(self, control: Control, t_ns: int) -> None:
         await self._journal.append(
             MarkCaptured(
                 **self._journal.place(),  # type: ignore[arg-type]
-                t_ns=self._reader.now_ns(),
-                kind=kind,
+                t_ns=t_ns,
+                kind=_kind(control),
                 by=control.by,
                 body=control.body,
             )
         )
+
+    async def triggered(self, t_ns: int) -> None:
+        """The mark that has triggered an armed session stands behind what was held until then."""
+        control = self._in_effect
+        self.took_effect()
+        if control is not None:
+            await self._mark(control, t_ns)
 
     def took_effect(self) -> str:
         """The control that the reader has answered is done: who sent it."""
@@ -113,3 +124,56 @@ class Controls:
     async def _refuse(self, control: Control) -> None:
         await refuse_control(self._services, control, self._state)
         self._journal.controls = control.ordinal + 1
+
+
+def _state_of(journal: CapturedJournal) -> State:
+    if journal.armed:
+        return State.ARMED
+    return State.PAUSED if journal.paused else State.RECORDING
+
+
+def _kind(control: Control) -> str:
+    mark = parse_command(Command.MARK, control.body.encode())
+    return mark.type if isinstance(mark, MarkSession) else ""
+
+
+def _request(control: Control, trigger: Trigger) -> Request:
+    """What a command asks of the reader."""
+    match trigger:
+        case Trigger.STOP:
+            return Stop(reason=EndReason.STOPPED, detail=control.by)
+        case Trigger.PAUSE:
+            return Pause(by=control.by)
+        case Trigger.RESUME:
+            return Resume()
+        case Trigger.MASK:
+            return MaskWith(masks=masks_of(control), by=control.by)
+        case Trigger.TRIGGER:
+            return TriggerNow()
+        case _:
+            raise TypeError(f"{trigger.value} asks nothing of the reader")
+
+
+def masks_of(control: Control) -> tuple[Mask, ...]:
+    """The rectangles that an accepted `session.mask` names."""
+    command = parse_command(Command.MASK, control.body.encode())
+    return command.masks if isinstance(command, MaskSession) else ()
+
+
+async def masks_in_force(
+    log: EventLog, session_id: str, controls: int, begun_with: tuple[Mask, ...]
+) -> tuple[Mask, ...]:
+    """The masks that hold behind so many controls: those of the newest mask command among them.
+
+    The control log is the one place that knows. A command counts once the captured log has its
+    mark: of one that was obeyed in a reader that died before that, no frame is in the log either,
+    and whoever takes the session over obeys it anew.
+    """
+    found = begun_with
+    async for logged in log.read(Fact.CONTROL, session_id):
+        control = logged.event
+        if not isinstance(control, Control) or control.ordinal >= controls:
+            continue
+        if control.command == Command.MASK:
+            found = masks_of(control)
+    return found

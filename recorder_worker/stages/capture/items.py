@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from recorder_worker.core.model import Cursor, EndReason, GapReason, Span
+from recorder_worker.core.model import Cursor, EndReason, GapReason, Mask, Span
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +56,20 @@ class Resumed(msgspec.Struct, frozen=True, kw_only=True):
     cursor: Cursor
 
 
+class Masked(msgspec.Struct, frozen=True, kw_only=True):
+    """Other masks hold from session time `t_ns` on; a keyframe comes next."""
+
+    t_ns: int
+    masks: tuple[Mask, ...]
+    by: str
+
+
+class Triggered(msgspec.Struct, frozen=True, kw_only=True):
+    """An armed session records from now on; what was held came just before."""
+
+    t_ns: int
+
+
 class Released(msgspec.Struct, frozen=True, kw_only=True):
     """The reader has let go at the cursor, for another worker."""
 
@@ -76,4 +90,4 @@ class Crashed(msgspec.Struct, frozen=True, kw_only=True):
     error: Exception
 
 
-Item = Segment | Gap | Note | Paused | Resumed | Released | Ended | Crashed
+Item = Segment | Gap | Note | Paused | Resumed | Masked | Triggered | Released | Ended | Crashed

@@ -9,7 +9,7 @@ import structlog
 from recorder_worker.core.errors import BusUnavailableError, FencedError, LeaseLostError
 from recorder_worker.core.events import Captured, Event
 from recorder_worker.core.ids import event_key
-from recorder_worker.core.model import Cursor
+from recorder_worker.core.model import Cursor, Mask
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Clock, EventLog, Logged
 
@@ -47,6 +47,10 @@ class CapturedJournal:
         """How many control events have taken effect."""
         self.cursor = found.cursor if found else Cursor()
         self.paused = found.paused if found else False
+        self.armed = found.armed if found else False
+        """Whether frames are held in memory alone, until a trigger."""
+        self.masks: tuple[Mask, ...] = ()
+        """The masks in force when this lease began."""
         self.epoch = found.epoch if found else 0
         """The number of the key epoch."""
 
@@ -59,6 +63,7 @@ class CapturedJournal:
             "controls": self.controls,
             "cursor": self.cursor,
             "paused": self.paused,
+            "armed": self.armed,
             "boot": self._boot,
             "epoch": self.epoch,
             "clock": self._clock.state(),

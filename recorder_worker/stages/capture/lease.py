@@ -32,12 +32,15 @@ from recorder_worker.core.model import Cursor, EndReason, FileSource, GapReason
 from recorder_worker.ports import Delivery, FrameSource, Logged
 from recorder_worker.stages.capture.admission import Admission, bad_source, id_in_use
 from recorder_worker.stages.capture.aftermath import tell_aftermath
+from recorder_worker.stages.capture.controls import masks_in_force
+from recorder_worker.stages.capture.degradation import Degradation
 from recorder_worker.stages.capture.encryption import session_cipher
 from recorder_worker.stages.capture.journal import CapturedJournal
 from recorder_worker.stages.capture.mailbox import Mailbox
 from recorder_worker.stages.capture.manifest import Manifest, read_manifest, write_manifest
 from recorder_worker.stages.capture.new_manifest import new_manifest
 from recorder_worker.stages.capture.pulse import Pulse
+from recorder_worker.stages.capture.reader import Reader
 from recorder_worker.stages.capture.reader_setup import frame_rate, make_reader
 from recorder_worker.stages.capture.recording import Recording
 from recorder_worker.stages.capture.services import CaptureServices
@@ -90,6 +93,9 @@ class Lease:
                 await self._accepted(started)
                 await self._opened(journal, manifest, data)
             cipher = await self._cipher(journal, manifest)
+            journal.masks = await masks_in_force(
+                self._services.log, self.session_id, journal.controls, self._command.masks
+            )
             queue_size = self._services.policy.queue_segments
             mailbox = Mailbox(asyncio.get_running_loop(), queue_size, wake)
             reader = make_reader(
@@ -107,7 +113,7 @@ class Lease:
                 source.close()
             raise
         log.info("LeaseTaken", source=manifest.source.uri, takeover=last is not None)
-        reader.start(gap=_gap_behind(last), paused=journal.paused)
+        reader.start(gap=_gap_behind(last), paused=journal.paused, armed=journal.armed)
         recording = Recording(
             journal=journal,
             pulse=Pulse(journal, self._services.clock, manifest.policy, takeover=last is not None),
@@ -116,6 +122,7 @@ class Lease:
             wake=wake,
             release=release,
             services=self._services,
+            degradation=self._degradation(reader, manifest),
         )
         try:
             await recording.run()
@@ -124,6 +131,19 @@ class Lease:
         except Exception as error:
             await self._end_lost(journal, error)
             raise PermanentError(f"the recording failed: {error!r}") from error
+
+    def _degradation(self, reader: Reader, manifest: Manifest) -> Degradation:
+        services = self._services
+        return Degradation(
+            session_id=self.session_id,
+            command=self._command,
+            facts=manifest.source,
+            fps=frame_rate(manifest.source, self._command, services.policy),
+            governor=services.governor,
+            reader=reader,
+            clock=services.clock,
+            metrics=services.metrics,
+        )
 
     async def _end_lost(self, journal: CapturedJournal, error: Exception) -> None:
         """A defect must not leave a session that nobody ends: it is sealed with its reason."""
@@ -161,6 +181,8 @@ class Lease:
         known = started is not None or journal.last is not None
         if manifest is not None and not known:
             raise id_in_use(self.session_id)
+        if not known:
+            self._admission.check_wishes(self._command)
         source: FrameSource | None = None
         try:
             source = await asyncio.to_thread(self._open_source, journal.cursor.unit)
@@ -213,6 +235,7 @@ class Lease:
     async def _opened(self, journal: CapturedJournal, manifest: Manifest, data: bytes) -> None:
         identity, clock = self._services.identity, self._services.clock
         numbered = await self._services.number(self.session_id)
+        journal.armed = self._command.pre_record_s is not None
         journal.cursor = Cursor(wall_ns=clock.wall_ns(), boot_ns=clock.monotonic_ns())
         await journal.append(
             Opened(

@@ -8,7 +8,6 @@ without listening for them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import structlog
 
@@ -20,11 +19,15 @@ from recorder_worker.core.errors import (
 )
 from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.ports import Clock, Frame, FrameSource
+from recorder_worker.stages.capture.adjustments import Adjustments
 from recorder_worker.stages.capture.coverage import Coverage, Finished
-from recorder_worker.stages.capture.items import Crashed, Item, Paused, Released, Resumed
+from recorder_worker.stages.capture.items import Crashed, Paused, Resumed
+from recorder_worker.stages.capture.limits import Limits
 from recorder_worker.stages.capture.picture_watch import PictureWatch
 from recorder_worker.stages.capture.reader_policy import ReaderPolicy, Reopen
 from recorder_worker.stages.capture.requests import (
+    GoOn,
+    Hold,
     Pause,
     Release,
     Request,
@@ -32,7 +35,6 @@ from recorder_worker.stages.capture.requests import (
     Resume,
     Stop,
 )
-from recorder_worker.stages.capture.spool import SegmentWriter
 from recorder_worker.stages.capture.timeline import SECOND_NS, Pacer, Timeline
 
 log = structlog.get_logger(__name__)
@@ -40,8 +42,6 @@ log = structlog.get_logger(__name__)
 RETRY_WAIT_S = 0.5
 LOOK_S = 0.25
 """How long a wait may last before limits are looked at again."""
-STALL_NS = SECOND_NS
-"""A live source that was not read for longer than this has lost units."""
 
 
 class Reader:
@@ -52,36 +52,36 @@ class Reader:
         *,
         source: FrameSource | None,
         reopen: Reopen,
-        writer: SegmentWriter,
+        coverage: Coverage,
         timeline: Timeline,
         policy: ReaderPolicy,
         clock: Clock,
-        deliver: Callable[[Item], None],
         watch: PictureWatch | None = None,
     ) -> None:
         self._source = source
         self._reopen = reopen
-        self._writer = writer
+        self._coverage = coverage
+        self._writer = coverage.writer
         self._timeline = timeline
         self._policy = policy
         self._clock = clock
         self._watch = watch
-        self._coverage = Coverage(
-            writer=writer,
-            timeline=timeline,
-            clock=clock,
-            retry_s=policy.retry_s,
-            deliver=deliver,
-        )
+        self._limits = Limits(policy, timeline, coverage)
         self._pacer = Pacer(clock, timeline.period_ns, native=policy.native)
+        self._adjustments = Adjustments(
+            coverage.writer, coverage, timeline, self._pacer, policy.arming
+        )
         self._requests = RequestBox()
         self._pending: tuple[Frame, int] | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self, *, gap: GapReason | None, paused: bool) -> None:
-        """Begin in a thread of its own, behind a gap where another worker had the session."""
+    def start(self, *, gap: GapReason | None, paused: bool, armed: bool = False) -> None:
+        """Begin in a thread of its own, behind a gap where another worker had the session.
+
+        What is paused or armed has its gap when it goes on.
+        """
         self._thread = threading.Thread(
-            target=self._run, args=(gap, paused), name="reader", daemon=True
+            target=self._run, args=(gap, paused, armed), name="reader", daemon=True
         )
         self._thread.start()
 
@@ -93,6 +93,11 @@ class Reader:
         """Session time now, for marks."""
         return self._timeline.now_ns()
 
+    @property
+    def ticks(self) -> tuple[int, int]:
+        """How often a live source was read since the start, and how often too late."""
+        return self._pacer.reads, self._pacer.late
+
     def join(self, timeout_s: float) -> None:
         """Wait for the thread to end."""
         if self._thread is not None:
@@ -100,9 +105,11 @@ class Reader:
 
     # --- the loop -------------------------------------------------------------------------------
 
-    def _run(self, gap: GapReason | None, paused: bool) -> None:  # noqa: FBT001  (a thread's arguments)
+    def _run(self, gap: GapReason | None, paused: bool, armed: bool) -> None:  # noqa: FBT001  (a thread's arguments)
         try:
-            if paused:
+            if armed:
+                self._adjustments.arm()
+            elif paused:
                 self._wait_for_resume()
             elif gap is not None:
                 self._gap(gap, "another worker had this session before")
@@ -128,6 +135,8 @@ class Reader:
     def _step(self) -> None:
         """Read one frame, wait until it is due, record it; or answer one request."""
         try:
+            if self._adjustments.hold is not None and not self._coverage.armed:
+                self._wait_until_caught_up(self._adjustments.hold)
             if self._pending is None and not self._read():
                 return
             pending = self._pending
@@ -146,7 +155,7 @@ class Reader:
             if not self._waited_until(self._pacer.tick()):
                 return False
             self._pacer.ticked()
-        self._check_duration()
+        self._limits.check_now()
         frame = source.read()
         if frame is None:
             self._coverage.source_ended(source.facts)
@@ -154,18 +163,17 @@ class Reader:
         before_ns = self._timeline.last_ns
         t_ns = self._timeline.frame_time(frame.t_ns)
         if self._timeline.live:
-            self._check_stall(before_ns, t_ns)
+            self._coverage.check_stall(before_ns, t_ns)
         if not self._writer.fits(frame, t_ns):
             self._coverage.close(t_ns)
         self._pending = (frame, t_ns)
         return True
 
     def _add(self, frame: Frame, t_ns: int) -> None:
-        limit_ns = self._policy.max_duration_ns
-        if limit_ns is not None and t_ns >= limit_ns:
-            self._time_is_up(limit_ns, limit_ns)
-        self._writer.add(frame, t_ns)
-        if self._watch is not None:
+        self._limits.check_frame(t_ns)
+        picture = self._writer.add(frame, t_ns)
+        self._limits.check_idle(frame, picture, t_ns)
+        if self._watch is not None and not self._coverage.armed:
             for note in self._watch.see(frame, t_ns):
                 self._coverage.deliver(note)
 
@@ -187,7 +195,7 @@ class Reader:
         now_ns = self._timeline.now_ns()
         if self._writer.full(now_ns):
             self._coverage.close(now_ns)
-        self._check_duration()
+        self._limits.check_now()
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -197,66 +205,58 @@ class Reader:
                 self._coverage.close(self._covered_ns())
                 self._coverage.deliver(Paused(cursor=self._coverage.cursor))
                 self._wait_for_resume(f"paused by {by}" if by else "")
-            case Resume():
-                pass  # it is not paused: the state machine refuses this before it comes here
             case Release():
                 self._coverage.close(self._covered_ns())
-                self._coverage.deliver(Released(cursor=self._coverage.cursor))
-                raise Finished
+                self._coverage.released()
             case Stop(reason=reason, detail=detail):
                 self._coverage.end(reason, detail, self._covered_ns())
+            case _:
+                self._adjustments.make(request, self._covered_ns())
 
     def _wait_for_resume(self, detail: str = "") -> None:
         """Paused: nothing is read until a request comes."""
-        while True:
-            match self._requests.next(LOOK_S):
-                case None:
-                    self._check_duration_paused(detail)
-                case Resume():
-                    self._gap(GapReason.PAUSE, detail)
-                    self._coverage.deliver(Resumed(cursor=self._coverage.cursor))
-                    return
-                case Release():
-                    self._coverage.deliver(Released(cursor=self._coverage.cursor))
-                    raise Finished
-                case Stop(reason=reason, detail=detail):
-                    self._gap(GapReason.PAUSE, detail)
-                    self._coverage.end(reason, detail, self._coverage.cursor.t_ns)
-                case Pause():
-                    pass  # as in _answer
+        self._stand_still(GapReason.PAUSE, detail, (Resume,), "paused")
+        self._coverage.deliver(Resumed(cursor=self._coverage.cursor))
 
-    # --- limits, gaps and ends ------------------------------------------------------------------
+    def _wait_until_caught_up(self, hold: Hold) -> None:
+        """Later stages are behind: nothing is read, so that nothing more waits for them."""
+        self._coverage.hold(hold.detail, self._covered_ns())
+        request = self._stand_still(
+            GapReason.BACK_PRESSURE, hold.detail, (GoOn, Pause), "later stages were behind"
+        )
+        if isinstance(request, Pause):
+            self._answer(request)
+        else:
+            self._adjustments.hold = None
+
+    def _stand_still(
+        self, reason: GapReason, detail: str, until: tuple[type[Request], ...], doing: str
+    ) -> Request:
+        """Read nothing until a request of some kind, which is given; what passes is a gap."""
+        while True:
+            request = self._requests.next(LOOK_S)
+            match request:
+                case None:
+                    self._limits.check_standing(lambda: self._gap(reason, detail), doing)
+                case Release():
+                    self._coverage.released()
+                case Stop(reason=why, detail=said):
+                    self._gap(reason, detail)
+                    self._coverage.end(why, said, self._coverage.cursor.t_ns)
+                case _ if isinstance(request, until):
+                    self._gap(reason, detail)
+                    return request
+                case _:
+                    self._adjustments.make(request, self._timeline.now_ns(), standing=True)
+
+    # --- gaps and ends --------------------------------------------------------------------------
 
     def _gap(self, reason: GapReason, detail: str) -> None:
         if self._timeline.live:
             self._pending = None  # a frame from before the gap lies inside it
         self._coverage.gap(reason, detail)
         self._pacer.rebase()
-
-    def _check_duration(self) -> None:
-        limit_ns = self._policy.max_duration_ns
-        if limit_ns is not None and self._timeline.live and self._timeline.now_ns() >= limit_ns:
-            self._time_is_up(limit_ns, max(limit_ns, self._timeline.last_ns + 1))
-
-    def _time_is_up(self, limit_ns: int, t1_ns: int) -> None:
-        detail = f"recorded for {limit_ns / SECOND_NS:g} s"
-        self._coverage.end(EndReason.MAX_DURATION, detail, t1_ns)
-
-    def _check_duration_paused(self, detail: str) -> None:
-        limit_ns = self._policy.max_duration_ns
-        if limit_ns is not None and self._timeline.live and self._timeline.now_ns() >= limit_ns:
-            self._gap(GapReason.PAUSE, detail)
-            end_ns = self._coverage.cursor.t_ns
-            self._coverage.end(EndReason.MAX_DURATION, "the time was up while paused", end_ns)
-
-    def _check_stall(self, before_ns: int, t_ns: int) -> None:
-        """A live source that was not read for long has lost units, whatever held it up."""
-        covered_ns = max(self._coverage.cursor.t_ns, before_ns + self._timeline.period_ns)
-        if t_ns - covered_ns > max(STALL_NS, self._timeline.period_ns):
-            self._coverage.close(covered_ns)
-            span = self._timeline.missed(self._coverage.cursor, t_ns)
-            detail = f"nothing was read for {(t_ns - covered_ns) / SECOND_NS:.1f} s"
-            self._coverage.skip(GapReason.BACK_PRESSURE, detail, span.unit_count, t_ns)
+        self._limits.forget()
 
     def _lost(self, error: SourceLostError) -> None:
         """The source is gone: try to get it back, then say what is missing."""

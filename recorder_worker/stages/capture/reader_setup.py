@@ -8,11 +8,12 @@ from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.model import FileSource, PatternSource, SourceFacts
 from recorder_worker.ports import FrameSource
+from recorder_worker.stages.capture.coverage import Coverage
 from recorder_worker.stages.capture.items import Item
 from recorder_worker.stages.capture.journal import CapturedJournal
 from recorder_worker.stages.capture.picture_watch import PictureWatch
 from recorder_worker.stages.capture.reader import Reader
-from recorder_worker.stages.capture.reader_policy import ReaderPolicy, Reopen
+from recorder_worker.stages.capture.reader_policy import Arming, ReaderPolicy, Reopen
 from recorder_worker.stages.capture.services import CapturePolicy, CaptureServices
 from recorder_worker.stages.capture.spool import SegmentWriter
 from recorder_worker.stages.capture.thumbnails import Thumbnails
@@ -40,27 +41,36 @@ def make_reader(
         cursor=journal.cursor,
         limits=policy.segment,
         keyframes=policy.keyframes,
-        masks=command.masks,
+        masks=journal.masks,
         cipher=cipher,
+    )
+    timeline = Timeline(
+        facts.clock,
+        journal.cursor,
+        services.clock,
+        frame_rate(facts, command, policy),
+        same_boot=journal.same_boot,
     )
     return Reader(
         source=source,
         reopen=reopen,
-        writer=writer,
-        timeline=Timeline(
-            facts.clock,
-            journal.cursor,
-            services.clock,
-            frame_rate(facts, command, policy),
-            same_boot=journal.same_boot,
+        coverage=Coverage(
+            writer=writer,
+            timeline=timeline,
+            clock=services.clock,
+            retry_s=policy.retry_s,
+            writes=services.writes.of(journal.session_id),
+            deliver=deliver,
         ),
+        timeline=timeline,
         policy=ReaderPolicy(
             native=_native(command),
             max_duration_ns=round(longest_s * SECOND_NS),
             retry_s=policy.retry_s,
+            idle_stop_ns=_ns(command.idle_stop_s),
+            arming=_arming(command, services),
         ),
         clock=services.clock,
-        deliver=deliver,
         watch=make_watch(services, journal.session_id, facts.kind, writer, cipher),
     )
 
@@ -98,6 +108,22 @@ def make_watch(
 def frame_rate(facts: SourceFacts, command: StartSession, policy: CapturePolicy) -> float:
     """Frames a second: the source's own, else what was asked for, else the default."""
     return facts.frame_rate or command.fps or policy.default_fps
+
+
+def _arming(command: StartSession, services: CaptureServices) -> Arming | None:
+    keep_ns = _ns(command.pre_record_s)
+    if keep_ns is None:
+        return None
+    return Arming(
+        keep_ns=keep_ns,
+        max_bytes=services.policy.pre_record_max_bytes,
+        store=services.store,
+        keyframes=services.policy.keyframes,
+    )
+
+
+def _ns(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * SECOND_NS)
 
 
 def _native(command: StartSession) -> bool:

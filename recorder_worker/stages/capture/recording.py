@@ -26,12 +26,13 @@ from recorder_worker.core.events import (
     SessionResumed,
 )
 from recorder_worker.core.model import GapReason
-from recorder_worker.core.notes import RECORDER
+from recorder_worker.core.notes import MASKS, RECORDER, MasksChanged, note_text
 from recorder_worker.core.quality.conditions import QualityChange
 from recorder_worker.core.subjects import Fact
 from recorder_worker.stages.capture import items
 from recorder_worker.stages.capture.aftermath import tell_aftermath
 from recorder_worker.stages.capture.controls import Controls
+from recorder_worker.stages.capture.degradation import Degradation
 from recorder_worker.stages.capture.journal import CapturedJournal
 from recorder_worker.stages.capture.mailbox import Mailbox
 from recorder_worker.stages.capture.pulse import Pulse
@@ -59,6 +60,7 @@ class Recording:
         wake: asyncio.Event,
         release: asyncio.Event,
         services: CaptureServices,
+        degradation: Degradation,
     ) -> None:
         self._journal = journal
         self._pulse = pulse
@@ -70,6 +72,7 @@ class Recording:
         self._clock = services.clock
         self._metrics = services.metrics
         self._release = release
+        self._degradation = degradation
         self._controls = Controls(journal, reader, services)
         self._ended = False
 
@@ -92,8 +95,12 @@ class Recording:
                         await self._pulse.give()
                     if not self._ended and not self._controls.waiting and not released:
                         await self._controls.take()
+                    self._services.writes.look()
+                    if not self._ended and not released:
+                        self._degradation.look(armed=self._journal.armed)
                     await self._sleep()
             finally:
+                self._degradation.leave()
                 self._mailbox.close()
                 self._reader.request(Release())  # a reader that is paused puts nothing: wake it
                 await asyncio.to_thread(self._reader.join, JOIN_S)
@@ -128,6 +135,8 @@ class Recording:
                 await self._paused(item)
             case items.Resumed():
                 await self._resumed(item)
+            case items.Masked() | items.Triggered():
+                await self._adjusted(item)
             case items.Ended():
                 await self._end(item)
             case items.Released():
@@ -136,7 +145,7 @@ class Recording:
                 raise error
 
     async def _segment(self, item: items.Segment) -> None:
-        self._journal.cursor = item.cursor
+        self._journal.cursor, self._journal.armed = item.cursor, False
         await self._journal.append(
             SegmentCaptured(
                 **self._journal.place(),  # type: ignore[arg-type]
@@ -153,7 +162,7 @@ class Recording:
         self._metrics.segment_captured(item.span.unit_count, item.raw_size, item.plain_size)
 
     async def _gap(self, item: items.Gap) -> None:
-        self._journal.cursor = item.cursor
+        self._journal.cursor, self._journal.armed = item.cursor, False
         await self._journal.append(
             GapCaptured(
                 **self._journal.place(),  # type: ignore[arg-type]
@@ -217,6 +226,15 @@ class Recording:
         )
         await self._journal.tell(Fact.RESUMED, resumed, self._journal.next_ordinal)
 
+    async def _adjusted(self, item: items.Masked | items.Triggered) -> None:
+        if isinstance(item, items.Triggered):
+            self._journal.armed = False
+            await self._controls.triggered(item.t_ns)
+            return
+        self._controls.took_effect()
+        body = note_text(MasksChanged(masks=item.masks, by=item.by))
+        await self._note(items.Note(t_ns=item.t_ns, kind=MASKS, body=body))
+
     async def _released(self, item: items.Released) -> None:
         place = self._journal.place()
         await self._journal.append(LeaseReleased(**place, t_ns=item.cursor.t_ns))  # type: ignore[arg-type]
@@ -225,7 +243,7 @@ class Recording:
     async def _end(self, item: items.Ended) -> None:
         self._controls.ended()
         self._ended = True
-        self._journal.cursor = item.cursor
+        self._journal.cursor, self._journal.armed = item.cursor, False
         await self._journal.append(
             EndCaptured(
                 **self._journal.place(),  # type: ignore[arg-type]
@@ -241,5 +259,6 @@ class Recording:
 
 def _severity(gap: items.Gap) -> int:
     """A gap that lost something nobody asked to leave out is an error."""
-    lost = gap.span.unit_count > 0 and gap.reason is not GapReason.PAUSE
+    asked_for = (GapReason.PAUSE, GapReason.ARMED)
+    lost = gap.span.unit_count > 0 and gap.reason not in asked_for
     return logging.ERROR if lost else logging.WARNING

@@ -6,7 +6,8 @@ import queue
 
 import msgspec
 
-from recorder_worker.core.model import EndReason
+from recorder_worker.core.model import EndReason, Mask
+from recorder_worker.core.notes import SlowedBy
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -30,7 +31,36 @@ class Stop(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-Request = Pause | Resume | Release | Stop
+class MaskWith(msgspec.Struct, frozen=True):
+    """Black out these rectangles from the next frame on; answered with `Masked`."""
+
+    masks: tuple[Mask, ...]
+    by: str = ""
+
+
+class TriggerNow(msgspec.Struct, frozen=True):
+    """Armed: record the seconds that are held, and all from now on; answered with `Triggered`."""
+
+
+class SetRate(msgspec.Struct, frozen=True):
+    """Read so many frames a second; answered with a note. `detail` says what was measured."""
+
+    fps: float
+    reason: SlowedBy
+    detail: str = ""
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Read nothing until `GoOn`, for later stages are behind; what passes is a gap."""
+
+    detail: str = ""
+
+
+class GoOn(msgspec.Struct, frozen=True):
+    """Later stages have caught up; answered with the gap."""
+
+
+Request = Pause | Resume | Release | Stop | MaskWith | TriggerNow | SetRate | Hold | GoOn
 
 
 class RequestBox:

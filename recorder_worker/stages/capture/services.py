@@ -21,9 +21,11 @@ from recorder_worker.ports import (
     SourceOpener,
     StageMetrics,
 )
+from recorder_worker.stages.capture.governor import Governor
 from recorder_worker.stages.capture.picture_watch import WatchPolicy
 from recorder_worker.stages.capture.spool import SegmentLimits
 from recorder_worker.stages.capture.thumbnails import ThumbnailPolicy
+from recorder_worker.stages.capture.write_watch import WriteWatch
 from recorder_worker.stages.gate import CommandGate
 from recorder_worker.stages.rejection import Rejections
 
@@ -42,6 +44,8 @@ class CapturePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator may set about capture. `thumbnails` None: there are none."""
 
     default_fps: float
+    max_fps: float
+    pre_record_max_bytes: int
     segment: SegmentLimits
     keyframes: KeyframePolicy
     retry_s: float
@@ -71,3 +75,5 @@ class CaptureServices:
     key_wrap: KeyWrap | None
     identity: NodeIdentity
     policy: CapturePolicy
+    governor: Governor
+    writes: WriteWatch

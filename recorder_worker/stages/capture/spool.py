@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 import zstandard
 from blake3 import blake3
@@ -12,7 +14,8 @@ from recorder_worker.core.frames import FrameEncoder
 from recorder_worker.core.keyframes import KeyframePolicy, KeyframeState
 from recorder_worker.core.masks import apply_masks
 from recorder_worker.core.model import Cursor, Mask, Span
-from recorder_worker.ports import BlobStore, Clock, Frame
+from recorder_worker.core.pictures import Picture
+from recorder_worker.ports import Clock, Frame
 from recorder_worker.stages.capture.items import Segment
 from recorder_worker.stages.payload_writer import segment_place
 
@@ -25,6 +28,14 @@ class SegmentLimits(msgspec.Struct, frozen=True, kw_only=True):
     level: int
 
 
+class SegmentStore(Protocol):
+    """Where segments go."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """As `BlobStore.put`."""
+        ...
+
+
 class SegmentWriter:
     """Collects frames from the cursor on and makes segments of them.
 
@@ -34,7 +45,7 @@ class SegmentWriter:
     def __init__(
         self,
         *,
-        store: BlobStore,
+        store: SegmentStore,
         session_id: str,
         clock: Clock,
         cursor: Cursor,
@@ -74,6 +85,23 @@ class SegmentWriter:
         """How many frames are in the segment being filled."""
         return self._count
 
+    def mask(self, masks: tuple[Mask, ...]) -> None:
+        """Black out other rectangles from the next frame on, which is a keyframe.
+
+        No frame may be in the segment being filled: `close` comes before.
+        """
+        self._masks = masks
+        self._keyframes = self._keyframes.forced()
+
+    def write_to(self, store: SegmentStore, keyframes: KeyframePolicy) -> None:
+        """From the next segment on, go elsewhere, with keyframes by another policy."""
+        self._store = store
+        self._policy = keyframes
+
+    def begin_with_keyframe(self) -> None:
+        """Whatever the policy says, the next segment begins with a keyframe."""
+        self._keyframes = self._keyframes.forced()
+
     def full(self, t_ns: int) -> bool:
         """Whether a frame at session time `t_ns` belongs to the next segment."""
         return self._count > 0 and (
@@ -86,14 +114,15 @@ class SegmentWriter:
         resized = self._count > 0 and frame.picture.shape != self._shape
         return not resized and not self.full(t_ns)
 
-    def add(self, frame: Frame, t_ns: int) -> None:
-        """Encode a frame, which `fits`, into the segment being filled."""
+    def add(self, frame: Frame, t_ns: int) -> Picture:
+        """Encode a frame, which `fits`, into the segment being filled; the picture as masked."""
         wall_ns = self._clock.wall_ns()
         first = self._count == 0
         if first and self.cursor.wall_ns == 0:
             self.cursor = msgspec.structs.replace(self.cursor, wall_ns=wall_ns)
+        picture = apply_masks(frame.picture, self._masks)
         encoded = self._encoder.encode(
-            apply_masks(frame.picture, self._masks),
+            picture,
             unit=self.cursor.unit + self._count,
             t_ns=t_ns,
             wall_ns=wall_ns,
@@ -105,6 +134,7 @@ class SegmentWriter:
         self._plain += encoded.data
         self._raw_size += frame.picture.nbytes
         self._count += 1
+        return picture
 
     def close(self, t1_ns: int) -> Segment | None:
         """Make the segment durable; None where it has no frame.

@@ -23,7 +23,8 @@ class Timeline:
     ) -> None:
         self.live = kind is SourceClock.LIVE
         """Whether time passes while nobody reads."""
-        self.period_ns = max(1, round(SECOND_NS / fps))
+        self.fps = fps
+        self.period_ns = _period_ns(fps)
         self._clock = clock
         self.last_ns = cursor.t_ns - 1
         """The session time of the newest frame."""
@@ -31,6 +32,11 @@ class Timeline:
         if self.live:
             # The session has gone on since the worker before us stopped.
             self._zero_ns -= _since(cursor, clock, same_boot=same_boot)
+
+    def pace(self, fps: float) -> None:
+        """From now on so many frames a second are read, and counted where they are missed."""
+        self.fps = fps
+        self.period_ns = _period_ns(fps)
 
     def now_ns(self) -> int:
         """Session time now, or as far as a `media` source has been read."""
@@ -63,6 +69,10 @@ class Timeline:
         )
 
 
+def _period_ns(fps: float) -> int:
+    return max(1, round(SECOND_NS / fps))
+
+
 def _since(cursor: Cursor, clock: Clock, *, same_boot: bool) -> int:
     """Nanoseconds since a cursor was written; by the wall clock only where nothing else tells."""
     if same_boot and cursor.boot_ns:
@@ -79,6 +89,14 @@ class Pacer:
         self._native = native
         self._next_tick_ns = clock.monotonic_ns()
         self._anchor: tuple[int, int] | None = None
+        self.reads = 0
+        """Ticks that were used."""
+        self.late = 0
+        """… and how many of them half a period, or more, behind their time."""
+
+    def pace(self, period_ns: int) -> None:
+        """Another time between ticks, from the next one on."""
+        self._period_ns = period_ns
 
     def rebase(self) -> None:
         """Begin anew from now: after a pause or a gap."""
@@ -92,6 +110,8 @@ class Pacer:
     def ticked(self) -> None:
         """The tick was used; ticks that have passed meanwhile are skipped, not made up for."""
         behind_ns = max(0, self._clock.monotonic_ns() - self._next_tick_ns)
+        self.reads += 1
+        self.late += 2 * behind_ns >= self._period_ns
         self._next_tick_ns += self._period_ns * (1 + behind_ns // self._period_ns)
 
     def due(self, t_ns: int) -> int:

@@ -1,0 +1,190 @@
+"""What a session gives up under load: asked of its reader once for each change, and told aloud."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from recorder_worker.core.back_pressure import BackPressureLimits, Lag
+from recorder_worker.core.commands import StartSession
+from recorder_worker.core.hysteresis import Marks
+from recorder_worker.core.model import (
+    ClockState,
+    EndReason,
+    PatternSource,
+    SourceClock,
+    SourceFacts,
+)
+from recorder_worker.core.rate_ladder import LadderLimits
+from recorder_worker.service.metrics import Metrics
+from recorder_worker.stages.capture.degradation import Degradation
+from recorder_worker.stages.capture.governor import Governor, LoadLimits
+from recorder_worker.stages.capture.reader import Reader
+from recorder_worker.stages.capture.requests import GoOn, Hold, Request, SetRate, Stop
+
+SECOND = 1_000_000_000
+LIMITS = LoadLimits(
+    ladder=LadderLimits(
+        window_ns=SECOND, late_high=0.2, late_low=0.02, calm_windows=1, lowest_fps=1.0
+    ),
+    pressure=BackPressureLimits(
+        messages=Marks(high=100, low=20), spool_bytes=Marks(high=1000, low=500), step_ns=SECOND
+    ),
+)
+BEHIND, CAUGHT_UP = Lag(messages=100, spool_bytes=0), Lag(messages=0, spool_bytes=0)
+
+
+class HandClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def wall_ns(self) -> int:
+        return self.now_ns
+
+    def state(self) -> ClockState:
+        return ClockState.UNKNOWN
+
+
+class AskedReader:
+    """Keeps what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[Request] = []
+        self.ticks = (0, 0)
+
+    def request(self, request: Request) -> None:
+        self.asked.append(request)
+
+
+class Room:
+    """A worker with sessions under one governor."""
+
+    def __init__(self) -> None:
+        self.clock = HandClock()
+        self.metrics = Metrics(version="", node="")
+        self.governor = Governor(LIMITS, self.clock, self.metrics)
+
+    def session(
+        self,
+        name: str,
+        kind: SourceClock = SourceClock.LIVE,
+        **wishes: Any,  # noqa: ANN401  (fields of session.start)
+    ) -> tuple[Degradation, AskedReader]:
+        reader = AskedReader()
+        command = StartSession(source=PatternSource(), **wishes)
+        facts = SourceFacts(
+            kind="x11", uri=":1", description="", width=8, height=8, clock=kind, frame_rate=0
+        )
+        degradation = Degradation(
+            session_id=name,
+            command=command,
+            facts=facts,
+            fps=10,
+            governor=self.governor,
+            reader=cast("Reader", reader),
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+        degradation.look(armed=False)
+        assert reader.asked == []
+        return degradation, reader
+
+    def changes(self, reason: str, direction: str) -> float | None:
+        labels = {"reason": reason, "direction": direction}
+        return self.metrics.registry.get_sample_value("recorder_rate_changes_total", labels)
+
+
+def test_the_lowest_priority_is_slowed_down_first_and_both_are_told() -> None:
+    room = Room()
+    low, low_reader = room.session("low", priority=1)
+    high, high_reader = room.session("high", priority=9)
+    with capture_logs() as logs:
+        for _ in range(4):
+            room.clock.now_ns += SECOND
+            for session, reader in ((low, low_reader), (high, high_reader)):
+                reads, late = reader.ticks
+                reader.ticks = (reads + 10, late + 5)
+                session.look(armed=False)
+        assert [cast("SetRate", one).fps for one in low_reader.asked] == [5, 2.5, 1.25, 1]
+        assert high_reader.asked == []
+        room.clock.now_ns += SECOND
+        high_reader.ticks = (high_reader.ticks[0] + 1000, high_reader.ticks[1])
+        high.look(armed=False)
+        low.look(armed=False)
+    assert cast("SetRate", low_reader.asked[-1]).fps == 1.25
+    assert {line["event"] for line in logs} == {"FrameRateChanged"}
+    assert [line["log_level"] for line in logs] == ["warning"] * 4 + ["info"]
+    assert (room.changes("overload", "down"), room.changes("overload", "up")) == (4, 1)
+
+
+def test_a_live_session_goes_slow_while_it_is_behind_and_back_to_its_own_rate() -> None:
+    room = Room()
+    session, reader = room.session("one", when_behind="slow")
+    room.governor.measured(BEHIND)
+    session.look(armed=False)
+    session.look(armed=False)
+    room.clock.now_ns += SECOND
+    session.look(armed=False)
+    room.governor.measured(CAUGHT_UP)
+    session.look(armed=False)
+    asked = [cast("SetRate", one) for one in reader.asked]
+    assert [(one.fps, one.reason) for one in asked] == [
+        (5, "behind"),
+        (2.5, "behind"),
+        (10, "behind"),
+    ]
+    assert "100 messages wait" in asked[0].detail
+
+
+@pytest.mark.parametrize(
+    ("kind", "policy"),
+    [(SourceClock.LIVE, "gap"), (SourceClock.MEDIA, "gap"), (SourceClock.MEDIA, "slow")],
+)
+def test_what_is_held_is_held_once_and_let_go_once(kind: SourceClock, policy: str) -> None:
+    room = Room()
+    session, reader = room.session("one", kind, when_behind=policy)
+    for lag in (BEHIND, Lag(messages=20, spool_bytes=0), CAUGHT_UP, CAUGHT_UP):
+        room.governor.measured(lag)
+        session.look(armed=False)
+    assert [type(one) for one in reader.asked] == [Hold, GoOn]
+
+
+def test_a_session_that_shall_stop_is_stopped_once_by_policy() -> None:
+    room = Room()
+    session, reader = room.session("one", when_behind="stop")
+    room.governor.measured(BEHIND)
+    session.look(armed=False)
+    session.look(armed=False)
+    [stop] = reader.asked
+    assert isinstance(stop, Stop)
+    assert stop.reason is EndReason.POLICY
+
+
+@pytest.mark.parametrize("policy", ["slow", "gap", "stop"])
+def test_a_session_that_is_armed_keeps_nobody_waiting_until_its_trigger(policy: str) -> None:
+    room = Room()
+    session, reader = room.session("one", when_behind=policy)
+    room.governor.measured(BEHIND)
+    session.look(armed=True)
+    assert reader.asked == []
+    session.look(armed=False)
+    assert len(reader.asked) == 1
+
+
+def test_that_capture_is_behind_is_told_once() -> None:
+    room = Room()
+    name = "recorder_capture_behind_state"
+    with capture_logs() as logs:
+        for lag in (CAUGHT_UP, BEHIND, BEHIND):
+            room.governor.measured(lag)
+        assert room.metrics.registry.get_sample_value(name) == 1
+        room.governor.measured(CAUGHT_UP)
+    assert [line["event"] for line in logs] == ["CaptureBehind", "CaptureCaughtUp"]
+    assert room.metrics.registry.get_sample_value(name) == 0
