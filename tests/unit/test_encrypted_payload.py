@@ -42,7 +42,7 @@ SESSION = "0192f0c1-2b3c-7d4e-8f50-0000000000a1"
 CIPHER = SessionCipher(SESSION, bytes(range(32)))
 SECOND = 10**9
 NOISE = np.random.default_rng(5).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-TEXT = np.tile(np.arange(64, dtype=np.uint8), (64, 3, 1)).transpose(0, 2, 1).copy()
+TEXT = (NOISE // 128 * 255)[:, :1].repeat(64, axis=1)
 
 
 def writer_to(store: MemoryStore, cipher: SessionCipher | None) -> SegmentWriter:

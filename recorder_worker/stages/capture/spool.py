@@ -10,7 +10,6 @@ from recorder_worker.core import keys
 from recorder_worker.core.cipher.session_cipher import SessionCipher, plain_hasher
 from recorder_worker.core.frames import FrameEncoder
 from recorder_worker.core.keyframes import KeyframePolicy, KeyframeState
-from recorder_worker.core.masks import apply_masks
 from recorder_worker.core.model import Cursor, Mask, Span
 from recorder_worker.ports import BlobStore, Clock, Frame
 from recorder_worker.stages.capture.items import Segment
@@ -77,17 +76,24 @@ class SegmentWriter:
         return not resized and not self.full(t_ns)
 
     def add(self, frame: Frame, t_ns: int) -> None:
-        """Encode a frame, which `fits`, into the segment being filled."""
+        """Encode a frame, which `fits`, into the segment being filled.
+
+        What a frame says of its changes is against the one read before: no frame that says it may
+        be left out between two that are added, but for a gap and its `restart`.
+        """
         wall_ns = self._clock.wall_ns()
         first = self._count == 0
         if first and self.cursor.wall_ns == 0:
             self.cursor = msgspec.structs.replace(self.cursor, wall_ns=wall_ns)
         encoded = self._encoder.encode(
-            apply_masks(frame.picture, self._masks),
+            frame.picture,
             unit=self.cursor.unit + self._count,
             t_ns=t_ns,
             wall_ns=wall_ns,
             keyframe=first and self._keyframes.due(self._policy, t_ns),
+            changed=frame.changed,
+            pointer=frame.pointer,
+            masks=self._masks,
         )
         if first:
             self._keyframe = encoded.keyframe
@@ -127,7 +133,10 @@ class SegmentWriter:
             stored_blake3=blake3(stored).hexdigest(),
         )
         self._keyframes = self._keyframes.after(
-            keyframe=self._keyframe, t0_ns=span.t0_ns, stored_size=len(stored)
+            keyframe=self._keyframe,
+            t0_ns=span.t0_ns,
+            plain_size=len(plain),
+            stored_size=len(stored),
         )
         self._begin(cursor)
         return segment
