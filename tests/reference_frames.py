@@ -9,7 +9,6 @@ import numpy as np
 import zstandard
 from reference_format import Bytes, Problem, Record, h, need
 
-
 Pointer = tuple[int, int, int, int, int, int, bytes]  # x, y, hot x, hot y, width, height, BGRA
 
 
