@@ -39,10 +39,15 @@ class Player:
             self.before = (width, height, encoding)
             frame = {"unit": unit, "t_ns": t_ns, "wall_ns": wall_ns, "size": [width, height]}
             pixels = self.draw(kind == 1, encoding, Bytes(source.take(size)))
-            pointer = self.pointer if self.canvas is not None else None
-            self.frames.append({**frame, "pixels": pixels, "pointer": pointer})
+            self.frames.append({**frame, "pixels": pixels, "pointer": self.shown()})
         need(source.at == len(plain), "bytes behind the last frame")
         need(raw_size == record["raw_size"], "raw size")
+
+    def shown(self) -> list[Any] | None:
+        """The pointer, with BLAKE3 of its shape, or None where none is known."""
+        if self.canvas is None or self.pointer is None:
+            return None
+        return [*self.pointer[:6], h(self.pointer[6]).hex()]
 
     def draw(self, keyframe: bool, encoding: int, payload: Bytes) -> str | None:
         """Apply a frame; BLAKE3 of the pixels, or None where they are not known."""

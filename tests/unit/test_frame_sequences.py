@@ -167,11 +167,11 @@ def test_a_reader_that_was_written_from_the_document_sees_the_same(steps: list[S
     for step, frame in zip(steps, frames, strict=True):
         assert frame["pixels"] == h(apply_masks(step.picture, step.masks).tobytes()).hex()
         pointer = step.pointer
-        theirs = None
+        theirs: list[Any] | None = None
         if pointer is not None:
             height, width, _ = pointer.shape.shape
             numbers = (pointer.x, pointer.y, pointer.hot_x, pointer.hot_y, width, height)
-            theirs = (*numbers, pointer.shape.tobytes())
+            theirs = [*numbers, h(pointer.shape.tobytes()).hex()]
         assert frame["pointer"] == theirs
 
 
