@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import msgspec
-import numpy as np
 import zstandard
 
 from benchmarks.video_codecs import FPS
@@ -15,7 +14,7 @@ from recorder_worker.core.keyframes import KeyframePolicy, KeyframeState
 from recorder_worker.core.pictures import Picture, Region
 from recorder_worker.core.playback import FrameDecoder
 from recorder_worker.core.seeking import FrameSeeker
-from recorder_worker.core.tiles import TILE, Bands, changed_tiles
+from recorder_worker.core.tiles import TILE, Bands, changed_tiles, runs
 from recorder_worker.service.settings_tree import CaptureSettings, ChunkSettings, CompressSettings
 
 FRAME_NS = 10**9 // FPS
@@ -55,6 +54,7 @@ class ScreenCodec:
         )
         self._chunks: list[Chunk] = []
         self._open: list[bytes] = []
+        self._plain_size = 0
         self._begin = (0, True)
 
     def record(self, pictures: Sequence[Picture], changed: Changes | None = None) -> Recorded:
@@ -80,6 +80,7 @@ class ScreenCodec:
                 stored_size=len(stored),
             )
             self._add(first, stored, keyframe=keyframe)
+            self._plain_size += len(plain)
         self._close()
         return Recorded(self._chunks)
 
@@ -93,10 +94,11 @@ class ScreenCodec:
         if not self._open:
             return
         inflate = zstandard.ZstdDecompressor()
-        compress = zstandard.ZstdCompressor(compression_params=self._parameters)
-        plain = b"".join(inflate.decompress(stored) for stored in self._open)
-        self._chunks.append(Chunk(*self._begin, compress.compress(plain)))
-        self._open = []
+        compressor = zstandard.ZstdCompressor(compression_params=self._parameters)
+        stream = compressor.compressobj(size=self._plain_size)
+        pieces = [stream.compress(inflate.decompress(stored)) for stored in self._open]
+        self._chunks.append(Chunk(*self._begin, b"".join([*pieces, stream.flush()])))
+        self._open, self._plain_size = [], 0
 
 
 def changes(pictures: Sequence[Picture]) -> Changes:
@@ -106,8 +108,7 @@ def changes(pictures: Sequence[Picture]) -> Changes:
         tiles = changed_tiles(Bands(here), before.reshape(len(before), -1))
         regions = []
         for row, flags in enumerate(tiles):
-            edges = np.flatnonzero(np.diff(flags, prepend=False, append=False)).tolist()
-            for begin, end in zip(edges[::2], edges[1::2], strict=True):
+            for begin, end in runs(flags):
                 left, top = begin * TILE, row * TILE
                 width = min(end * TILE, here.shape[1]) - left
                 regions.append(Region(left, top, width, min(TILE, len(here) - top)))

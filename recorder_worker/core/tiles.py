@@ -120,11 +120,36 @@ def move_tiles(
         out: shape (number of changed tiles, 64, 192); all of it is written. What lies outside
             the picture becomes zero.
     """
-    for nth, (row, column) in enumerate(np.argwhere(changed).tolist()):
-        columns = slice(column * TILE_ROW_SIZE, (column + 1) * TILE_ROW_SIZE)
-        tile = bands.band(row)[:, columns]
-        height, width = tile.shape
-        previous[row * TILE : row * TILE + height, columns] = tile
-        if tile.size < TILE_SIZE:
-            out[nth] = 0
-        out[nth, :height, :width] = tile
+    done = 0
+    for row in np.flatnonzero(changed.any(axis=1)).tolist():
+        band = bands.band(row)
+        before = previous[row * TILE : row * TILE + len(band)]
+        for begin, end in runs(changed[row]):
+            part = slice(begin * TILE_ROW_SIZE, end * TILE_ROW_SIZE)
+            before[:, part] = band[:, part]
+            whole = min(end, band.shape[1] // TILE_ROW_SIZE)
+            done += _copy_whole(band, begin, whole, out[done:])
+            if whole < end:
+                edge = band[:, whole * TILE_ROW_SIZE :]
+                out[done] = 0
+                out[done, : len(edge), : edge.shape[1]] = edge
+                done += 1
+
+
+def runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Begin and end of each run of true flags."""
+    edges = (np.flatnonzero(flags[1:] != flags[:-1]) + 1).tolist()
+    if flags[0]:
+        edges.insert(0, 0)
+    if flags[-1]:
+        edges.append(len(flags))
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _copy_whole(band: NDArray[np.uint8], begin: int, end: int, out: NDArray[np.uint8]) -> int:
+    """Copy tiles that have their full width, zero-padded to their full height; how many."""
+    height, count = len(band), end - begin
+    part = band[:, begin * TILE_ROW_SIZE : end * TILE_ROW_SIZE]
+    out[:count, :height] = part.reshape(height, count, TILE_ROW_SIZE).swapaxes(0, 1)
+    out[:count, height:] = 0
+    return count
