@@ -21,8 +21,7 @@ from recorder_worker.core.pictures import Picture
 
 ROUNDS = 3
 INTRA_FRAMES = 30
-HOUR_FRAMES = 3600 * FPS
-SEEKS = 40
+SEEKS = 20
 OURS = "screen"
 Row = tuple[Sequence[Picture], Callable[[], int]]
 
@@ -31,9 +30,7 @@ def main(folder: Path | None = None) -> None:
     """Print the tables."""
     for name, pictures in clips(folder):
         _compare(name, pictures)
-    for name, pictures in clips(folder):
-        if name == "idle":
-            _hour(pictures)
+        _seek(name, pictures)
 
 
 def _compare(name: str, pictures: list[Picture]) -> None:
@@ -84,21 +81,25 @@ def _check_exact(title: str, pictures: Sequence[Picture], found: Iterator[Pictur
             raise SystemExit(f"{title}: expected every pixel as it was, found others")
 
 
-def _hour(pictures: list[Picture]) -> None:
-    """An idle desktop for an hour, over and over the same clip; then frames out of it."""
-    looped = [pictures[n % len(pictures)] for n in range(HOUR_FRAMES)]
+def _seek(name: str, pictures: list[Picture]) -> None:
+    """The same clip over and over, an idle one for an hour; then frames out of what is stored."""
+    frames = FPS * (3600 if name == "idle" else 60)
     lap = changes([*pictures, pictures[0]])[1:]
-    told = [None, *(lap[n % len(lap)] for n in range(HOUR_FRAMES - 1))]
-    recorded = ScreenCodec().record(looped, told)
-    times = []
-    for unit in np.random.default_rng(0).integers(0, HOUR_FRAMES, SEEKS).tolist():
-        begin = time.perf_counter()
+    told = [None, *(lap[n % len(lap)] for n in range(frames - 1))]
+    recorded = ScreenCodec().record([pictures[n % len(pictures)] for n in range(frames)], told)
+    groups = [chunk.unit for chunk in recorded.chunks if chunk.keyframe]
+    units = [unit - 1 for unit in [*groups[1:], frames]]  # the farthest from their keyframes
+    units = [*units, *np.random.default_rng(0).integers(0, frames, SEEKS).tolist()]
+    wall, cpu = [], []
+    for unit in units:
+        begin, begin_cpu = time.perf_counter(), time.process_time()
         picture = seek(recorded.chunks, unit)
-        times.append((time.perf_counter() - begin) * 1e3)
+        wall.append((time.perf_counter() - begin) * 1e3)
+        cpu.append((time.process_time() - begin_cpu) * 1e3)
         if not np.array_equal(picture, pictures[unit % len(pictures)]):
             raise SystemExit(f"unit {unit}: expected every pixel as it was, found others")
-    keyframes = sum(chunk.keyframe for chunk in recorded.chunks)
+    stored = f"{recorded.stored_size / 1e6:.1f} MB, {len(groups)} keyframes"
     print(
-        f"\nidle for an hour: {recorded.stored_size / 1e6:.1f} MB, {keyframes} keyframes; "
-        f"a frame anywhere in {statistics.median(times):.0f} ms, the slowest {max(times):.0f} ms"
+        f"{name} for {frames // FPS} s: {stored}; a frame in {statistics.median(wall):.0f} ms, "
+        f"at most {max(wall):.0f}; of the processor {statistics.median(cpu):.0f} and {max(cpu):.0f}"
     )

@@ -16,6 +16,7 @@ from recorder_worker.core.playback import FrameDecoder
 from recorder_worker.core.seeking import FrameSeeker
 from recorder_worker.core.tiles import TILE, Bands, changed_tiles, runs
 from recorder_worker.service.settings_tree import CaptureSettings, ChunkSettings, CompressSettings
+from recorder_worker.stages.payload import chunk_parameters
 
 FRAME_NS = 10**9 // FPS
 PIECE_SIZE = 256 * 1024
@@ -49,9 +50,7 @@ class ScreenCodec:
         self._segment_frames = round(capture.segment_s * FPS)
         self._chunk_ns = round(chunk.duration_s * 1e9)
         self._spool = zstandard.ZstdCompressor(level=capture.spool_level)
-        self._parameters = zstandard.ZstdCompressionParameters.from_level(
-            compress.level, window_log=compress.window_log, enable_ldm=True
-        )
+        self._parameters = chunk_parameters(compress.level, compress.window_log)
         self._chunks: list[Chunk] = []
         self._open: list[bytes] = []
         self._plain_size = 0

@@ -235,7 +235,7 @@ def test_another_version_of_zstd_shares_no_key_and_what_it_stored_is_adopted(
         other.put(key, store.get(key))
     first = store_payload(store, plan, CIPHER)
     parameters = zstandard.ZstdCompressionParameters.from_level(19)
-    monkeypatch.setattr(payload, "_parameters", lambda _plan: parameters)
+    monkeypatch.setattr(payload, "chunk_parameters", lambda *_: parameters)
     second = store_payload(other, plan, CIPHER)
     one, two = blob(store, first.name), blob(other, second.name)
     assert one != two
