@@ -48,7 +48,7 @@ class FrameEncoder:
         self._shape: tuple[int, ...] = ()
         self._previous: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
         self._pointer: Pointer | None = None
-        self._masks: Sequence[Mask] = ()
+        self._masks: tuple[Mask, ...] = ()
         self._followed = False  # whether the last picture that was passed is the one coded last
 
     def encode(
@@ -80,6 +80,7 @@ class FrameEncoder:
         Raises:
             FormatError: the format cannot hold this picture or number. The encoder is unchanged.
         """
+        masks = tuple(masks)
         followed, self._followed = self._followed and masks == self._masks, False
         _check_picture(picture)
         resized = picture.shape != self._shape
