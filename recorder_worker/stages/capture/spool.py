@@ -113,7 +113,7 @@ class SegmentWriter:
         """
         if not self._count:
             return None
-        plain = bytes(self._plain)
+        plain = self._plain
         stored = zstandard.ZstdCompressor(level=self._limits.level).compress(plain)
         if self._cipher is not None:
             stored = b"".join(self._cipher.seal(segment_place(self.cursor.unit), stored))
