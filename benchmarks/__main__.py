@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
+from collections.abc import Callable
+from pathlib import Path
 
-from benchmarks import encryption, frames, integrity, pipeline, quality, sizing
+from benchmarks import encryption, frames, integrity, pipeline, quality, screen, sizing
 from recorder_worker.service import logs
 from recorder_worker.service.settings_tree import LogSettings
 
-BENCHMARKS = {
-    "frames": frames.main,
-    "pipeline": pipeline.main,
-    "integrity": integrity.main,
-    "encryption": encryption.main,
-    "quality": quality.main,
-    "sizing": sizing.main,
-}
+parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+parser.add_argument("--clips", type=Path, help="folder with videos of screens, for `screen`")
+parser.add_argument("names", nargs="*", help="which ones; without any, all")
 
 if __name__ == "__main__":
     logs.configure(LogSettings(level="error"))
-    names = sys.argv[1:] or list(BENCHMARKS)
-    if unknown := set(names) - set(BENCHMARKS):
-        sys.exit(f"expected some of {', '.join(BENCHMARKS)}; got {', '.join(unknown)}")
-    for name in names:
-        BENCHMARKS[name]()
+    given = parser.parse_args()
+    benchmarks: dict[str, Callable[[], object]] = {
+        "frames": frames.main,
+        "screen": lambda: screen.main(given.clips),
+        "pipeline": pipeline.main,
+        "integrity": integrity.main,
+        "encryption": encryption.main,
+        "quality": quality.main,
+        "sizing": sizing.main,
+    }
+    if unknown := set(given.names) - set(benchmarks):
+        parser.error(f"expected some of {', '.join(benchmarks)}; got {', '.join(unknown)}")
+    for name in given.names or benchmarks:
+        benchmarks[name]()

@@ -24,7 +24,8 @@ from recorder_worker.core.events import (
     OpenLeaf,
     SessionNumbered,
 )
-from recorder_worker.core.frames import FRAMES_FORMAT, FrameEncoder
+from recorder_worker.core.frame_header import FRAMES_FORMAT
+from recorder_worker.core.frames import FrameEncoder
 from recorder_worker.core.ledger import LedgerContext, LedgerState, apply
 from recorder_worker.core.model import (
     EndReason,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from reference_format import ED25519, ML_DSA_44
 from reference_log import OTS_MAGIC, sha256
 from reference_signing import Key, SignatureStore, log_proof, log_signed, signature_line
-from reference_writer import FRAME_NS, RECORDER, Files, Writer, pack
+from reference_writer import FRAME_NS, RECORDER, Files, Writer, new_frame, pack, picture
 
 OTHER_SESSION = "0192f0c1-2b3c-7d4e-8f50-0000000000b2"
 DEAD_LETTER = 8
@@ -120,6 +121,29 @@ def complete_with_gap(store: SignatureStore) -> Files:
     writer.gap(0).edit_span(4, t1_ns=writer.t_ns + 5)
     writer.t_ns += 5
     return writer.seal().sealed()
+
+
+@good("COMPLETE")
+def pointer(store: SignatureStore) -> Files:
+    """Frames of encoding 2, with a pointer that comes, moves, changes, is hidden and goes."""
+    writer = Writer(store).open()
+    place, moved = struct.pack(">ii", 3, -1), struct.pack(">ii", -2, 5)
+    shape = struct.pack(">HHHH", 1, 0, 2, 1) + bytes.fromhex("00008080 ffffffff")
+    hidden = bytes(8)
+    tile = b"\x80\x00" + picture(40)
+    payloads = [
+        b"\x07" + place + shape + tile,
+        b"\x04" + moved,
+        b"\x00",
+        b"\x07" + place + hidden + b"\x80\x00" + picture(41),
+        b"\x02",
+    ]
+    frames = [
+        new_frame(nth, nth * FRAME_NS, keyframe=nth == 0, payload=payload)
+        for nth, payload in enumerate(payloads)
+    ]
+    writer.chunk(2, plain=b"".join(frames[:2]), colour=40)
+    return writer.chunk(3, keyframe=False, plain=b"".join(frames[2:])).seal().sealed()
 
 
 @good("COMPLETE")

@@ -103,6 +103,13 @@ def frame(
     return header + mask + tile
 
 
+def new_frame(unit: int, t_ns: int, *, keyframe: bool, payload: bytes) -> bytes:
+    """The same in encoding 2, of which the caller says all."""
+    kind = 1 if keyframe else 2
+    numbers = (WIDTH, HEIGHT, unit, t_ns, WALL_NS + t_ns, len(payload))
+    return struct.pack(">BBHHQQQI", kind, 2, *numbers) + payload
+
+
 def picture(colour: int) -> bytes:
     """A tile with one pixel that is not black."""
     return bytes([colour, 17, 255 - colour]) + bytes(64 * 64 * 3 - 3)

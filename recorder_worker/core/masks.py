@@ -21,15 +21,20 @@ def apply_masks(picture: NDArray[np.uint8], masks: Iterable[Mask]) -> NDArray[np
         picture: shape (height, width, 3), BGR, uint8.
         masks: rectangles in pixels of this picture, from its top left corner.
     """
-    masked = picture
+    return masked_rows(picture, 0, masks)
+
+
+def masked_rows(rows: NDArray[np.uint8], top: int, masks: Iterable[Mask]) -> NDArray[np.uint8]:
+    """The same for some rows of a picture, of which the first is row `top`."""
+    masked = rows
     for mask in masks:
         inside = (
-            slice(mask.y, mask.y + mask.height),
+            slice(max(0, mask.y - top), max(0, mask.y + mask.height - top)),
             slice(mask.x, mask.x + mask.width),
         )
         if not masked[inside].any():
             continue
-        if masked is picture:
-            masked = picture.copy()
+        if masked is rows:
+            masked = rows.copy()
         masked[inside] = 0
     return masked

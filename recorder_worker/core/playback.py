@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recorder_worker.core.errors import FormatError
-from recorder_worker.core.frames import HEADER_SIZE, FrameHeader, unpack_header
+from recorder_worker.core.frame_header import HEADER_SIZE, FrameHeader, unpack_header
+from recorder_worker.core.frame_payload import FramePayload, unpack_payload
 from recorder_worker.core.pictures import Picture, Pointer
-from recorder_worker.core.tiles import TILE, TILE_ROW_SIZE, TILE_SIZE, Tiles
+from recorder_worker.core.prediction import photo_like, restore
+from recorder_worker.core.tiles import TILE, TILE_ROW_SIZE, Tiles
 
 _TILE_ROW_WORDS = TILE_ROW_SIZE // 8
 
@@ -48,7 +50,9 @@ class FrameDecoder:
         self._pending = bytearray()
         self._header: FrameHeader | None = None
         self._canvas: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
-        self._size: tuple[int, int] | None = None
+        self._before: tuple[int, int, int] | None = None
+        self._picture: Picture | None = None
+        self._pointer: Pointer | None = None
 
     def feed(self, data: bytes | memoryview) -> Iterator[DecodedFrame]:
         """Take the next piece; the frames that it completes are decoded as they are iterated.
@@ -84,9 +88,10 @@ class FrameDecoder:
             if len(self._pending) < self._header.payload_size:
                 return
             header, self._header = self._header, None
-            mask = self._take(header.mask_size)
-            tiles = self._take(header.changed_tiles * TILE_SIZE)
-            self._apply(header, _changed(header, mask), tiles)
+            data = self._take(header.payload_size)
+            payload = unpack_payload(header, memoryview(data), self._pointer)
+            self._pointer = payload.pointer
+            self._apply(header, payload)
             yield self._frame(header)
 
     def _take(self, size: int) -> bytes:
@@ -96,27 +101,32 @@ class FrameDecoder:
         return taken
 
     def _accept(self, header: FrameHeader) -> FrameHeader:
-        size = (header.width, header.height)
-        if not header.keyframe and size != self._size:
-            before = "no frame" if self._size is None else f"{self._size[0]}x{self._size[1]}"
+        follows = (header.width, header.height, header.encoding)
+        if not header.keyframe and follows != self._before:
+            before = "no frame"
+            if self._before is not None:
+                before = "{}x{} in encoding {}".format(*self._before)
             raise FormatError(
                 f"frame {header.unit}: expected a delta to follow a frame of its size "
-                f"{size[0]}x{size[1]}, found {before} before it; decode from its keyframe on"
+                f"{header.width}x{header.height} in encoding {header.encoding}, found {before} "
+                "before it; decode from its keyframe on"
             )
+        self._before = follows
         return header
 
-    def _apply(self, header: FrameHeader, changed: Tiles, data: bytes) -> None:
+    def _apply(self, header: FrameHeader, payload: FramePayload) -> None:
         rows, columns = header.grid
         if header.keyframe:
-            self._size = (header.width, header.height)
+            self._picture = None
             shape = (rows * TILE, columns * TILE_ROW_SIZE)
             if self._canvas.shape == shape:
                 self._canvas.fill(0)
             else:
                 self._canvas = np.zeros(shape, np.uint8)
-        if not data:
+        if not len(payload.tiles):
             return
-        tiles = np.frombuffer(data, np.uint8).reshape(-1, TILE, TILE_ROW_SIZE)
+        self._picture = None
+        changed, tiles = payload.changed, _pixels(header, payload)
         _check_padding(header, changed, tiles)
         # The canvas has whole tiles, so every tile is 64 rows of whole words.
         words = self._canvas.view(np.uint64)
@@ -132,9 +142,10 @@ class FrameDecoder:
         grid[changed] = new
 
     def _frame(self, header: FrameHeader) -> DecodedFrame:
-        rows = self._canvas[: header.height, : header.width * 3]
-        picture = np.ascontiguousarray(rows).reshape(header.height, header.width, 3)
-        picture.flags.writeable = False
+        if self._picture is None:
+            rows = self._canvas[: header.height, : header.width * 3]
+            self._picture = np.ascontiguousarray(rows).reshape(header.height, header.width, 3)
+            self._picture.flags.writeable = False
         return DecodedFrame(
             keyframe=header.keyframe,
             unit=header.unit,
@@ -142,7 +153,8 @@ class FrameDecoder:
             wall_ns=header.wall_ns,
             width=header.width,
             height=header.height,
-            picture=picture,
+            picture=self._picture,
+            pointer=self._pointer,
         )
 
 
@@ -180,23 +192,23 @@ def scan_headers(pieces: Iterable[bytes | memoryview]) -> Iterator[FrameHeader]:
         )
 
 
-def _changed(header: FrameHeader, mask: bytes) -> Tiles:
-    """The bitmap as flags, held against the number of tiles and its spare bits."""
-    rows, columns = header.grid
-    bits = np.unpackbits(np.frombuffer(mask, np.uint8))
-    if bits[rows * columns :].any():
+def _pixels(header: FrameHeader, payload: FramePayload) -> NDArray[np.uint8]:
+    """The changed tiles as pixels, each predicted if and only if the rule says so."""
+    if payload.predicted is None:
+        return payload.tiles
+    tiles = payload.tiles
+    if payload.predicted.any():
+        tiles = tiles.copy()
+        for nth in np.flatnonzero(payload.predicted):
+            restore(tiles[nth])
+    wrong = photo_like(tiles) != payload.predicted
+    if wrong.any():
+        row, column = np.argwhere(payload.changed)[int(np.argmax(wrong))]
         raise FormatError(
-            f"frame {header.unit}: expected the spare bits of the tile bitmap to be zero, found "
-            f"{mask[-1]:#04x} at its end; the stream is damaged"
+            f"frame {header.unit}: expected exactly the photo-like tiles to be predicted, found "
+            f"otherwise in tile row {row} column {column}; no recorder writes this"
         )
-    count = int(bits.sum())
-    if count != header.changed_tiles:
-        raise FormatError(
-            f"frame {header.unit}: expected {header.changed_tiles} changed tiles by its payload "
-            f"size, found {count} bits set; the stream is damaged"
-        )
-    changed: Tiles = bits[: rows * columns].reshape(rows, columns).astype(np.bool_)
-    return changed
+    return tiles
 
 
 def _check_padding(header: FrameHeader, changed: Tiles, tiles: NDArray[np.uint8]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import IO, Final, cast
 
 import zstandard
 
@@ -19,8 +20,11 @@ from recorder_worker.core.playback import DecodedFrame, FrameDecoder
 from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.record_file import unframed
 from recorder_worker.core.records import ChunkRecord, GapRecord
+from recorder_worker.core.seeking import FrameSeeker
 from recorder_worker.core.verify.chunks import chunk_name
 from recorder_worker.core.verify.reader import RecordingReader
+
+_PIECE_SIZE: Final = 256 * 1024
 
 
 def recording_frames(
@@ -42,12 +46,62 @@ def recording_frames(
             decoder = FrameDecoder()
         if not isinstance(record, ChunkRecord):
             continue
-        pieces: Iterable[bytes] = chunk_payload(recording, record, cipher)
-        if record.codec == "zstd":
-            pieces = _inflated(pieces, chunk_name(record))
-        for piece in pieces:
+        for piece in _plain(recording, record, cipher):
             yield from decoder.feed(piece)
         decoder.finish()
+
+
+def recording_frame(
+    recording: RecordingReader, unit: int, cipher: SessionCipher | None = None
+) -> DecodedFrame:
+    """One frame, from the keyframe that its chunk names on; no other chunk is read.
+
+    This plays; it does not verify.
+
+    Raises:
+        RefusedError: no chunk holds the unit; or its chunk is encrypted and no cipher is given.
+        FormatError: a record, a chunk or a frame is not of the format, or the chunk's keyframe
+            could not be stored.
+    """
+    seeker = FrameSeeker(unit)
+    for record in _group(recording, unit):
+        for piece in _plain(recording, record, cipher):
+            if frame := seeker.feed(piece):
+                return frame
+    raise FormatError(f"unit {unit}: expected it in the chunk that covers it, found no such frame")
+
+
+def _group(recording: RecordingReader, unit: int) -> list[ChunkRecord]:
+    """The chunk that holds a unit, behind those from its keyframe on."""
+    group: list[ChunkRecord] = []
+    for data in recording_records(recording):
+        record = decode_record(data)
+        if not isinstance(record, ChunkRecord):
+            continue
+        if record.keyframe:
+            group.clear()
+        group.append(record)
+        span = record.span
+        if span.first_unit <= unit < span.first_unit + span.unit_count:
+            if group[0].index != record.keyframe_index:
+                raise FormatError(
+                    f"unit {unit}: its keyframe is in chunk {record.keyframe_index}, which could "
+                    "not be stored; see what `recorder verify` says of the gap there"
+                )
+            return group
+    raise RefusedError(
+        field="unit",
+        expected="a unit of a chunk of this recording",
+        got=str(unit),
+        hint="it lies in a gap or behind the end",
+    )
+
+
+def _plain(
+    recording: RecordingReader, record: ChunkRecord, cipher: SessionCipher | None
+) -> Iterable[bytes]:
+    pieces = chunk_payload(recording, record, cipher)
+    return _inflated(pieces, chunk_name(record)) if record.codec == "zstd" else pieces
 
 
 def chunk_payload(
@@ -90,9 +144,28 @@ def recording_records(recording: RecordingReader) -> Iterator[bytes]:
 def _inflated(pieces: Iterable[bytes], name: str) -> Iterator[bytes]:
     """Decompress in bounded pieces, so that a hostile chunk costs time but not memory."""
     decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 23)
-    stream = decompressor.decompressobj()
+    file = cast("IO[bytes]", _PieceFile(pieces))  # zstandard asks a file for its `read` alone
     try:
-        for piece in pieces:
-            yield stream.decompress(piece)
+        with decompressor.stream_reader(file) as reader:
+            while piece := reader.read(_PIECE_SIZE):
+                yield piece
     except zstandard.ZstdError as error:
         raise FormatError(f"chunk {name} cannot be inflated: {error}") from error
+
+
+class _PieceFile:
+    """A file-like object over pieces."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._rest = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes; none at the end."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._rest = memoryview(piece)
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(taken)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from recorder_worker.core.masks import masked_rows
+from recorder_worker.core.model import Mask
+from recorder_worker.core.pictures import Picture, Region
 
 TILE: Final = 64
 """Side of a tile, in pixels."""
@@ -17,29 +22,79 @@ Tiles = NDArray[np.bool_]
 """Which tiles changed: shape (tile rows, tile columns)."""
 
 
-def changed_tiles(picture: NDArray[np.uint8], previous: NDArray[np.uint8]) -> Tiles:
-    """Which tiles of two pictures of one shape differ, exactly.
+class Bands:
+    """A picture in rows of tiles, with masked pixels black.
+
+    A band is copied only where it is asked for and a mask lies in it, and then once: most frames
+    of a desktop change in none or a few of them.
+    """
+
+    def __init__(self, picture: Picture, masks: Sequence[Mask] = ()) -> None:
+        self.height, self.width, _ = picture.shape
+        self._picture = picture
+        self._masks = masks
+        self._masked: dict[int, NDArray[np.uint8]] = {}
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Tile rows and tile columns."""
+        return -(-self.height // TILE), -(-self.width // TILE)
+
+    def band(self, row: int) -> NDArray[np.uint8]:
+        """One row of tiles: shape (1..64, width * 3)."""
+        top = row * TILE
+        rows = self._picture[top : top + TILE]
+        if self._masks:
+            if row not in self._masked:
+                self._masked[row] = masked_rows(rows, top, self._masks)
+            rows = self._masked[row]
+        return rows.reshape(len(rows), -1)
+
+
+def tiles_of(regions: Sequence[Region], grid: tuple[int, int]) -> Tiles:
+    """The tiles in which regions lie; what is outside of the grid is left out."""
+    tiles: Tiles = np.zeros(grid, np.bool_)
+    for region in regions:
+        if region.width > 0 and region.height > 0:
+            rows = slice(max(0, region.y // TILE), max(0, -(-(region.y + region.height) // TILE)))
+            columns = slice(max(0, region.x // TILE), max(0, -(-(region.x + region.width) // TILE)))
+            tiles[rows, columns] = True
+    return tiles
+
+
+def changed_tiles(
+    bands: Bands, previous: NDArray[np.uint8], regions: Sequence[Region] | None = None
+) -> Tiles:
+    """Which tiles of two pictures of one shape differ, exactly; outside of `regions` none does.
 
     Most frames of a desktop are equal to the one before, and most others differ in a few rows.
     So a band of 64 rows, which is contiguous memory, is first compared as a whole, eight bytes at
     a time; only a band that differs is looked at tile by tile.
     """
-    height, width, _ = picture.shape
-    rows, columns = -(-height // TILE), -(-width // TILE)
-    changed: Tiles = np.zeros((rows, columns), np.bool_)
-    starts = np.arange(0, width * 3, TILE_ROW_SIZE)
-    difference = np.empty((min(TILE, height), width * 3), np.uint8)
-    for row in range(rows):
-        band = slice(row * TILE, (row + 1) * TILE)
-        here, before = picture[band].reshape(-1), previous[band].reshape(-1)
-        if _equal(here, before):
-            continue
-        pixel_rows = here.size // (width * 3)
-        bits = difference[:pixel_rows]
-        np.bitwise_xor(here, before, out=bits.reshape(-1))
-        columns_bits = np.bitwise_or.reduce(bits, axis=0)
-        changed[row] = np.bitwise_or.reduceat(columns_bits, starts) != 0
+    changed: Tiles = np.zeros(bands.grid, np.bool_)
+    if regions is None:
+        for row, flags in enumerate(changed):
+            here, before = bands.band(row), previous[row * TILE : (row + 1) * TILE]
+            if not _equal(here.reshape(-1), before.reshape(-1)):
+                flags[:] = _differing(here, before)
+    elif regions:
+        looked_at = tiles_of(regions, bands.grid)
+        for row in np.flatnonzero(looked_at.any(axis=1)).tolist():
+            columns = np.flatnonzero(looked_at[row])
+            begin, end = int(columns[0]), int(columns[-1]) + 1
+            part = slice(begin * TILE_ROW_SIZE, end * TILE_ROW_SIZE)
+            before = previous[row * TILE : (row + 1) * TILE, part]
+            changed[row, begin:end] = _differing(bands.band(row)[:, part], before)
     return changed
+
+
+def _differing(here: NDArray[np.uint8], before: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which tiles of a band differ; it begins at the left edge of one."""
+    bits = np.bitwise_or.reduce(here ^ before, axis=0)
+    differing: NDArray[np.bool_] = (
+        np.bitwise_or.reduceat(bits, np.arange(0, bits.size, TILE_ROW_SIZE)) != 0
+    )
+    return differing
 
 
 def _equal(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
@@ -50,39 +105,51 @@ def _equal(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
     ) and np.array_equal(one[words:], other[words:])
 
 
-def gather_tiles(picture: NDArray[np.uint8], changed: Tiles, out: NDArray[np.uint8]) -> None:
-    """Copy the changed tiles, row by row and zero-padded to their full size.
+def move_tiles(
+    bands: Bands, changed: Tiles, previous: NDArray[np.uint8], out: NDArray[np.uint8]
+) -> None:
+    """Copy the changed tiles to `previous` in their place, and to `out` one behind the other.
+
+    Only changed tiles are copied, so `previous` is what a decoder has, to the byte, even where a
+    source was wrong about what changed.
 
     Args:
-        picture: shape (height, width, 3), C-contiguous.
+        bands: the picture.
         changed: as `changed_tiles` gives it.
-        out: shape (number of changed tiles, 64, 192); all of it is written.
+        previous: shape (height, width * 3).
+        out: shape (number of changed tiles, 64, 192); all of it is written. What lies outside
+            the picture becomes zero.
     """
     done = 0
-    for row in np.flatnonzero(changed.any(axis=1)):
-        band = picture[row * TILE : (row + 1) * TILE]
-        done += _gather(band.reshape(len(band), -1), changed[row], out[done:])
+    for row in np.flatnonzero(changed.any(axis=1)).tolist():
+        band = bands.band(row)
+        before = previous[row * TILE : row * TILE + len(band)]
+        for begin, end in runs(changed[row]):
+            part = slice(begin * TILE_ROW_SIZE, end * TILE_ROW_SIZE)
+            before[:, part] = band[:, part]
+            whole = min(end, band.shape[1] // TILE_ROW_SIZE)
+            done += _copy_whole(band, begin, whole, out[done:])
+            if whole < end:
+                edge = band[:, whole * TILE_ROW_SIZE :]
+                out[done] = 0
+                out[done, : len(edge), : edge.shape[1]] = edge
+                done += 1
 
 
-def _gather(band: NDArray[np.uint8], changed: NDArray[np.bool_], out: NDArray[np.uint8]) -> int:
-    """Copy the changed tiles of one band to the front of `out`, zero-padded; how many.
+def runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Begin and end of each run of true flags."""
+    edges = (np.flatnonzero(flags[1:] != flags[:-1]) + 1).tolist()
+    if flags[0]:
+        edges.insert(0, 0)
+    if flags[-1]:
+        edges.append(len(flags))
+    return list(zip(edges[::2], edges[1::2], strict=True))
 
-    Args:
-        band: shape (1..64, width * 3).
-        changed: one flag a tile column.
-        out: shape (at least that many, 64, 192).
-    """
-    height = len(band)
-    whole = band.shape[1] // TILE_ROW_SIZE
-    columns = np.flatnonzero(changed[:whole])
-    tiles = band[:, : whole * TILE_ROW_SIZE].reshape(height, whole, TILE_ROW_SIZE).swapaxes(0, 1)
-    # A full band needs no index: slicing copies once where fancy indexing copies twice.
-    out[: columns.size, :height] = tiles if columns.size == whole else tiles[columns]
-    count = int(columns.size)
-    if whole < changed.size and changed[whole]:
-        edge = band[:, whole * TILE_ROW_SIZE :]
-        out[count, :height, : edge.shape[1]] = edge
-        out[count, :height, edge.shape[1] :] = 0
-        count += 1
+
+def _copy_whole(band: NDArray[np.uint8], begin: int, end: int, out: NDArray[np.uint8]) -> int:
+    """Copy tiles that have their full width, zero-padded to their full height; how many."""
+    height, count = len(band), end - begin
+    part = band[:, begin * TILE_ROW_SIZE : end * TILE_ROW_SIZE]
+    out[:count, :height] = part.reshape(height, count, TILE_ROW_SIZE).swapaxes(0, 1)
     out[:count, height:] = 0
     return count

@@ -61,8 +61,8 @@ class CaptureSettings(Group, frozen=True, kw_only=True):
     segment_max_bytes: Annotated[int, Meta(ge=1_048_576, le=2**31 - 1)] = 33_554_432
     default_fps: Annotated[float, Meta(gt=0, le=240)] = 10.0
     spool_level: Annotated[int, Meta(ge=1, le=19)] = 1
-    keyframe_max_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
-    keyframe_min_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
+    keyframe_max_s: Annotated[float, Meta(gt=0, le=3600)] = 300.0
+    keyframe_min_s: Annotated[float, Meta(ge=0, le=3600)] = 60.0
     max_fps: Annotated[float, Meta(gt=0, le=240)] = 60.0
     pre_record_max_bytes: Annotated[int, Meta(ge=1_048_576, le=2**40)] = 67_108_864
     retry_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0

@@ -24,7 +24,7 @@ from recorder_worker.core.events import (
     CompressedEvent,
     GapLeaf,
 )
-from recorder_worker.core.frames import FRAMES_FORMAT
+from recorder_worker.core.frame_header import FRAMES_FORMAT
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.model import GapReason
 from recorder_worker.core.subjects import Fact

@@ -169,7 +169,8 @@ def _compress(
     """Write the payload as one zstd frame; None where that would not be smaller."""
     plain = plain_hasher(cipher)
     with PayloadWriter(store, plan, cipher, zstd=True) as writer:
-        compressor = zstandard.ZstdCompressor(compression_params=_parameters(plan))
+        parameters = chunk_parameters(plan.zstd_level, plan.zstd_window_log)
+        compressor = zstandard.ZstdCompressor(compression_params=parameters)
         stream = compressor.compressobj(size=plan.plain_size)
         for segment in segments:
             plain.update(segment)
@@ -181,10 +182,14 @@ def _compress(
         return _stored(writer.name, CODEC_ZSTD, writer.digests, plain.hexdigest())
 
 
-def _parameters(plan: ChunkPlanned) -> zstandard.ZstdCompressionParameters:
-    """Zstd's parameters: the level's own, with the long window."""
+def chunk_parameters(level: int, window_log: int) -> zstandard.ZstdCompressionParameters:
+    """Zstd's parameters for a chunk: the level's own, with the long window.
+
+    Long matches of 64 bytes, zstd's own choice, are parts of a letter that is everywhere; from
+    two thirds of a tile's row on they are text that scrolled.
+    """
     return zstandard.ZstdCompressionParameters.from_level(
-        plan.zstd_level, window_log=plan.zstd_window_log, enable_ldm=True
+        level, window_log=window_log, enable_ldm=True, ldm_min_match=128
     )
 
 

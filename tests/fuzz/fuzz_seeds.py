@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import msgspec
+import numpy as np
 import pyrage
 from recording_files import FilesReader
 from recordings import device_key, whole
@@ -20,6 +21,7 @@ from recorder_worker.core.commands import StartSession
 from recorder_worker.core.evidence.clip_file import ClipFile, encode_clip
 from recorder_worker.core.evidence.proof_file import encode_proof
 from recorder_worker.core.evidence.proof_making import prove_consistency, prove_leaf
+from recorder_worker.core.frames import FrameEncoder
 from recorder_worker.core.model import PatternSource, RecordingPolicy, SourceClock, SourceFacts
 from recorder_worker.core.note import (
     NoteKey,
@@ -30,6 +32,7 @@ from recorder_worker.core.note import (
     sign_checkpoint,
 )
 from recorder_worker.core.partial_tree import hidden_subtrees, ranges_of
+from recorder_worker.core.pictures import Pointer
 from recorder_worker.core.proofs import inclusion_proof
 from recorder_worker.core.receipts.chain import ChainEntry, sign_entry
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry, encode_entry
@@ -176,6 +179,26 @@ rules:
   max_gap_s: 3.5
 """.encode()
 
+
+def _pictures() -> bytes:
+    """Frames of a photo, of one that changed, and of nothing but a pointer that comes and moves."""
+    y, x = np.mgrid[:66, :70]
+    photo = (x * 3 + y * 2)[..., None].repeat(3, axis=2).astype(np.uint8)
+    other = photo.copy()
+    other[65, 69] = 1
+    arrow = Pointer(x=1, y=2, hot_x=0, hot_y=1, shape=np.full((2, 3, 4), 5, np.uint8))
+    moved = msgspec.structs.replace(arrow, x=-1)
+    encoder = FrameEncoder()
+    return b"".join(
+        encoder.encode(
+            picture, unit=unit, t_ns=unit, wall_ns=unit, keyframe=False, pointer=pointer
+        ).data
+        for unit, (picture, pointer) in enumerate(
+            [(photo, None), (other, arrow), (other, moved), (other, None)]
+        )
+    )
+
+
 SEEDS: dict[str, tuple[bytes, ...]] = {
     "record": tuple(RECORDING.records),
     "records": (FILES[keys.RECORDS],),
@@ -194,6 +217,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "frames": tuple(
         data for name, data in FILES.items() if name.startswith(keys.CHUNKS) and "raw" in name
     ),
+    "pictures": (_pictures(),),
     "manifest": (_manifest(),),
     "encryption": (_manifest(), _declaring()),
     "wrapped key": (WRAP.wrap(WRAPPED).encode(),),

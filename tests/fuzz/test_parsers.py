@@ -29,8 +29,10 @@ from recorder_worker.core.errors import FormatError, RefusedError, SettingsError
 from recorder_worker.core.evidence.clip_file import decode_clip, encode_clip
 from recorder_worker.core.evidence.proof_check import check_proof
 from recorder_worker.core.evidence.proof_file import decode_proof, encode_proof
+from recorder_worker.core.frame_header import PLAIN_TILES
+from recorder_worker.core.frames import FrameEncoder
 from recorder_worker.core.note import parse_note, parse_notes
-from recorder_worker.core.playback import scan_headers
+from recorder_worker.core.playback import FrameDecoder, scan_headers
 from recorder_worker.core.proofs import ProofError
 from recorder_worker.core.receipts.chain import parse_chain_receipt
 from recorder_worker.core.record_codec import decode_record, encode_record, frame_record
@@ -91,6 +93,25 @@ def diagnosed(data: bytes) -> None:
     assert all(found)
 
 
+def pictures_again(data: bytes) -> bytes | None:
+    """A frame stream, made again of the pictures and pointers that were read."""
+    for header in scan_headers([data]):
+        if header.encoding == PLAIN_TILES or header.width * header.height > 2**20:
+            return None
+    encoder, decoder, again = FrameEncoder(), FrameDecoder(), b""
+    for frame in decoder.feed(data):
+        again += encoder.encode(
+            frame.picture,
+            unit=frame.unit,
+            t_ns=frame.t_ns,
+            wall_ns=frame.wall_ns,
+            keyframe=frame.keyframe,
+            pointer=frame.pointer,
+        ).data
+    decoder.finish()
+    return again
+
+
 TARGETS: dict[str, tuple[Target, tuple[type[Exception], ...]]] = {
     "record": (lambda data: encode_record(decode_record(data)), (FormatError,)),
     "records": (lambda data: b"".join(map(frame_record, unframed([data]))), (FormatError,)),
@@ -104,6 +125,7 @@ TARGETS: dict[str, tuple[Target, tuple[type[Exception], ...]]] = {
     "audit bundle": (bundle_again, (FormatError,)),
     "audit diagnosis": (nothing(diagnosed), ()),
     "frames": (nothing(lambda data: scan_headers([data])), (FormatError,)),
+    "pictures": (pictures_again, (FormatError,)),
     "manifest": (
         nothing(lambda data: msgspec.json.decode(data, type=Manifest)),
         (msgspec.DecodeError, UnicodeDecodeError, RecursionError),

@@ -42,7 +42,7 @@ SESSION = "0192f0c1-2b3c-7d4e-8f50-0000000000a1"
 CIPHER = SessionCipher(SESSION, bytes(range(32)))
 SECOND = 10**9
 NOISE = np.random.default_rng(5).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-TEXT = np.tile(np.arange(64, dtype=np.uint8), (64, 3, 1)).transpose(0, 2, 1).copy()
+TEXT = (NOISE // 128 * 255)[:, :1].repeat(64, axis=1)
 
 
 def writer_to(store: MemoryStore, cipher: SessionCipher | None) -> SegmentWriter:
@@ -235,7 +235,7 @@ def test_another_version_of_zstd_shares_no_key_and_what_it_stored_is_adopted(
         other.put(key, store.get(key))
     first = store_payload(store, plan, CIPHER)
     parameters = zstandard.ZstdCompressionParameters.from_level(19)
-    monkeypatch.setattr(payload, "_parameters", lambda _plan: parameters)
+    monkeypatch.setattr(payload, "chunk_parameters", lambda *_: parameters)
     second = store_payload(other, plan, CIPHER)
     one, two = blob(store, first.name), blob(other, second.name)
     assert one != two

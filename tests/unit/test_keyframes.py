@@ -15,58 +15,64 @@ def test_the_first_segment_needs_one() -> None:
     assert KeyframeState().due(POLICY, 0)
 
 
-def test_an_idle_desktop_gets_one_a_minute() -> None:
-    state, keyframes = KeyframeState(), []
-    for second in range(181):
-        keyframe = state.due(POLICY, second * S)
-        if keyframe:
-            keyframes.append(second)
-        state = state.after(
-            keyframe=keyframe, t0_ns=second * S, stored_size=10_000 if keyframe else 40
-        )
-    assert keyframes == [0, 60, 120, 180]
+def keyframes_of(seconds: int, *, keyframe: int, delta: int, plain: int = 0) -> list[int]:
+    """The seconds that begin with a keyframe, where segments of a second take so many bytes."""
+    state, found = KeyframeState(), []
+    for second in range(seconds):
+        due = state.due(POLICY, second * S)
+        if due:
+            found.append(second)
+        size = keyframe if due else delta
+        state = state.after(keyframe=due, t0_ns=second * S, plain_size=plain, stored_size=size)
+    return found
 
 
-def test_a_busy_one_gets_one_every_ten_seconds_at_most() -> None:
-    state, keyframes = KeyframeState(), []
-    for second in range(31):
-        keyframe = state.due(POLICY, second * S)
-        if keyframe:
-            keyframes.append(second)
-        state = state.after(keyframe=keyframe, t0_ns=second * S, stored_size=10_000)
-    assert keyframes == [0, 10, 20, 30]
+def test_an_idle_desktop_with_a_photo_gets_one_every_five_minutes() -> None:
+    assert keyframes_of(700, keyframe=1_000_000, delta=700) == [0, 300, 600]
+
+
+def test_where_they_are_small_they_come_every_minute() -> None:
+    assert keyframes_of(181, keyframe=10_000, delta=700) == [0, 60, 120, 180]
+
+
+def test_a_film_gets_one_where_a_seek_would_take_too_long() -> None:
+    assert keyframes_of(26, keyframe=2 * 2**20, delta=2 * 2**20) == [0, 12, 24]
+
+
+def test_so_does_text_by_its_plain_bytes() -> None:
+    assert keyframes_of(20, keyframe=9, delta=9, plain=32 * 2**20) == [0, 8, 16]
 
 
 def test_deltas_must_exceed_the_keyframe_not_only_reach_it() -> None:
-    state = KeyframeState().after(keyframe=True, t0_ns=0, stored_size=100)
-    state = state.after(keyframe=False, t0_ns=S, stored_size=100)
-    assert not state.due(POLICY, 20 * S)
-    assert state.after(keyframe=False, t0_ns=2 * S, stored_size=1).due(POLICY, 20 * S)
+    state = KeyframeState().after(keyframe=True, t0_ns=0, plain_size=1, stored_size=100)
+    state = state.after(keyframe=False, t0_ns=S, plain_size=1, stored_size=100)
+    assert not state.due(POLICY, 120 * S)
+    more = state.after(keyframe=False, t0_ns=2 * S, plain_size=1, stored_size=1)
+    assert more.due(POLICY, 120 * S)
+    assert not more.due(POLICY, 59 * S)
 
 
 segments = st.lists(st.tuples(st.integers(1, 20 * S), st.integers(0, 1000)), max_size=60)
+SMALL = KeyframePolicy(
+    min_interval_ns=0, max_interval_ns=S, max_plain_size=2000, max_stored_size=3000
+)
 
 
-@given(segments, st.sampled_from([POLICY, KeyframePolicy(min_interval_ns=0, max_interval_ns=S)]))
-def test_keyframes_keep_their_distances(
+@given(segments, st.sampled_from([POLICY, SMALL]))
+def test_a_group_never_outgrows_its_bounds(
     steps: list[tuple[int, int]], policy: KeyframePolicy
 ) -> None:
-    state, t_ns, deltas, keyframe_size = KeyframeState(), 0, 0, 0
-    last_ns: int | None = None
+    state, t_ns = KeyframeState(), 0
+    group: list[tuple[int, int]] = []
     for duration_ns, size in steps:
-        keyframe = state.due(policy, t_ns)
-        elapsed_ns = None if last_ns is None else t_ns - last_ns
-        if elapsed_ns is None or elapsed_ns >= policy.max_interval_ns:
-            assert keyframe
-        elif keyframe:
-            assert elapsed_ns >= policy.min_interval_ns
-            assert deltas > keyframe_size
-        else:
-            assert elapsed_ns < policy.min_interval_ns or deltas <= keyframe_size
-        last_ns, deltas, keyframe_size = (
-            (t_ns, 0, size) if keyframe else (last_ns, deltas + size, keyframe_size)
-        )
-        state = state.after(keyframe=keyframe, t0_ns=t_ns, stored_size=size)
+        sizes = [size for _, size in group]
+        elapsed_ns = t_ns - group[0][0] if group else 0
+        full = sum(sizes) >= min(policy.max_plain_size, policy.max_stored_size)
+        outgrown = elapsed_ns >= policy.min_interval_ns and sum(sizes[1:]) > sum(sizes[:1])
+        due = state.due(policy, t_ns)
+        assert due == (not group or full or outgrown or elapsed_ns >= policy.max_interval_ns)
+        group = [*([] if due else group), (t_ns, size)]
+        state = state.after(keyframe=due, t0_ns=t_ns, plain_size=size, stored_size=size)
         t_ns += duration_ns
 
 
@@ -76,10 +82,10 @@ def test_forced_is_due_at_once_whatever_came_before(
 ) -> None:
     state = KeyframeState()
     for begin_ns, size in steps:
-        state = state.after(keyframe=size % 2 == 0, t0_ns=begin_ns, stored_size=size)
+        state = state.after(keyframe=size % 2 == 0, t0_ns=begin_ns, plain_size=9, stored_size=size)
     assert state.forced().due(POLICY, t_ns)
 
 
 def test_deltas_alone_never_satisfy_what_was_forced() -> None:
-    state = KeyframeState().after(keyframe=False, t0_ns=0, stored_size=5)
+    state = KeyframeState().after(keyframe=False, t0_ns=0, plain_size=5, stored_size=5)
     assert state.due(POLICY, 1)

@@ -200,7 +200,7 @@ def test_variables_that_dynaconf_would_take_for_itself_are_not_settings(
         ("log: {level: loud}", ["log.level: expected one of debug, error, info, warning", "loud"]),
         ("compress: {window_log: 24}", ["window_log: expected a whole number >= 10 and <= 23"]),
         ("capture: {segment_s: 0}", ["capture.segment_s: expected a number > 0 and <= 60"]),
-        ("capture: {keyframe_min_s: 61.0}", ["at most capture.keyframe_max_s (60.0), found 61.0"]),
+        ("capture: {keyframe_min_s: 301}", ["at most capture.keyframe_max_s (300.0), found 301.0"]),
         ("chunk: {max_plain_bytes: 2097152}", ["at least capture.segment_max_bytes (33554432)"]),
         ("retry: {max_deliver: 4}", ["more than the number of retry.backoff_s (4), found 4"]),
         ("nats: {user: me}", ["nats.user and nats.password together"]),

@@ -113,7 +113,11 @@ ATTACKS: dict[str, tuple[Attack, Step, Verdict]] = {
     "flip a byte of the manifest": (flip(keys.MANIFEST), Step.ATTACHED, Verdict.TAMPERED),
     "flip a byte of a mark": (flip(MARK, 5), Step.ATTACHED, Verdict.TAMPERED),
     "flip a byte of the seal": (flip(keys.SEAL, -10), Step.PARSE, Verdict.TAMPERED),
-    "flip a byte of the checkpoints": (flip(keys.CHECKPOINTS, 200), Step.PARSE, Verdict.TAMPERED),
+    "a byte in the checkpoints that base64 has not": (
+        put(keys.CHECKPOINTS, lambda notes: notes[:200] + b"*" + notes[201:]),
+        Step.PARSE,
+        Verdict.TAMPERED,
+    ),
     "flip the salt of OPEN": (flip(keys.RECORDS, 4 + 35), Step.SIGNATURES, Verdict.TAMPERED),
     "flip the version of a record": (flip(keys.RECORDS, 4 + 4), Step.ROOT, Verdict.TAMPERED),
     "flip the type of a record": (flip(keys.RECORDS, 4 + 5), Step.ROOT, Verdict.TAMPERED),

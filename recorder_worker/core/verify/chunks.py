@@ -27,7 +27,7 @@ from recorder_worker.core.errors import (
     RecorderError,
     UnsupportedError,
 )
-from recorder_worker.core.frames import FrameHeader
+from recorder_worker.core.frame_header import FrameHeader
 from recorder_worker.core.playback import scan_headers
 from recorder_worker.core.records import ChunkRecord
 from recorder_worker.core.verify.plain import MAX_PLAIN_SIZE, ChunkFaultError, PlainBytes

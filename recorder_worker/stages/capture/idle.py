@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from blake3 import blake3
 
-from recorder_worker.core.pictures import Picture
+from recorder_worker.core.masks import apply_masks
+from recorder_worker.core.model import Mask
 from recorder_worker.ports import Frame
 
 
@@ -23,15 +24,16 @@ class IdleWatch:
         """Behind a gap: what was seen before it says nothing of what was not seen."""
         self._seen = None
 
-    def is_over(self, picture: Picture, frame: Frame, t_ns: int) -> bool:
+    def is_over(self, frame: Frame, masks: tuple[Mask, ...], t_ns: int) -> bool:
         """Take a frame of session time `t_ns`; whether it has been the same for the limit.
 
-        `picture` is what is recorded of it. A source that says that nothing changed is believed.
+        A source that says that nothing changed is believed.
         """
         pointer = frame.pointer
         at = None if pointer is None else (pointer.x, pointer.y, pointer.shape.tobytes())
         seen = self._seen
         if seen is None or frame.changed != () or seen[-1] != at:
+            picture = apply_masks(frame.picture, masks)
             seen = (picture.shape, blake3(picture.data).digest(), at)
         if seen != self._seen:
             self._seen, self._since_ns = seen, t_ns

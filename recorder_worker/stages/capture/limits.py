@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from recorder_worker.core.model import EndReason
-from recorder_worker.core.pictures import Picture
 from recorder_worker.ports import Frame
 from recorder_worker.stages.capture.coverage import Coverage
 from recorder_worker.stages.capture.idle import IdleWatch
@@ -45,15 +44,15 @@ class Limits:
             end_ns = self._coverage.cursor.t_ns
             self._coverage.end(EndReason.MAX_DURATION, f"the time was up while {doing}", end_ns)
 
-    def check_idle(self, frame: Frame, picture: Picture, t_ns: int) -> None:
-        """Take a frame that is recorded now, as `picture`. Raises Finished.
+    def check_idle(self, frame: Frame, t_ns: int) -> None:
+        """Take a frame that is recorded now. Raises Finished.
 
         Not while armed: nothing is recorded then, so nothing is gained by an end.
         """
         idle, limit_ns = self._idle, self._idle_ns
         if idle is None or limit_ns is None or self._coverage.armed:
             return
-        if idle.is_over(picture, frame, t_ns):
+        if idle.is_over(frame, self._coverage.writer.masks, t_ns):
             detail = f"nothing changed on the picture for {limit_ns / SECOND_NS:g} s"
             self._coverage.end(EndReason.IDLE, detail, self._timeline.end_ns())
 

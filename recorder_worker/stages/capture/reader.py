@@ -171,8 +171,8 @@ class Reader:
 
     def _add(self, frame: Frame, t_ns: int) -> None:
         self._limits.check_frame(t_ns)
-        picture = self._writer.add(frame, t_ns)
-        self._limits.check_idle(frame, picture, t_ns)
+        self._writer.add(frame, t_ns)
+        self._limits.check_idle(frame, t_ns)
         if self._watch is not None and not self._coverage.armed:
             for note in self._watch.see(frame, t_ns):
                 self._coverage.deliver(note)

@@ -12,9 +12,7 @@ from recorder_worker.core import keys
 from recorder_worker.core.cipher.session_cipher import SessionCipher, plain_hasher
 from recorder_worker.core.frames import FrameEncoder
 from recorder_worker.core.keyframes import KeyframePolicy, KeyframeState
-from recorder_worker.core.masks import apply_masks
 from recorder_worker.core.model import Cursor, Mask, Span
-from recorder_worker.core.pictures import Picture
 from recorder_worker.ports import Clock, Frame
 from recorder_worker.stages.capture.items import Segment
 from recorder_worker.stages.payload_writer import segment_place
@@ -114,19 +112,25 @@ class SegmentWriter:
         resized = self._count > 0 and frame.picture.shape != self._shape
         return not resized and not self.full(t_ns)
 
-    def add(self, frame: Frame, t_ns: int) -> Picture:
-        """Encode a frame, which `fits`, into the segment being filled; the picture as masked."""
+    def add(self, frame: Frame, t_ns: int) -> None:
+        """Encode a frame, which `fits`, into the segment being filled.
+
+        What a frame says of its changes is against the one read before: no frame that says it may
+        be left out between two that are added, but for a gap and its `restart`.
+        """
         wall_ns = self._clock.wall_ns()
         first = self._count == 0
         if first and self.cursor.wall_ns == 0:
             self.cursor = msgspec.structs.replace(self.cursor, wall_ns=wall_ns)
-        picture = apply_masks(frame.picture, self._masks)
         encoded = self._encoder.encode(
-            picture,
+            frame.picture,
             unit=self.cursor.unit + self._count,
             t_ns=t_ns,
             wall_ns=wall_ns,
             keyframe=first and self._keyframes.due(self._policy, t_ns),
+            changed=frame.changed,
+            pointer=frame.pointer,
+            masks=self._masks,
         )
         if first:
             self._keyframe = encoded.keyframe
@@ -134,7 +138,6 @@ class SegmentWriter:
         self._plain += encoded.data
         self._raw_size += frame.picture.nbytes
         self._count += 1
-        return picture
 
     def close(self, t1_ns: int) -> Segment | None:
         """Make the segment durable; None where it has no frame.
@@ -147,7 +150,7 @@ class SegmentWriter:
         """
         if not self._count:
             return None
-        plain = bytes(self._plain)
+        plain = self._plain
         stored = zstandard.ZstdCompressor(level=self._limits.level).compress(plain)
         if self._cipher is not None:
             stored = b"".join(self._cipher.seal(segment_place(self.cursor.unit), stored))
@@ -167,7 +170,10 @@ class SegmentWriter:
             stored_blake3=blake3(stored).hexdigest(),
         )
         self._keyframes = self._keyframes.after(
-            keyframe=self._keyframe, t0_ns=span.t0_ns, stored_size=len(stored)
+            keyframe=self._keyframe,
+            t0_ns=span.t0_ns,
+            plain_size=len(plain),
+            stored_size=len(stored),
         )
         self._begin(cursor)
         return segment
