@@ -48,6 +48,12 @@ def start(
         list[str] | None,
         typer.Option(help="Black out X,Y,WIDTH,HEIGHT before anything is stored; repeatable."),
     ] = None,
+    monitor: Annotated[
+        str | None, typer.Option(help="Of a display only this monitor; xrandr lists the names.")
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Of a display only X,Y,WIDTH,HEIGHT, in pixels.")
+    ] = None,
     max_duration: Annotated[
         float | None, typer.Option("--max-duration", help="Stop after so many seconds.")
     ] = None,
@@ -68,27 +74,29 @@ def start(
     Examples:
     - `recorder start :10`: record an X display
 
+    - `recorder start :10 --monitor DP-1`: one of its monitors
+
     - `recorder start talk.mp4 --pace fast`: a file, as fast as it can be read
 
     - `recorder start pattern --frames 300`: a synthetic desktop, for trying things out
     """
     options: dict[str, Any] = {
         "fps": fps,
-        "masks": [_mask(text) for text in mask or []],
+        "masks": [_rectangle("--mask", text) for text in mask or []],
         "max_duration_s": max_duration,
         "owner": owner,
         "labels": dict(_label(text) for text in label or []),
     }
     given = {name: value for name, value in options.items() if value not in (None, "", [], {})}
 
+    what = {**_source(source, pace, frames), **_part(monitor, region)}
+
     async def go() -> None:
         from recorder_worker.bus.client import RecorderClient  # noqa: PLC0415  (loads NATS)
 
         login, bearer = client_login(config, nats), client_bearer(config, token_file)
         async with RecorderClient.connect(login, bearer=bearer) as client:
-            started = await client.start(
-                _source(source, pace, frames), session_id=session_id, timeout_s=timeout, **given
-            )
+            started = await client.start(what, session_id=session_id, timeout_s=timeout, **given)
         if json:
             print_json(started)
             return
@@ -113,12 +121,18 @@ def _source(text: str, pace: Pace, frames: int | None) -> dict[str, Any]:
     return {"kind": "file", "uri": uri, "pace": pace.value}
 
 
-def _mask(text: str) -> dict[str, int]:
+def _part(monitor: str | None, region: str | None) -> dict[str, Any]:
+    """What of a display is recorded; the worker refuses it for other sources."""
+    part: dict[str, Any] = {} if monitor is None else {"monitor": monitor}
+    return part if region is None else {**part, "region": _rectangle("--region", region)}
+
+
+def _rectangle(option: str, text: str) -> dict[str, int]:
     names = ("x", "y", "width", "height")
     parts = text.split(",")
     if len(parts) != len(names) or not all(part.strip().isdigit() for part in parts):
         raise RefusedError(
-            field="--mask", expected="X,Y,WIDTH,HEIGHT", got=text, hint="four numbers of pixels"
+            field=option, expected="X,Y,WIDTH,HEIGHT", got=text, hint="four numbers of pixels"
         )
     return {name: int(part) for name, part in zip(names, parts, strict=True)}
 

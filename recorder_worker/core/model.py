@@ -67,7 +67,13 @@ class FileSource(
 
 
 class X11Source(
-    Wire, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="x11", tag_field="kind"
+    Wire,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,  # a whole display is digested as it was before there were parts
+    tag="x11",
+    tag_field="kind",
 ):
     """An X display, recorded losslessly: all of it, or one of its monitors, or a part."""
 
