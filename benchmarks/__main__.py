@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import encryption, frames, integrity, pipeline, sizing
+from benchmarks import displays, encryption, frames, integrity, pipeline, sizing
 from recorder_worker.service import logs
 from recorder_worker.service.settings_tree import LogSettings
 
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "integrity": integrity.main,
     "encryption": encryption.main,
     "sizing": sizing.main,
+    "displays": displays.main,
 }
 
 if __name__ == "__main__":

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from recorder_worker.core.pictures import Region
-from recorder_worker.core.tiles import TILE, Tiles
+from recorder_worker.core.tiles import TILE
 
 REGIONS_MAX: Final = 32
 """So many parts are read one by one; of more, what surrounds them all is."""
 
+Rectangle = tuple[int, int, int, int]
+"""x, y, width and height, in pixels."""
+
 
 def covering(
-    rectangles: NDArray[np.integer], width: int, height: int, *, most: int = REGIONS_MAX
+    rectangles: Iterable[Rectangle], width: int, height: int, *, most: int = REGIONS_MAX
 ) -> tuple[Region, ...]:
     """Regions of a picture that cover rectangles: whole tiles, which no two of them share.
 
@@ -23,16 +24,25 @@ def covering(
     well as by the pixel. The tiles are those in which the encoder compares.
 
     Args:
-        rectangles: shape (count, 4): x, y, width and height. They may lie outside of the picture.
+        rectangles: where the picture has changed; they may lie outside of it.
         width: of the picture, in pixels, as `height`.
         height: see `width`.
         most: how many regions there may be.
     """
-    touched = _touched(rectangles, width, height)
-    regions = _merged(touched)
-    if len(regions) > most:
-        rows, columns = np.flatnonzero(touched.any(axis=1)), np.flatnonzero(touched.any(axis=0))
-        regions = [(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)]
+    # A row of tiles is the bits of an integer: for the few rectangles of a frame, whole arrays
+    # take longer to make than to use.
+    rows = [0] * -(-height // TILE)
+    for x, y, across, down in rectangles:
+        left, right = max(x, 0), min(x + across, width)
+        top, bottom = max(y, 0), min(y + down, height)
+        if left < right and top < bottom:
+            bits = (1 << -(-right // TILE)) - (1 << left // TILE)
+            for row in range(top // TILE, -(-bottom // TILE)):
+                rows[row] |= bits
+    found = _merged(rows)
+    if len(found) > most:
+        tops, bottoms, lefts, rights = zip(*found, strict=True)
+        found = [(min(tops), max(bottoms), min(lefts), max(rights))]
     return tuple(
         Region(
             x=left * TILE,
@@ -40,45 +50,26 @@ def covering(
             width=min(right * TILE, width) - left * TILE,
             height=min(bottom * TILE, height) - top * TILE,
         )
-        for top, bottom, left, right in regions
+        for top, bottom, left, right in found
     )
 
 
-def _touched(rectangles: NDArray[np.integer], width: int, height: int) -> Tiles:
-    """The tiles that the rectangles reach into: sums over where they begin and end."""
-    rows, columns = -(-height // TILE), -(-width // TILE)
-    corners = rectangles.astype(np.int64)
-    left, top = corners[:, 0].clip(0, width), corners[:, 1].clip(0, height)
-    right = (corners[:, 0] + corners[:, 2]).clip(0, width)
-    bottom = (corners[:, 1] + corners[:, 3]).clip(0, height)
-    inside = (right > left) & (bottom > top)
-    left, top = left[inside] // TILE, top[inside] // TILE
-    right, bottom = -(-right[inside] // TILE), -(-bottom[inside] // TILE)
-    steps = np.zeros((rows + 1, columns + 1), np.int64)
-    np.add.at(steps, (top, left), 1)
-    np.add.at(steps, (bottom, right), 1)
-    np.add.at(steps, (top, right), -1)
-    np.add.at(steps, (bottom, left), -1)
-    touched: Tiles = steps.cumsum(axis=0).cumsum(axis=1)[:rows, :columns] > 0
-    return touched
-
-
-def _merged(touched: Tiles) -> list[tuple[int, int, int, int]]:
+def _merged(rows: list[int]) -> list[tuple[int, int, int, int]]:
     """Runs of a row, joined with equal ones right above: top, bottom, left, right, in tiles."""
     done: list[tuple[int, int, int, int]] = []
-    open_runs: dict[tuple[int, int], int] = {}
-    for row in range(len(touched) + 1):
-        runs = set(_runs(touched[row])) if row < len(touched) else set()
-        ended = [run for run in open_runs if run not in runs]
-        done += [(open_runs.pop(run), row, *run) for run in ended]
-        for run in runs:
-            open_runs.setdefault(run, row)
+    begun: dict[tuple[int, int], int] = {}
+    for row, bits in enumerate([*rows, 0]):
+        runs = set(_runs(bits))
+        done += [(top, row, *run) for run, top in begun.items() if run not in runs]
+        begun = {run: begun.get(run, row) for run in runs}
     return sorted(done)
 
 
-def _runs(row: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Where the set flags of a row begin, and where they end."""
-    if not row.any():
-        return []
-    edges = np.flatnonzero(np.diff(row, prepend=False, append=False))
-    return [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
+def _runs(bits: int) -> Iterator[tuple[int, int]]:
+    """Where the set bits of a row begin, and where they end."""
+    while bits:
+        begin = (bits & -bits).bit_length() - 1
+        filled = bits + (1 << begin)  # carries through the run, to the bit behind it
+        end = (filled & -filled).bit_length() - 1
+        yield begin, end
+        bits &= filled

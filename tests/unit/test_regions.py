@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 5 * TILE + 7, 4 * TILE + 1
 
 
 def found(*rectangles: tuple[int, int, int, int], most: int = 32) -> tuple[Region, ...]:
-    return covering(np.array(rectangles, np.int32).reshape(-1, 4), WIDTH, HEIGHT, most=most)
+    return covering(rectangles, WIDTH, HEIGHT, most=most)
 
 
 def test_nothing_changed_is_no_region() -> None:

@@ -137,10 +137,8 @@ class X11Display:
         seen = None if pointer is None else pointer.answer(place, region)
         if rectangles is None or not self._known:
             return seen, None
-        if not len(rectangles):
-            return seen, ()
-        rectangles[:, :2] -= (region.x, region.y)
-        return seen, covering(rectangles, region.width, region.height)
+        moved = [(x - region.x, y - region.y, across, down) for x, y, across, down in rectangles]
+        return seen, covering(moved, region.width, region.height)
 
     def _refresh(self, image: RootImage, drawn: tuple[Region, ...] | None) -> None:
         """Read what was drawn into the picture; all of it where that is not known."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any, Final
 
-import numpy as np
 import xcffib.damage
 import xcffib.xfixes
-from numpy.typing import NDArray
 
 from recorder_worker.adapters.sources.x11_link import REPLY_HEAD_SIZE, RequestError, X11Link
+from recorder_worker.core.regions import Rectangle
 
 _DAMAGE: Final[tuple[int, int]] = (1, 1)
 _XFIXES: Final[tuple[int, int]] = (2, 0)
 """The first with regions."""
 _NOTHING: Final = 0
-_RECTANGLE: Final = np.dtype([("corner", "<i2", 2), ("size", "<u2", 2)])
+_RECTANGLE: Final = struct.Struct("<hhHH")
 
 
 class DamageReport:
@@ -46,15 +46,15 @@ class DamageReport:
         self._requests.Subtract(self._damage, _NOTHING, self._parts)
         return self._regions.FetchRegion(self._parts)
 
-    def answer(self, question: Any) -> NDArray[np.int32]:  # noqa: ANN401  (as above)
-        """Rectangles of the root window: shape (count, 4): x, y, width, height.
+    def answer(self, question: Any) -> list[Rectangle]:  # noqa: ANN401  (as above)
+        """Rectangles of the root window.
 
         Raises:
             RequestError: the server refused to say.
             SourceLostError: the display has gone.
         """
-        found = np.frombuffer(self._link.reply_bytes(question), _RECTANGLE, offset=REPLY_HEAD_SIZE)
-        return np.concatenate([found["corner"], found["size"]], axis=1, dtype=np.int32)
+        data = self._link.reply_bytes(question)[REPLY_HEAD_SIZE:]
+        return [(x, y, width, height) for x, y, width, height in _RECTANGLE.iter_unpack(data)]
 
 
 def open_damage(link: X11Link) -> DamageReport | None:
