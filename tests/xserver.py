@@ -1,4 +1,7 @@
-"""An X server of the test's own, Xvfb or TigerVNC's, on a display number that it picks itself."""
+"""An X server of the test's own, on a display number that it picks itself.
+
+Xvfb, TigerVNC's, or Xorg with the driver of xorgxrdp, which is what xrdp gives to its users.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -23,7 +27,11 @@ START_DEADLINE_S = 30.0
 _XCB: Any = xcffib  # it says that it is typed, and its functions are not
 
 
-PACKAGES = {"Xvfb": "xvfb", "Xtigervnc": "tigervnc-standalone-server"}
+PACKAGES = {"Xvfb": "xvfb", "Xtigervnc": "tigervnc-standalone-server", "Xorg": "xorgxrdp"}
+PROGRAMS = tuple(PACKAGES)
+PLIABLE = ("Xvfb", "Xtigervnc")
+"""A client may resize these, and they do without extensions. xorgxrdp needs DAMAGE itself."""
+XRDP = Path("/etc/X11/xrdp/xorg.conf")
 
 
 class XServer:
@@ -48,16 +56,19 @@ class XServer:
             depth: bits of a pixel.
             options: more of the server's.
             prefix: a command that starts it, such as one that changes namespaces.
-            program: Xvfb or Xtigervnc.
+            program: one of PROGRAMS.
             display: a name such as :10, else one that the server picks.
         """
-        if shutil.which(program) is None:
+        if shutil.which(program) is None or (program == "Xorg" and not XRDP.exists()):
             pytest.skip(f"needs {program} (Debian: apt-get install {PACKAGES[program]})")
         screens = {
             "Xvfb": ("-screen", "0", f"{width}x{height}x{depth}"),
             # No port: nobody looks at it.
             "Xtigervnc": ("-geometry", f"{width}x{height}", "-depth", str(depth), "-rfbport", "-1"),
+            # Xorg finds its configuration below /etc/X11, and takes no other path from everybody.
+            "Xorg": ("-config", "xrdp/xorg.conf", "-depth", str(depth), "-logfile", os.devnull),
         }
+        self._size = {"XRDP_START_WIDTH": str(width), "XRDP_START_HEIGHT": str(height)}
         # -noreset: else the screen goes black when the client that painted it leaves.
         common = ("-noreset", "-nolisten", "tcp")
         named = [] if display is None else [display]
@@ -71,7 +82,9 @@ class XServer:
             self._process = subprocess.Popen(
                 [*self._command, "-displayfd", str(writer)],
                 pass_fds=[writer],
+                stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                env=os.environ | self._size,
             )
             os.close(writer)
             self.display = f":{_line(reader)}"

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from structlog.testing import capture_logs
 from xclient import XClient
-from xserver import XServer
+from xserver import PLIABLE, PROGRAMS, XServer
 
 from recorder_worker.adapters.sources.x11 import X11Display
 from recorder_worker.adapters.sources.x11_image import ShmImage
@@ -18,7 +18,6 @@ from recorder_worker.core.model import X11Source
 from recorder_worker.core.pictures import Region
 from recorder_worker.core.tiles import TILE
 
-PROGRAMS = ["Xvfb", "Xtigervnc"]
 WAYS = {"MIT-SHM": (), "GetImage": ("-extension", "MIT-SHM")}
 WIDTH, HEIGHT = 6 * TILE + 1, 4 * TILE + 9
 DEADLINE_S = 30.0
@@ -144,7 +143,7 @@ def test_more_than_is_worth_reading_by_itself_is_read_together(server: XServer) 
 
 
 @pytest.mark.parametrize("missing", ["DAMAGE", "XFIXES"])
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", PLIABLE)
 def test_a_server_that_does_not_tell_is_read_whole_and_that_is_said(
     program: str, missing: str
 ) -> None:
@@ -164,6 +163,7 @@ def test_a_server_that_does_not_tell_is_read_whole_and_that_is_said(
         display.close()
 
 
+@pytest.mark.parametrize("server", PLIABLE, indirect=True)
 def test_after_a_resize_everything_may_have_changed(server: XServer) -> None:
     display = connect(server)
     display.read()
@@ -182,6 +182,7 @@ def test_after_a_resize_everything_may_have_changed(server: XServer) -> None:
     display.close()
 
 
+@pytest.mark.parametrize("server", PLIABLE, indirect=True)
 def test_no_pixel_is_missed_while_the_screen_is_resized(server: XServer) -> None:
     display = connect(server)
     sizes = np.random.default_rng(3).integers((100, 100), (WIDTH, HEIGHT), (25, 2)).tolist()

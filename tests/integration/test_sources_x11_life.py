@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from memory_store import MemoryStore
-from xserver import XServer
+from xserver import PROGRAMS, XServer
 
 from recorder_worker.adapters.sources.x11 import X11Display
 from recorder_worker.adapters.system_clock import SystemClock
@@ -31,7 +31,6 @@ from recorder_worker.stages.capture.timeline import SECOND_NS, Timeline
 FPS = 50.0
 RETRY_S = 60.0
 DEADLINE_S = 30.0
-PROGRAMS = ["Xvfb", "Xtigervnc"]
 
 
 class Recording:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from xclient import XClient
-from xserver import XServer
+from xserver import PLIABLE, PROGRAMS, XServer
 
 from recorder_worker.adapters.sources.x11 import X11Display
 from recorder_worker.core.errors import SourceError, SourceLostError
@@ -35,7 +35,7 @@ def cut(screen: NDArray[np.uint8], part: tuple[int, int, int, int]) -> NDArray[n
     return screen[y : y + height, x : x + width]
 
 
-@pytest.fixture(params=["Xvfb", "Xtigervnc"])
+@pytest.fixture(params=PROGRAMS)
 def server(request: pytest.FixtureRequest) -> Iterator[XServer]:
     with XServer(WIDTH, HEIGHT, program=request.param) as running:
         noise = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 4), np.uint8)
@@ -91,6 +91,7 @@ def test_a_region_that_is_not_on_the_screen_is_refused(
     assert not isinstance(found.value, SourceLostError)
 
 
+@pytest.mark.parametrize("server", PLIABLE, indirect=True)
 def test_a_region_from_which_the_screen_shrinks_is_lost(server: XServer) -> None:
     display = connect(server, region=(100, 100, 200, 200))
     display.read()
