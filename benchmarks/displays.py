@@ -4,7 +4,7 @@
 
 Xvfb of 1920x1080, read ten times a second, by the source alone: nothing is encoded. A program of
 its own draws. The ways take turns; medians of the processor time of this process and of the X
-server, which is also measured while nobody reads. `DISPLAYS_SECONDS` sets the length of a turn (4).
+server, less what they take while nobody reads. `DISPLAYS_SECONDS` sets the length of a turn (4).
 """
 
 from __future__ import annotations
@@ -197,13 +197,14 @@ def main() -> None:
     rows = {}
     for name, (what, width, height) in LOADS.items():
         costs = measure(what, width, height)
-        idle = costs["nobody reads"].server
+        alone = costs["nobody reads"]
         drawn, whole = (
-            Cost(costs[way].reader, costs[way].server - idle) for way in ("what was drawn", "whole")
+            Cost(*(much - least for much, least in zip(costs[way], alone, strict=True)))
+            for way in ("what was drawn", "whole")
         )
         ratio = sum(whole) / sum(drawn) if sum(drawn) > 0 else float("inf")
         cells = [f"{value:.2f} %" for value in (*drawn, *whole)]
-        rows[name] = (*cells, f"{ratio:.1f}x", f"{idle:.2f} %")
+        rows[name] = (*cells, f"{ratio:.1f}x", f"{alone.server:.2f} %")
     title = f"{WIDTH}x{HEIGHT} at {FPS} frames a second: of one core, medians of {ROUNDS} turns"
     heads = ("drawn: reader", "server", "whole: reader", "server", "ratio", "server alone")
     print_table(title, rows, heads)

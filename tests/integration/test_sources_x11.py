@@ -135,7 +135,10 @@ def test_a_cookie_that_is_not_ours_keeps_us_out(
     monkeypatch.setenv("XAUTHORITY", str(authority))
     with XServer(options=("-auth", str(authority))) as server:
         connect(server).close()
-        authority.write_bytes(entry(b"wrong" * 3 + b"!"))
+        # Another file: the server reads its own again where it has become newer.
+        other = tmp_path / "other"
+        other.write_bytes(entry(b"wrong" * 3 + b"!"))
+        monkeypatch.setenv("XAUTHORITY", str(other))
         with pytest.raises(SourceError, match="XAUTHORITY"):
             connect(server)
 

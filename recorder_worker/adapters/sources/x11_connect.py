@@ -22,14 +22,17 @@ class Connection(_XCB.Connection):  # type: ignore[misc]
 
     def invalid(self) -> None:
         """Raises SourceLostError where it has ended; while it is made, ConnectionException."""
-        if self.name and self._conn is None:
+        code = 0 if self._conn is None else self.has_error()
+        if self._conn is not None and not code:
+            return
+        if not self.name:
+            super().invalid()
+        if self._conn is None:
             raise SourceLostError(f"display {self.name}: expected it open, found it closed")
-        if self.name and self.has_error():
-            raise SourceLostError(
-                f"display {self.name}: expected it to go on, found its connection closed "
-                f"(XCB error {self.has_error()}); the X server or its session has ended"
-            )
-        super().invalid()
+        raise SourceLostError(
+            f"display {self.name}: expected it to go on, found its connection closed "
+            f"(XCB error {code}); the X server or its session has ended"
+        )
 
 
 def connect(display: str, timeout_s: float) -> Connection:
