@@ -130,11 +130,12 @@ def test_no_pixel_is_missed_while_programs_draw(program: str, way: str) -> None:
         display.close()
 
 
-def test_more_than_is_worth_reading_by_itself_is_read_together(server: XServer) -> None:
+@pytest.mark.parametrize("dots", [60, 2000])
+def test_more_than_is_worth_reading_by_itself_is_read_together(server: XServer, dots: int) -> None:
     display = connect(server)
     with XClient(server.display) as client:
         display.read()
-        client.dot(((index * 37) % WIDTH, (index * 53) % HEIGHT) for index in range(2000))
+        client.dot(((index * 37) % WIDTH, (index * 53) % HEIGHT) for index in range(dots))
         frame = display.read()
         assert frame.changed is not None
         assert 1 <= len(frame.changed) <= 32

@@ -80,7 +80,11 @@ class X11Display:
         self._picture = _blank(region)
         self._known = False
         if damage and self._damage is None:
-            log.warning("DisplayReadWhole", display=display, reason="the server has no DAMAGE")
+            log.warning(
+                "DisplayReadWhole",
+                display=display,
+                reason="DAMAGE or XFIXES is missing, too old or forbidden",
+            )
         self._facts = self._found(source, self._image.name, fps)
 
     @property

@@ -16,6 +16,9 @@ _XFIXES: Final[tuple[int, int]] = (2, 0)
 """The first with regions."""
 _NOTHING: Final = 0
 _RECTANGLE: Final = struct.Struct("<hhHH")
+_RECTANGLES_MAX: Final = 1000
+_EXTENTS_AT: Final = 8
+"""Where, in the head of the reply, is what surrounds all rectangles."""
 
 
 class DamageReport:
@@ -47,14 +50,17 @@ class DamageReport:
         return self._regions.FetchRegion(self._parts)
 
     def answer(self, question: Any) -> list[Rectangle]:  # noqa: ANN401  (as above)
-        """Rectangles of the root window.
+        """Rectangles of the root window; of very many, the one around them.
 
         Raises:
             RequestError: the server refused to say.
             SourceLostError: the display has gone.
         """
-        data = self._link.reply_bytes(question)[REPLY_HEAD_SIZE:]
-        return [(x, y, width, height) for x, y, width, height in _RECTANGLE.iter_unpack(data)]
+        reply = self._link.reply_bytes(question)
+        found = reply[REPLY_HEAD_SIZE:]
+        if len(found) > _RECTANGLES_MAX * _RECTANGLE.size:
+            found = reply[_EXTENTS_AT : _EXTENTS_AT + _RECTANGLE.size]
+        return [(x, y, width, height) for x, y, width, height in _RECTANGLE.iter_unpack(found)]
 
 
 def open_damage(link: X11Link) -> DamageReport | None:
