@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import xcffib
+import xcffib.composite
 import xcffib.render
 import xcffib.xfixes
 import xcffib.xproto
@@ -99,6 +100,13 @@ class XClient:
     def close_window(self, window: int) -> None:
         """Take a window away."""
         self.core.DestroyWindowChecked(window).check()
+
+    def compose(self) -> None:
+        """Have windows drawn aside and put together later, as under a compositing manager."""
+        composite = self._connection(xcffib.composite.key)
+        composite.QueryVersion(0, 4).reply()
+        automatic = xcffib.composite.Redirect.Automatic
+        composite.RedirectSubwindowsChecked(self.root, automatic).check()
 
     def warp(self, x: int, y: int) -> None:
         """Put the pointer somewhere."""

@@ -100,9 +100,14 @@ def busy(client: XClient, seed: int) -> None:
                 client.fill(window, abs(x), abs(y), 30, 30, ~colour & 0xFFFFFF)
 
 
+@pytest.mark.parametrize("composed", [False, True], ids=["plain", "composed"])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_no_pixel_is_missed_while_programs_draw(program: str, way: str) -> None:
+def test_no_pixel_is_missed_while_programs_draw(
+    program: str,
+    way: str,
+    composed: bool,  # noqa: FBT001  (a parameter of the test)
+) -> None:
     with XServer(WIDTH, HEIGHT, program=program, options=WAYS[way]) as server:
         display = connect(server)
         before = display.read().picture.copy()
@@ -111,6 +116,8 @@ def test_no_pixel_is_missed_while_programs_draw(program: str, way: str) -> None:
             XClient(server.display) as two,
             ThreadPoolExecutor() as threads,
         ):
+            if composed:
+                one.compose()
             drawing = [
                 threads.submit(busy, client, seed) for seed, client in enumerate((one, two), 1)
             ]
