@@ -106,7 +106,7 @@ def busy(client: XClient, seed: int) -> None:
 def test_no_pixel_is_missed_while_programs_draw(
     program: str,
     way: str,
-    composed: bool,  # noqa: FBT001  (a parameter of the test)
+    composed: bool,
 ) -> None:
     with XServer(WIDTH, HEIGHT, program=program, options=WAYS[way]) as server:
         display = connect(server)
