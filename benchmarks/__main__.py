@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import encryption, frames, integrity, pipeline, quality, screen, sizing
+from benchmarks import displays, encryption, frames, integrity, pipeline, quality, screen, sizing
 from recorder_worker.service import logs
 from recorder_worker.service.settings_tree import LogSettings
 
@@ -20,6 +20,7 @@ if __name__ == "__main__":
     benchmarks: dict[str, Callable[[], object]] = {
         "frames": frames.main,
         "screen": lambda: screen.main(given.clips),
+        "displays": displays.main,
         "pipeline": pipeline.main,
         "integrity": integrity.main,
         "encryption": encryption.main,

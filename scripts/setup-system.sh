@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Installs what recording a desktop and the tests need, on Debian and its kin, and only what is
 # missing: Xvfb (a display without a screen), xrandr and xsetroot, and the X libraries; b3sum, zstd
-# and openssl, with which a recording is verified by hand and time-stamped in the tests; and chromium,
-# in which the tests look at /status. With the word `demo` only what the demo needs: the first three.
-# Says what it does. Where it cannot install, it says what will not work, and succeeds: everything
-# else does work.
+# and openssl, with which a recording is verified by hand and time-stamped in the tests; chromium, in
+# which the tests look at /status; and TigerVNC's server, a second kind of display. With the word
+# `demo` only what the demo needs: the first three. Says what it does. Where it cannot install, it says
+# what will not work, and succeeds: everything else does work.
 set -euo pipefail
 
 packages=(xvfb libxcb1 libxcb-shm0 libxcb-randr0 x11-xserver-utils)
 if [ "${1:-}" != demo ]; then
-  packages+=(b3sum zstd openssl chromium)
+  packages+=(b3sum zstd openssl chromium tigervnc-standalone-server)
 fi
 
 if [ "$(uname -s)" != Linux ]; then

@@ -1,4 +1,7 @@
-"""An X server of the test's own: Xvfb on a display number that it picks itself."""
+"""An X server of the test's own, on a display number that it picks itself.
+
+Xvfb, TigerVNC's, or Xorg with the driver of xorgxrdp, which is what xrdp gives to its users.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -23,8 +27,15 @@ START_DEADLINE_S = 30.0
 _XCB: Any = xcffib  # it says that it is typed, and its functions are not
 
 
+PACKAGES = {"Xvfb": "xvfb", "Xtigervnc": "tigervnc-standalone-server", "Xorg": "xorgxrdp"}
+PROGRAMS = tuple(PACKAGES)
+PLIABLE = ("Xvfb", "Xtigervnc")
+"""A client may resize these, and they do without extensions. xorgxrdp needs DAMAGE itself."""
+XRDP = Path("/etc/X11/xrdp/xorg.conf")
+
+
 class XServer:
-    """Xvfb while the `with` block lasts; skips the test where Xvfb is not installed."""
+    """A server while the `with` block lasts; skips the test where it is not installed."""
 
     def __init__(
         self,
@@ -34,6 +45,8 @@ class XServer:
         depth: int = 24,
         options: Sequence[str] = (),
         prefix: Sequence[str] = (),
+        program: str = "Xvfb",
+        display: str | None = None,
     ) -> None:
         """Choose a screen.
 
@@ -41,14 +54,25 @@ class XServer:
             width: in pixels, as `height`.
             height: see `width`.
             depth: bits of a pixel.
-            options: more of Xvfb's.
-            prefix: a command that starts Xvfb, such as one that changes namespaces.
+            options: more of the server's.
+            prefix: a command that starts it, such as one that changes namespaces.
+            program: one of PROGRAMS.
+            display: a name such as :10, else one that the server picks.
         """
-        if shutil.which("Xvfb") is None:
-            pytest.skip("needs Xvfb (Debian: apt-get install xvfb)")
-        screen = ("-screen", "0", f"{width}x{height}x{depth}")
+        if shutil.which(program) is None or (program == "Xorg" and not XRDP.exists()):
+            pytest.skip(f"needs {program} (Debian: apt-get install {PACKAGES[program]})")
+        screens = {
+            "Xvfb": ("-screen", "0", f"{width}x{height}x{depth}"),
+            # No port: nobody looks at it.
+            "Xtigervnc": ("-geometry", f"{width}x{height}", "-depth", str(depth), "-rfbport", "-1"),
+            # Xorg finds its configuration below /etc/X11, and takes no other path from everybody.
+            "Xorg": ("-config", "xrdp/xorg.conf", "-depth", str(depth), "-logfile", os.devnull),
+        }
+        self._size = {"XRDP_START_WIDTH": str(width), "XRDP_START_HEIGHT": str(height)}
         # -noreset: else the screen goes black when the client that painted it leaves.
-        self._command = [*prefix, "Xvfb", *screen, "-noreset", "-nolisten", "tcp", *options]
+        common = ("-noreset", "-nolisten", "tcp")
+        named = [] if display is None else [display]
+        self._command = [*prefix, program, *named, *screens[program], *common, *options]
         self._process: subprocess.Popen[bytes] | None = None
         self.display = ""
 
@@ -58,7 +82,9 @@ class XServer:
             self._process = subprocess.Popen(
                 [*self._command, "-displayfd", str(writer)],
                 pass_fds=[writer],
+                stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                env=os.environ | self._size,
             )
             os.close(writer)
             self.display = f":{_line(reader)}"
@@ -88,7 +114,7 @@ class XServer:
         self._process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """Answer again, behind `stop`."""
+        """Let it answer again."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
@@ -127,6 +153,32 @@ class XServer:
         finally:
             connection.disconnect()
 
+    def set_monitor(self, name: str, x: int, y: int, width: int, height: int) -> None:
+        """Make a monitor of a part of the screen, or move the one that has this name."""
+        self.remove_monitor(name)
+        connection = _XCB.connect(self.display)
+        try:
+            root = connection.setup.roots[0].root
+            atom = connection.core.InternAtom(0, len(name), name).reply().atom
+            monitor = _XCB.randr.MonitorInfo.synthetic(
+                atom, 0, 0, 0, x, y, width, height, width, height, []
+            )
+            connection(xcffib.randr.key).SetMonitorChecked(root, monitor).check()
+        finally:
+            connection.disconnect()
+
+    def remove_monitor(self, name: str) -> None:
+        """Unplug a monitor, if it is there."""
+        connection = _XCB.connect(self.display)
+        try:
+            root = connection.setup.roots[0].root
+            atom = connection.core.InternAtom(0, len(name), name).reply().atom
+            found = connection(xcffib.randr.key).GetMonitors(root, 1).reply().monitors
+            if atom in [monitor.name for monitor in found]:
+                connection(xcffib.randr.key).DeleteMonitorChecked(root, atom).check()
+        finally:
+            connection.disconnect()
+
 
 def _line(reader: int) -> str:
     """What Xvfb writes once it can be connected to."""
@@ -135,6 +187,6 @@ def _line(reader: int) -> str:
         ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
         piece = os.read(reader, 64) if ready else b""
         if not piece:
-            raise AssertionError("Xvfb did not start")
+            raise AssertionError("the X server did not start")
         text += piece
     return text.decode().strip()

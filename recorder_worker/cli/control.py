@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recorder_worker.cli.named_values import mask_of
+from recorder_worker.cli.named_values import rectangle_of
 from recorder_worker.cli.output import JsonOption, out, print_json
 from recorder_worker.cli.settings_option import (
     ConfigOption,
@@ -121,7 +121,7 @@ def mask(
             got="both" if none else "neither",
             hint="the list replaces the one in force",
         )
-    masks = [mask_of(text) for text in rectangles or []]
+    masks = [rectangle_of("--mask", text) for text in rectangles or []]
     wait = Wait(
         session, Fact.CAPTURED, "masked", timeout, token_file, nats, config, json, mark=MASKS
     )

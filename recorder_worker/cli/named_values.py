@@ -5,13 +5,13 @@ from __future__ import annotations
 from recorder_worker.core.errors import RefusedError
 
 
-def mask_of(text: str) -> dict[str, int]:
+def rectangle_of(option: str, text: str) -> dict[str, int]:
     """The rectangle that X,Y,WIDTH,HEIGHT names. Raises RefusedError."""
     names = ("x", "y", "width", "height")
     parts = text.split(",")
     if len(parts) != len(names) or not all(part.strip().isdigit() for part in parts):
         raise RefusedError(
-            field="--mask", expected="X,Y,WIDTH,HEIGHT", got=text, hint="four numbers of pixels"
+            field=option, expected="X,Y,WIDTH,HEIGHT", got=text, hint="four numbers of pixels"
         )
     return {name: int(part) for name, part in zip(names, parts, strict=True)}
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recorder_worker.cli.named_values import label_of, mask_of
+from recorder_worker.cli.named_values import label_of, rectangle_of
 from recorder_worker.cli.output import JsonOption, err, out, print_json
 from recorder_worker.cli.settings_option import (
     ConfigOption,
@@ -56,6 +56,12 @@ def start(
         list[str] | None,
         typer.Option(help="Black out X,Y,WIDTH,HEIGHT before anything is stored; repeatable."),
     ] = None,
+    monitor: Annotated[
+        str | None, typer.Option(help="Of a display only this monitor; xrandr lists the names.")
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Of a display only X,Y,WIDTH,HEIGHT, in pixels.")
+    ] = None,
     max_duration: Annotated[
         float | None, typer.Option("--max-duration", help="Stop after so many seconds.")
     ] = None,
@@ -97,13 +103,15 @@ def start(
     Examples:
     - `recorder start :10`: record an X display
 
+    - `recorder start :10 --monitor DP-1`: one of its monitors
+
     - `recorder start talk.mp4 --pace fast`: a file, as fast as it can be read
 
     - `recorder start pattern --frames 300`: a synthetic desktop, for trying things out
     """
     options: dict[str, Any] = {
         "fps": fps,
-        "masks": [mask_of(text) for text in mask or []],
+        "masks": [rectangle_of("--mask", text) for text in mask or []],
         "max_duration_s": max_duration,
         "idle_stop_s": idle_stop,
         "pre_record_s": pre_record,
@@ -114,14 +122,14 @@ def start(
     }
     given = {name: value for name, value in options.items() if value not in (None, "", [], {})}
 
+    what = {**_source(source, pace, frames), **_part(monitor, region)}
+
     async def go() -> None:
         from recorder_worker.bus.client import RecorderClient  # noqa: PLC0415  (loads NATS)
 
         login, bearer = client_login(config, nats), client_bearer(config, token_file)
         async with RecorderClient.connect(login, bearer=bearer) as client:
-            started = await client.start(
-                _source(source, pace, frames), session_id=session_id, timeout_s=timeout, **given
-            )
+            started = await client.start(what, session_id=session_id, timeout_s=timeout, **given)
         if json:
             print_json(started)
             return
@@ -144,3 +152,9 @@ def _source(text: str, pace: Pace, frames: int | None) -> dict[str, Any]:
         return {"kind": "x11", "uri": text}
     uri = text if text.startswith("file://") else str(Path(text).absolute())
     return {"kind": "file", "uri": uri, "pace": pace.value}
+
+
+def _part(monitor: str | None, region: str | None) -> dict[str, Any]:
+    """What of a display is recorded; the worker refuses it for other sources."""
+    part: dict[str, Any] = {} if monitor is None else {"monitor": monitor}
+    return part if region is None else {**part, "region": rectangle_of("--region", region)}

@@ -45,6 +45,15 @@ class Mask(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     height: Pixels
 
 
+class ScreenPart(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A rectangle of a display, in pixels from its top left corner."""
+
+    x: Annotated[int, Meta(ge=0, le=65535)]
+    y: Annotated[int, Meta(ge=0, le=65535)]
+    width: Pixels
+    height: Pixels
+
+
 class FileSource(
     Wire, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="file", tag_field="kind"
 ):
@@ -58,9 +67,15 @@ class FileSource(
 
 
 class X11Source(
-    Wire, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="x11", tag_field="kind"
+    Wire,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,  # a whole display is digested as it was before there were parts
+    tag="x11",
+    tag_field="kind",
 ):
-    """An X display, recorded losslessly."""
+    """An X display, recorded losslessly: all of it, or one of its monitors, or a part."""
 
     uri: Annotated[
         str,
@@ -70,6 +85,23 @@ class X11Source(
             description="A display such as :10.",
         ),
     ]
+    monitor: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=128,
+                description="Record only this monitor, wherever it moves; xrandr lists the names.",
+            ),
+        ]
+        | None
+    ) = None
+    region: ScreenPart | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where two parts are asked for."""
+        if self.monitor is not None and self.region is not None:
+            raise ValueError("Expected a monitor or a region")
 
 
 class PatternSource(

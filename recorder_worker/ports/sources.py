@@ -16,6 +16,10 @@ class Frame(msgspec.Struct, frozen=True):
     `t_ns` is on the source's own clock: the position in the material (`media`) or
     `Clock.monotonic_ns` at the grab (`live`). `changed`, where it is known, are regions outside of
     which the picture equals that of the frame read before; None: it may differ anywhere.
+
+    A frame belongs to its reader until the next `read`, which may write into the same picture:
+    whoever keeps a picture for longer copies it. A pointer's shape stays as it is, and is the same
+    array for as long as it looks the same.
     """
 
     picture: Picture

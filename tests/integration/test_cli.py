@@ -188,6 +188,8 @@ def test_a_refused_command_says_what_to_do_and_exits_with_65(cli: Cli, recorded:
         (("start", "pattern", "--session", "7"), "session_id: expected a UUID in lower case"),
         (("start", "pattern", "--mask", "1,2,3"), "--mask: expected X,Y,WIDTH,HEIGHT, got 1,2,3"),
         (("mask", recorded), "--mask: expected at least one rectangle, or --none, got neither"),
+        (("start", ":1", "--region", "all"), "--region: expected X,Y,WIDTH,HEIGHT, got all"),
+        (("start", "pattern", "--monitor", "A"), "source.monitor: expected a known field"),
         (("start", "pattern", "--label", "x"), "--label: expected KEY=VALUE, got x"),
         (("pause", recorded), "expected a session that is being recorded, got one that has ended"),
         (("stop", "a b"), "session_id: expected a UUID in lower case with hyphens, got a b"),

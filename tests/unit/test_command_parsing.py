@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from recorder_worker.core.subjects import UNKNOWN_SESSION, Command
 
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 PATTERN = {"kind": "pattern"}
+DISPLAY = {"kind": "x11", "uri": ":1"}
 MASK = {"x": 0, "y": 0, "width": 1, "height": 1}
 UUID_WANTED = "a UUID in lower case with hyphens"
 
@@ -43,6 +45,15 @@ def start(**fields: Any) -> dict[str, Any]:  # noqa: ANN401  (of session.start)
 def test_the_shortest_start_is_a_source() -> None:
     command = parse_command(Command.START, b'{"source":{"kind":"x11","uri":":10"}}')
     assert command == StartSession(source=X11Source(uri=":10"))
+
+
+@pytest.mark.parametrize("part", [{"monitor": "DP-1"}, {"region": MASK}, {}])
+def test_a_display_may_be_recorded_in_part(part: dict[str, Any]) -> None:
+    source = {**DISPLAY, **part}
+    command = parse_command(Command.START, json.dumps({"source": source}).encode())
+    assert isinstance(command, StartSession)
+    assert command.source == msgspec.convert(source, X11Source)
+    assert msgspec.to_builtins(command.source) == source, "as it was asked for, and no more"
 
 
 def test_a_start_may_say_everything() -> None:
@@ -116,6 +127,20 @@ def test_a_mark_may_be_as_long_as_a_page() -> None:
         ({"source": {**PATTERN, "width": 7681}}, "source.width", "int <= 7680", "7681"),
         ({"source": {**PATTERN, "width": 1.5}}, "source.width", "int", "1.5"),
         ({"source": {**PATTERN, "pace": "slow"}}, "source.pace", "native or fast", '"slow"'),
+        ({"source": {**DISPLAY, "monitor": ""}}, "source.monitor", "str of length >= 1", '""'),
+        ({"source": {**DISPLAY, "region": "1x1"}}, "source.region", "object | null", '"1x1"'),
+        (
+            {"source": {**DISPLAY, "region": {"x": 0, "y": -1, "width": 1, "height": 1}}},
+            "source.region.y",
+            "int >= 0",
+            "-1",
+        ),
+        (
+            {"source": {**DISPLAY, "region": MASK, "monitor": "A"}},
+            "source",
+            "a monitor or a region",
+            None,
+        ),
         (b"[]", "$", "object", "[]"),
         (b'"x"', "$", "object", '"x"'),
         (b"null", "$", "object", "null"),

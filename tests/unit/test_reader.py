@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 import zstandard
@@ -19,7 +21,7 @@ from recorder_worker.core.errors import (
 from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock
 from recorder_worker.core.playback import scan_headers
 from recorder_worker.ports import FrameSource
-from recorder_worker.stages.capture import items
+from recorder_worker.stages.capture import items, reader
 from recorder_worker.stages.capture.requests import Pause, Release, Resume, Stop
 from recorder_worker.stages.capture.timeline import Timeline
 
@@ -264,6 +266,45 @@ def test_a_source_that_was_lost_is_tried_again_after_a_long_pause() -> None:
     bench.reader.request(Resume())
     assert bench.end().reason is EndReason.SOURCE_LOST
     assert len(tries) > before
+
+
+def test_a_source_that_comes_back_while_time_is_left_is_found_before_it_is_given_up() -> None:
+    found = Scripted(clock(), SourceClock.LIVE)
+    answers: Iterator[SourceError | Scripted] = iter([SourceError("still away"), found])
+
+    def reopen(_unit: int) -> FrameSource:
+        answer = next(answers)
+        if isinstance(answer, SourceError):
+            raise answer
+        return answer
+
+    first = Scripted(clock(), SourceClock.LIVE, script={25: _lose})
+    bench = Bench(first, reopen=reopen, retry_s=reader.RETRY_WAIT_S / 2).start()
+    bench.wait_for(items.Gap)
+    bench.wait_for(items.Segment)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    assert bench.end().reason is EndReason.STOPPED
+
+
+def test_a_source_that_stays_away_is_looked_for_ever_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reader, "RETRY_WAIT_S", 0.02)
+    monkeypatch.setattr(reader, "RETRY_LONGEST_S", 0.08)
+    tries: list[int] = []
+
+    def reopen(_unit: int) -> FrameSource:
+        tries.append(clock().monotonic_ns())
+        raise SourceError("still away")
+
+    first = Scripted(clock(), SourceClock.LIVE, script={25: _lose})
+    bench = Bench(first, reopen=reopen, retry_s=0.5).start()
+    assert bench.end().reason is EndReason.SOURCE_LOST
+    waits_ms = [(after - before) // 1_000_000 for before, after in pairwise(tries)]
+    shortest_ms = [20, 40, 80, 80, 80, 80, 80, 80]
+    # The last wait ends where the time does. A busy machine makes them longer, and fewer.
+    assert all(waited >= least for waited, least in zip(waits_ms[:-1], shortest_ms, strict=False))
+    assert 2 <= len(tries) <= 9
 
 
 class SteppedClock(SystemClock):

@@ -1,4 +1,4 @@
-"""Two ways to get the root window's pixels: through shared memory, or through the connection.
+"""Two ways to get pixels of the root window: through shared memory, or through the connection.
 
 Both give BGRX, four bytes a pixel. The fourth is whatever the server had there.
 """
@@ -6,6 +6,7 @@ Both give BGRX, four bytes a pixel. The fourth is whatever the server had there.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -14,27 +15,29 @@ import xcffib.shm
 import xcffib.xproto
 from numpy.typing import NDArray
 
-from recorder_worker.adapters.sources.x11_link import RequestError, X11Link
+from recorder_worker.adapters.sources.x11_link import REPLY_HEAD_SIZE, RequestError, X11Link
 from recorder_worker.core.errors import SourceLostError
+from recorder_worker.core.pictures import Region
 
 _ALL_PLANES: Final = 0xFFFFFFFF
 _PIXEL_SIZE: Final = 4
 _STRIP_SIZE: Final = 4 * 2**20
+_ONE_PIXEL: Final = Region(x=0, y=0, width=1, height=1)
 
 
 class RootImage(Protocol):
-    """Grabs the root window. Later ways, such as only what XDamage names, fit here."""
+    """Grabs parts of the root window."""
 
     @property
     def name(self) -> str:
         """For the source's description."""
         ...
 
-    def grab(self, width: int, height: int) -> NDArray[np.uint8]:
-        """Pixels of shape (height, width, 4), valid until the next grab.
+    def grab(self, parts: Sequence[Region]) -> list[NDArray[np.uint8]]:
+        """Pixels of each part, of shape (height, width, 4), valid until the next grab.
 
         Raises:
-            RequestError: the root window is not that large any more.
+            RequestError: a part is not inside of the root window.
             SourceLostError: the display has gone.
         """
         ...
@@ -45,9 +48,12 @@ class RootImage(Protocol):
 
 
 def open_image(link: X11Link, width: int, height: int) -> RootImage:
-    """Shared memory where server and recorder share it, else plain GetImage."""
+    """Shared memory, for so many pixels at first, where server and recorder share it.
+
+    Else plain GetImage.
+    """
     try:
-        if link.has_shm:
+        if link.first_event(xcffib.shm.key) is not None:
             return ShmImage(link, width * height * _PIXEL_SIZE)
     except (RequestError, sysv_ipc.Error, OSError):
         pass  # a remote server, another IPC namespace, or no shared memory left: GetImage works
@@ -55,7 +61,7 @@ def open_image(link: X11Link, width: int, height: int) -> RootImage:
 
 
 class ShmImage:
-    """MIT-SHM: the server copies the whole screen, in one request, into memory of ours."""
+    """MIT-SHM: the server copies parts of the screen into memory of ours, one behind the other."""
 
     name = "MIT-SHM"
 
@@ -76,25 +82,38 @@ class ShmImage:
             self.close()
             raise
 
-    def grab(self, width: int, height: int) -> NDArray[np.uint8]:
+    def grab(self, parts: Sequence[Region]) -> list[NDArray[np.uint8]]:
         """See `RootImage.grab`."""
-        size = width * height * _PIXEL_SIZE
+        size = sum(map(_size, parts))
         if self._memory is None or self._memory.size < size:
             self._grow(size)
-        cookie = self._link.shm.GetImage(
-            self._link.screen.root,
-            *(0, 0, width, height),
-            _ALL_PLANES,
-            xcffib.xproto.ImageFormat.ZPixmap,
-            self._segment,
-            0,
-        )
-        self._link.reply(cookie, xcffib.shm.GetImageReply)
-        return self._pixels(size).reshape(height, width, _PIXEL_SIZE)
+        cookies, begin = [], 0
+        for part in parts:
+            cookies.append(self._ask(part, begin))
+            begin += _size(part)
+        refused: RequestError | None = None
+        for cookie in cookies:  # all of them: a reply that nobody takes is kept for ever
+            try:
+                self._link.reply(cookie, xcffib.shm.GetImageReply)
+            except RequestError as error:
+                refused = error
+        if refused is not None:
+            raise refused
+        return self._pixels(parts)
 
     def close(self) -> None:
         """See `RootImage.close`."""
         self._release()
+
+    def _ask(self, part: Region, begin: int) -> Any:  # noqa: ANN401  (xcffib is generated and has no types)
+        return self._link.extension(xcffib.shm.key).GetImage(
+            self._link.screen.root,
+            *(part.x, part.y, part.width, part.height),
+            _ALL_PLANES,
+            xcffib.xproto.ImageFormat.ZPixmap,
+            self._segment,
+            begin,
+        )
 
     def _grow(self, size: int) -> None:
         self._release()
@@ -111,7 +130,8 @@ class ShmImage:
         memory = sysv_ipc.SharedMemory(None, sysv_ipc.IPC_CREX, mode=0o600, size=size)
         try:
             segment = self._link.new_id()
-            self._link.check(self._link.shm.AttachChecked(segment, memory.id, read_only=False))
+            shm = self._link.extension(xcffib.shm.key)
+            self._link.check(shm.AttachChecked(segment, memory.id, read_only=False))
         except BaseException:
             memory.detach()
             raise
@@ -125,13 +145,18 @@ class ShmImage:
         if self._memory is None:
             return
         with contextlib.suppress(SourceLostError):
-            self._link.shm.Detach(self._segment)
+            self._link.extension(xcffib.shm.key).Detach(self._segment)
         self._memory.detach()
         self._memory = None
 
-    def _pixels(self, size: int) -> NDArray[np.uint8]:
+    def _pixels(self, parts: Sequence[Region]) -> list[NDArray[np.uint8]]:
         # Made anew for every grab: nothing may keep a view of memory that is detached later.
-        return np.frombuffer(self._memory, np.uint8, size)
+        found, begin = [], 0
+        for part in parts:
+            pixels = np.frombuffer(self._memory, np.uint8, _size(part), begin)
+            found.append(pixels.reshape(part.height, part.width, _PIXEL_SIZE))
+            begin += _size(part)
+        return found
 
     def _prove(self) -> None:
         """Raise RequestError where the server attached other memory that has the same id.
@@ -141,7 +166,7 @@ class ShmImage:
         """
         for canary in (b"\xa5" * _PIXEL_SIZE, b"\x5a" * _PIXEL_SIZE):
             self._memory.write(canary)
-            if self.grab(1, 1).tobytes() != canary:
+            if self.grab([_ONE_PIXEL])[0].tobytes() != canary:
                 return
         raise RequestError("the server attached memory that is not ours")
 
@@ -149,7 +174,7 @@ class ShmImage:
 class StripImage:
     """Core GetImage, in strips, so that no reply is of the size of the screen.
 
-    A screen that changes between two strips comes out torn, as on a monitor.
+    A part that changes between two strips comes out torn, as on a monitor.
     """
 
     name = "GetImage"
@@ -157,21 +182,28 @@ class StripImage:
     def __init__(self, link: X11Link) -> None:
         self._link = link
 
-    def grab(self, width: int, height: int) -> NDArray[np.uint8]:
+    def grab(self, parts: Sequence[Region]) -> list[NDArray[np.uint8]]:
         """See `RootImage.grab`."""
-        rows = max(1, _STRIP_SIZE // (width * _PIXEL_SIZE))
-        pixels = np.empty((height, width, _PIXEL_SIZE), np.uint8)
-        for top in range(0, height, rows):
+        return [self._grab(part) for part in parts]
+
+    def _grab(self, part: Region) -> NDArray[np.uint8]:
+        rows = max(1, _STRIP_SIZE // (part.width * _PIXEL_SIZE))
+        pixels = np.empty((part.height, part.width, _PIXEL_SIZE), np.uint8)
+        for top in range(0, part.height, rows):
             strip = pixels[top : top + rows]
             cookie = self._link.core.GetImage(
                 xcffib.xproto.ImageFormat.ZPixmap,
                 self._link.screen.root,
-                *(0, top, width, len(strip)),
+                *(part.x, part.y + top, part.width, len(strip)),
                 _ALL_PLANES,
             )
-            data = np.frombuffer(self._link.reply_data(cookie), np.uint8)
+            data = np.frombuffer(self._link.reply_bytes(cookie), np.uint8, offset=REPLY_HEAD_SIZE)
             strip[:] = data[: strip.size].reshape(strip.shape)
         return pixels
 
     def close(self) -> None:
         """See `RootImage.close`."""
+
+
+def _size(part: Region) -> int:
+    return part.width * part.height * _PIXEL_SIZE

@@ -1,32 +1,29 @@
 """A connection to an X display on which no call waits for ever.
 
 libxcb's own waits end with the connection, and a server that is stopped or behind a dead network
-keeps its connection. So replies are polled for against a deadline here, and the one call that
-cannot be polled, connecting, runs in a thread that is left behind if it hangs.
+keeps its connection. So replies are polled for against a deadline here.
 """
 
 from __future__ import annotations
 
 import select
-import threading
 import time
-from concurrent.futures import Future, InvalidStateError
-from pathlib import Path
 from typing import Any, Final
 
 import xcffib
-import xcffib.shm
 import xcffib.xproto
 
+from recorder_worker.adapters.sources.x11_connect import connect
 from recorder_worker.core.errors import SourceError, SourceLostError
 
-_SOCKETS: Final = Path("/tmp/.X11-unix")  # noqa: S108  (where X servers have their sockets)
-_REPLY_HEAD_SIZE: Final = 32
+ERROR_EVENT: Final = 0
+"""What an error of a request that nobody checked comes as, among the events."""
+_SENT: Final = 0x80
+"""Set in the type of an event that a client has sent, and not the server."""
+REPLY_HEAD_SIZE: Final = 32
 """Every reply is 32 bytes and `length` words more (X protocol, "Reply Format")."""
 
-
-_XCB: Final[Any] = xcffib
-"""xcffib says that it is typed, and its functions are not."""
+_XCB: Final[Any] = xcffib  # it says that it is typed, and its functions are not
 
 
 class RequestError(Exception):
@@ -48,7 +45,7 @@ class X11Link:
         """
         self.display = display
         self._timeout_s = timeout_s
-        self._connection: Any = _connect(display, timeout_s)
+        self._connection: Any = connect(display, timeout_s)
         self.setup: Any = self._connection.setup
         screen = self._connection.pref_screen
         if not 0 <= screen < len(self.setup.roots):
@@ -64,20 +61,33 @@ class X11Link:
         """The core requests."""
         return self._connected().core
 
-    @property
-    def has_shm(self) -> bool:
-        """Whether the server speaks MIT-SHM at all."""
-        name = "MIT-SHM"
-        return bool(
-            self.reply(
-                self.core.QueryExtension(len(name), name), xcffib.xproto.QueryExtensionReply
-            ).present
-        )
+    def first_event(self, key: Any) -> int | None:  # noqa: ANN401  (as above)
+        """Where the event types of an extension begin; None where the server has it not.
 
-    @property
-    def shm(self) -> Any:  # noqa: ANN401  (as above)
-        """The requests of MIT-SHM."""
-        return self._connected()(xcffib.shm.key)
+        To ask an extension that is not there ends the connection. Raises as `reply`.
+        """
+        name = key.name
+        reply = self.reply(
+            self.core.QueryExtension(len(name), name), xcffib.xproto.QueryExtensionReply
+        )
+        return int(reply.first_event) if reply.present else None
+
+    def agree(self, module: Any, oldest: tuple[int, int]) -> int | None:  # noqa: ANN401  (as above)
+        """Agree on a version of an extension: as `first_event`, also None where it is older.
+
+        A server refuses the requests of those who have not told which version they know. `module`
+        is xcffib's. Raises as `reply`.
+        """
+        first_event = self.first_event(module.key)
+        if first_event is None:
+            return None
+        question = self.extension(module.key).QueryVersion(*oldest)
+        found = self.reply(question, module.QueryVersionReply)
+        return first_event if (found.major_version, found.minor_version) >= oldest else None
+
+    def extension(self, key: Any) -> Any:  # noqa: ANN401  (as above)
+        """The requests of an extension that the server has."""
+        return self._connected()(key)
 
     def new_id(self) -> int:
         """An unused resource id."""
@@ -92,13 +102,14 @@ class X11Link:
         """
         return kind(_XCB.CffiUnpacker(*self._wait(cookie)))
 
-    def reply_data(self, cookie: Any) -> bytes:  # noqa: ANN401  (as above)
-        """Wait for a reply whose 32 bytes are followed by plain data: that data.
+    def reply_bytes(self, cookie: Any) -> memoryview:  # noqa: ANN401  (as above)
+        """Wait for a reply, and give all of it: `REPLY_HEAD_SIZE` bytes, then plain data.
 
-        xcffib would make a list of integers of it, one a byte. Raises as `reply`.
+        xcffib would make a list of integers of the data, one a byte. Raises as `reply`.
         """
         data, size = self._wait(cookie)
-        return bytes(_XCB.ffi.buffer(data, size)[_REPLY_HEAD_SIZE:])
+        # The buffer keeps the reply's memory for as long as anybody looks at it.
+        return memoryview(_XCB.ffi.buffer(data, size))
 
     def check(self, cookie: Any) -> None:  # noqa: ANN401  (as above)
         """Wait until a checked request without a reply has been carried out. Raises as `reply`."""
@@ -106,13 +117,17 @@ class X11Link:
         self.reply(self.core.GetInputFocus(), xcffib.xproto.GetInputFocusReply)
         self._wait(cookie, expect_reply=False)
 
-    def discard_events(self) -> None:
-        """Forget what the server told unasked, such as a new keyboard mapping: it is kept else."""
-        connection = self._connected()
+    def news(self) -> set[int]:
+        """The types of the events that have come: an event comes before any later reply.
+
+        They are kept for us until they are taken, so this is to be called again and again.
+        """
+        connection, types = self._connected(), set[int]()
         while True:
             event = _XCB.lib.xcb_poll_for_event(connection._conn)  # noqa: SLF001  (as below)
             if event == _XCB.ffi.NULL:
-                return
+                return types
+            types.add(int(event.response_type) & ~_SENT)
             _XCB.c_free(event)
 
     def close(self) -> None:
@@ -124,12 +139,7 @@ class X11Link:
     def _connected(self) -> Any:  # noqa: ANN401  (as above)
         if self._connection is None:
             raise SourceLostError(f"display {self.display}: expected it open, found it closed")
-        code = self._connection.has_error()
-        if code:
-            raise SourceLostError(
-                f"display {self.display}: expected it to go on, found its connection closed "
-                f"(XCB error {code}); the X server or its session has ended"
-            )
+        self._connection.invalid()
         return self._connection
 
     def _wait(self, cookie: Any, *, expect_reply: bool = True) -> tuple[Any, int]:  # noqa: ANN401  (as above)
@@ -163,45 +173,4 @@ class X11Link:
             return None, 0
         owned = _XCB.ffi.gc(data[0], _XCB.c_free)
         length = _XCB.ffi.cast("xcb_generic_reply_t *", owned).length
-        return owned, _REPLY_HEAD_SIZE + 4 * length
-
-
-def _connect(display: str, timeout_s: float) -> Any:  # noqa: ANN401  (as above)
-    outcome: Future[Any] = Future()
-
-    def work() -> None:
-        try:
-            connection = _XCB.connect(display)
-        except Exception as error:  # noqa: BLE001  (handed to the thread that waits)
-            if not outcome.cancelled():
-                outcome.set_exception(error)
-            return
-        try:
-            outcome.set_result(connection)
-        except InvalidStateError:
-            connection.disconnect()  # nobody waits any more
-
-    threading.Thread(target=work, name=f"connect {display}", daemon=True).start()
-    try:
-        return outcome.result(timeout_s)
-    except TimeoutError as error:
-        if not outcome.cancel():
-            return outcome.result()
-        raise SourceError(
-            f"display {display}: expected an X server that answers, found one that does not "
-            f"within {timeout_s:g} s; {_displays_here()}"
-        ) from error
-    except xcffib.XcffibException as error:
-        raise SourceError(
-            f"display {display}: expected an X server that admits us, found none ({error}); "
-            f"{_displays_here()}; where it is listed, XAUTHORITY must name its cookie file"
-        ) from error
-
-
-def _displays_here() -> str:
-    try:
-        numbers = [path.name[1:] for path in _SOCKETS.iterdir() if path.name[1:].isdecimal()]
-    except OSError:
-        numbers = []
-    listed = " ".join(f":{number}" for number in sorted(numbers, key=int))
-    return f"displays on this machine: {listed}" if listed else "no display is on this machine"
+        return owned, REPLY_HEAD_SIZE + 4 * length

@@ -40,6 +40,8 @@ from recorder_worker.stages.capture.timeline import SECOND_NS, Pacer, Timeline
 log = structlog.get_logger(__name__)
 
 RETRY_WAIT_S = 0.5
+RETRY_LONGEST_S = 5.0
+"""A source that is away is looked for after the first of these, and then ever less often."""
 LOOK_S = 0.25
 """How long a wait may last before limits are looked at again."""
 
@@ -268,7 +270,9 @@ class Reader:
         give_up_ns = self._clock.monotonic_ns() + round(self._policy.retry_s * SECOND_NS)
         reason: SourceError = error
         end = EndReason.SOURCE_LOST
-        while self._clock.monotonic_ns() < give_up_ns:
+        wait_s, more = RETRY_WAIT_S, self._policy.retry_s > 0
+        while more:
+            more = self._clock.monotonic_ns() < give_up_ns  # else this is the last try
             try:
                 self._source = self._reopen(self._coverage.cursor.unit)
             except SourceForbiddenError as forbidden:
@@ -279,9 +283,11 @@ class Reader:
             else:
                 self._gap(GapReason.SOURCE_LOST, str(error))
                 return
-            retry_ns = self._clock.monotonic_ns() + round(RETRY_WAIT_S * SECOND_NS)
+            retry_ns = min(self._clock.monotonic_ns() + round(wait_s * SECOND_NS), give_up_ns)
+            wait_s = min(2 * wait_s, RETRY_LONGEST_S)
             if not self._waited_until(retry_ns):  # a request, perhaps a long pause, came between
                 give_up_ns = self._clock.monotonic_ns() + round(self._policy.retry_s * SECOND_NS)
+                wait_s, more = RETRY_WAIT_S, True
         self._gap(GapReason.SOURCE_LOST, str(error))
         self._coverage.end(end, str(reason), self._coverage.cursor.t_ns)
 

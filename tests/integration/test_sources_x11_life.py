@@ -1,0 +1,160 @@
+"""A display that goes away while it is recorded: a gap, no hang, and on when it is back."""
+
+from __future__ import annotations
+
+import queue
+import threading
+
+import pytest
+from memory_store import MemoryStore
+from xserver import PROGRAMS, XServer
+
+from recorder_worker.adapters.sources.x11 import X11Display
+from recorder_worker.adapters.system_clock import SystemClock
+from recorder_worker.core.keyframes import KeyframePolicy
+from recorder_worker.core.model import (
+    Cursor,
+    EndReason,
+    GapReason,
+    ScreenPart,
+    SourceClock,
+    X11Source,
+)
+from recorder_worker.ports import FrameSource
+from recorder_worker.stages.capture import items
+from recorder_worker.stages.capture.reader import Reader
+from recorder_worker.stages.capture.reader_policy import ReaderPolicy
+from recorder_worker.stages.capture.requests import Stop
+from recorder_worker.stages.capture.spool import SegmentLimits, SegmentWriter
+from recorder_worker.stages.capture.timeline import SECOND_NS, Timeline
+
+FPS = 50.0
+RETRY_S = 60.0
+DEADLINE_S = 30.0
+
+
+class Recording:
+    """A display that is being recorded in memory, by a real reader."""
+
+    def __init__(self, source: X11Source) -> None:
+        self._source = source
+        self._opened = 0
+        self._looked_for = threading.Event()
+        self._news: queue.SimpleQueue[items.Item] = queue.SimpleQueue()
+        clock, cursor = SystemClock(), Cursor()
+        self._reader = Reader(
+            source=self._open(0),
+            reopen=self._open,
+            writer=SegmentWriter(
+                store=MemoryStore(),
+                session_id="00000000-0000-4000-8000-000000000001",
+                clock=clock,
+                cursor=cursor,
+                limits=SegmentLimits(duration_ns=SECOND_NS // 10, plain_size=1 << 20, level=1),
+                keyframes=KeyframePolicy(),
+                masks=(),
+            ),
+            timeline=Timeline(SourceClock.LIVE, cursor, clock, FPS, same_boot=False),
+            policy=ReaderPolicy(native=False, max_duration_ns=None, retry_s=RETRY_S),
+            clock=clock,
+            deliver=self._news.put,
+        )
+        self._reader.start(gap=None, paused=False)
+
+    def _open(self, _unit: int) -> FrameSource:
+        self._opened += 1
+        if self._opened > 1:
+            self._looked_for.set()
+        # Far less than a display may be silent for in earnest: 5 s.
+        return X11Display(self._source, display=self._source.uri, fps=FPS, timeout_s=1.0)
+
+    def wait_for(self, *kinds: type[items.Item]) -> items.Item:
+        """Take items until one of some kinds."""
+        while True:
+            item = self._news.get(timeout=DEADLINE_S)
+            if isinstance(item, kinds):
+                return item
+
+    def wait_until_lost(self) -> None:
+        """Wait until it is noticed that the display is away."""
+        assert self._looked_for.wait(DEADLINE_S)
+
+    def wait_for_gap(self) -> items.Gap:
+        """Take items until a gap because the source was lost."""
+        while True:
+            gap = self.wait_for(items.Gap)
+            assert isinstance(gap, items.Gap)
+            if gap.reason is GapReason.SOURCE_LOST:
+                return gap
+
+    def stop(self) -> None:
+        """End it, as it is asked to."""
+        self._reader.request(Stop(reason=EndReason.STOPPED))
+        ended = self.wait_for(items.Ended)
+        assert isinstance(ended, items.Ended)
+        assert ended.reason is EndReason.STOPPED
+        self._reader.join(DEADLINE_S)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_server_that_is_started_again_is_recorded_on(program: str) -> None:
+    with XServer(program=program) as server:
+        recording = Recording(X11Source(uri=server.display))
+        recording.wait_for(items.Segment)
+        server.kill()
+        with XServer(program=program, display=server.display):
+            gap = recording.wait_for_gap()
+            assert "the X server or its session has ended" in gap.detail
+            recording.wait_for(items.Segment)
+            recording.stop()
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_server_that_hangs_and_goes_on_is_recorded_on(program: str) -> None:
+    with XServer(program=program) as server:
+        recording = Recording(X11Source(uri=server.display))
+        recording.wait_for(items.Segment)
+        server.stop()
+        recording.wait_until_lost()
+        server.go_on()
+        gap = recording.wait_for_gap()
+        assert "expected a reply within 1 s, found none" in gap.detail
+        recording.wait_for(items.Segment)
+        recording.stop()
+
+
+def test_a_server_that_hangs_keeps_nobody_from_stopping() -> None:
+    with XServer() as server:
+        recording = Recording(X11Source(uri=server.display))
+        recording.wait_for(items.Segment)
+        server.stop()
+        recording.wait_until_lost()
+        recording.stop()
+
+
+def test_a_monitor_that_was_off_is_recorded_on() -> None:
+    with XServer(400, 300) as server:
+        server.set_monitor("right", 200, 0, 200, 300)
+        recording = Recording(X11Source(uri=server.display, monitor="right"))
+        recording.wait_for(items.Segment)
+        server.remove_monitor("right")
+        recording.wait_until_lost()
+        server.set_monitor("right", 0, 0, 100, 300)
+        gap = recording.wait_for_gap()
+        assert "expected a monitor right, found" in gap.detail
+        recording.wait_for(items.Segment)
+        recording.stop()
+
+
+def test_a_screen_too_small_for_its_region_is_a_gap_until_it_is_large_again() -> None:
+    with XServer(400, 300) as server:
+        region = ScreenPart(x=200, y=100, width=200, height=200)
+        recording = Recording(X11Source(uri=server.display, region=region))
+        recording.wait_for(items.Segment)
+        server.resize(300, 300)
+        recording.wait_until_lost()
+        server.resize(400, 300)
+        gap = recording.wait_for_gap()
+        assert "found a screen of 300x300" in gap.detail
+        recording.wait_for(items.Segment)
+        recording.stop()
