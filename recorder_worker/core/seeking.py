@@ -17,7 +17,7 @@ from recorder_worker.core.frame_payload import unpack_payload
 from recorder_worker.core.pictures import Picture, Pointer
 from recorder_worker.core.playback import DecodedFrame
 from recorder_worker.core.prediction import restore
-from recorder_worker.core.tiles import TILE, TILE_ROW_SIZE
+from recorder_worker.core.tiles import TILE, TILE_ROW_SIZE, TILE_SIZE
 
 
 class FrameSeeker:
@@ -30,7 +30,7 @@ class FrameSeeker:
         self._unit = unit
         self._pending = bytearray()
         self._header: FrameHeader | None = None
-        self._tiles: NDArray[np.uint8] = np.zeros((0, TILE, TILE_ROW_SIZE), np.uint8)
+        self._tiles: NDArray[np.uint8] = np.zeros((0, TILE_SIZE), np.uint8)
         self._predicted: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._pointer: Pointer | None = None
 
@@ -68,7 +68,7 @@ class FrameSeeker:
             )
         if header.keyframe:
             rows, columns = header.grid
-            self._tiles = np.zeros((rows * columns, TILE, TILE_ROW_SIZE), np.uint8)
+            self._tiles = np.zeros((rows * columns, TILE_SIZE), np.uint8)
             self._predicted = np.zeros(rows * columns, np.bool_)
         elif before is None or (before.width, before.height) != (header.width, header.height):
             raise FormatError(
@@ -78,13 +78,13 @@ class FrameSeeker:
         payload = unpack_payload(header, data, self._pointer)
         self._pointer = payload.pointer
         if len(payload.tiles):
-            changed = payload.changed.reshape(-1)
-            self._tiles[changed] = payload.tiles
-            self._predicted[changed] = False if payload.predicted is None else payload.predicted
+            places = np.flatnonzero(payload.changed)
+            self._tiles[places] = payload.tiles.reshape(-1, TILE_SIZE)  # one copy a tile
+            self._predicted[places] = False if payload.predicted is None else payload.predicted
 
     def _frame(self, header: FrameHeader) -> DecodedFrame:
         for nth in np.flatnonzero(self._predicted):
-            restore(self._tiles[nth])
+            restore(self._tiles[nth].reshape(TILE, TILE_ROW_SIZE))
         return DecodedFrame(
             keyframe=header.keyframe,
             unit=header.unit,
