@@ -8,13 +8,14 @@ from recorder_worker.ports.encryption import CipherKeys, KeyWrap
 from recorder_worker.ports.gate import Admission, Asked, RequestGate
 from recorder_worker.ports.metrics import StageMetrics
 from recorder_worker.ports.signing import Signer
-from recorder_worker.ports.sources import Frame, FrameSource, SourceOpener
+from recorder_worker.ports.sources import ArrivingSource, Frame, FrameSource, SourceOpener
 from recorder_worker.ports.stores import BlobStore, BlobWriter
 from recorder_worker.ports.tables import EntryTable
 from recorder_worker.ports.tracing import NoTracing, Published, Taken, Tracing
 
 __all__ = [
     "Admission",
+    "ArrivingSource",
     "Asked",
     "AuditStream",
     "BlobStore",

@@ -17,6 +17,7 @@ from recorder_worker.core.errors import SourceError, SourceLostError
 from recorder_worker.core.frames import FrameEncoder
 from recorder_worker.core.model import (
     FileSource,
+    ImagesSource,
     PatternSource,
     Source,
     SourceClock,
@@ -55,15 +56,24 @@ def file_case(path: Path) -> Case:
     return Case(FileSource(uri=str(video)), 80, 60, SourceClock.MEDIA, FRAMES)
 
 
+def images_case(path: Path) -> Case:
+    for index in range(FRAMES):
+        picture = np.random.default_rng(index).integers(0, 256, (60, 80, 3), np.uint8)
+        cv2.imwrite(str(path / f"{index}.png"), picture)
+    return Case(ImagesSource(uri=str(path)), 80, 60, SourceClock.MEDIA, FRAMES)
+
+
 def pattern_case() -> Case:
     source = PatternSource(width=333, height=207, frames=FRAMES, seed=5)
     return Case(source, 333, 207, SourceClock.MEDIA, FRAMES)
 
 
-@pytest.fixture(params=["file", "pattern", "x11"])
+@pytest.fixture(params=["file", "images", "pattern", "x11"])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     if request.param == "file":
         yield file_case(tmp_path)
+    elif request.param == "images":
+        yield images_case(tmp_path)
     elif request.param == "pattern":
         yield pattern_case()
     else:

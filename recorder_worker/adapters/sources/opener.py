@@ -7,10 +7,17 @@ from typing import Any, Final
 
 from recorder_worker.adapters.sources.file import VideoFile
 from recorder_worker.adapters.sources.guard import SourceGuard
+from recorder_worker.adapters.sources.images import ImageSequence
 from recorder_worker.adapters.sources.pattern import PatternDesktop
 from recorder_worker.adapters.sources.sampled import SampledSource
 from recorder_worker.core.errors import SourceError
-from recorder_worker.core.model import FileSource, PatternSource, Source, X11Source
+from recorder_worker.core.model import (
+    FileSource,
+    ImagesSource,
+    PatternSource,
+    Source,
+    X11Source,
+)
 from recorder_worker.core.source_rules import SourceRules
 from recorder_worker.ports import FrameSource
 
@@ -83,6 +90,12 @@ def _open_x11(
     return X11Display(source, display=display, fps=_needed(source, fps))
 
 
+def _open_images(
+    source: ImagesSource, fps: float | None, first_unit: int, guard: SourceGuard
+) -> FrameSource:
+    return ImageSequence(source, guard, fps=_needed(source, fps), first_unit=first_unit)
+
+
 def _needed(source: Source, fps: float | None) -> float:
     if fps is None:
         raise SourceError(f"source {source.uri}: expected a rate, for it has none of its own")
@@ -94,4 +107,5 @@ _OPENERS: Final[dict[type, _Open]] = {
     FileSource: _open_file,
     PatternSource: _open_pattern,
     X11Source: _open_x11,
+    ImagesSource: _open_images,
 }

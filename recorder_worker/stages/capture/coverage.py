@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from recorder_worker.core.errors import StoreError, StoreFullError
+from recorder_worker.core.errors import StoreError, StoreFullError, UnitsMissingError
 from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceFacts
 from recorder_worker.ports import Clock
 from recorder_worker.stages.capture.items import Ended, Gap, Item
@@ -16,6 +16,8 @@ from recorder_worker.stages.capture.timeline import SECOND_NS, Timeline
 
 STORE_RETRY_WAIT_S = 0.5
 DETAIL_CHARACTERS = 500
+STALL_NS = SECOND_NS
+"""A live source that was not read for longer than this has lost units."""
 TOLERATED_UNITS = 2.0
 """A container's count is off by so many, or by a second's, without a frame being lost."""
 
@@ -88,6 +90,23 @@ class Coverage:
         self.writer.restart(cursor)
         self.deliver(Gap(cursor=cursor, span=span, reason=reason, detail=detail))
 
+    def missing(self, error: UnitsMissingError) -> None:
+        """Declare what a source itself says is missing, behind the frames before it."""
+        last_ns = self._timeline.last_ns + 1
+        t0_ns = max(self.cursor.t_ns, last_ns if self._timeline.live else self._timeline.end_ns())
+        self.close(t0_ns)
+        t1_ns = max(t0_ns, self._timeline.session_time(error.t_ns))
+        self.skip(error.reason, str(error)[:DETAIL_CHARACTERS], error.unit_count, t1_ns)
+
+    def stalled(self, before_ns: int, t_ns: int) -> None:
+        """Declare what was lost where a live source was not read for long, whatever held it up."""
+        covered_ns = max(self.cursor.t_ns, before_ns + self._timeline.period_ns)
+        if t_ns - covered_ns > max(STALL_NS, self._timeline.period_ns):
+            self.close(covered_ns)
+            span = self._timeline.missed(self.cursor, t_ns)
+            detail = f"nothing was read for {(t_ns - covered_ns) / SECOND_NS:.1f} s"
+            self.skip(GapReason.BACK_PRESSURE, detail, span.unit_count, t_ns)
+
     def end(self, reason: EndReason, detail: str, t1_ns: int) -> None:
         """Close at session time `t1_ns` and end.
 
@@ -97,6 +116,15 @@ class Coverage:
         self.close(t1_ns)
         self.deliver(Ended(cursor=self.cursor, reason=reason, detail=detail))
         raise Finished
+
+    def time_is_up(self, limit_ns: int | None, t1_ns: int) -> None:
+        """End at session time `t1_ns`, for the session has lasted as long as it may.
+
+        Raises:
+            Finished: always.
+        """
+        detail = f"recorded for {(limit_ns or 0) / SECOND_NS:g} s"
+        self.end(EndReason.MAX_DURATION, detail, t1_ns)
 
     def source_ended(self, facts: SourceFacts) -> None:
         """End behind the material; what it had declared but did not give is a gap.

@@ -17,12 +17,15 @@ from recorder_worker.core.errors import (
     SourceError,
     SourceForbiddenError,
     SourceLostError,
+    UnitsMissingError,
 )
 from recorder_worker.core.model import EndReason, GapReason
-from recorder_worker.ports import Clock, Frame, FrameSource
+from recorder_worker.ports import ArrivingSource, Clock, Frame, FrameSource
+from recorder_worker.stages.capture.arrivals import drain, take_again
 from recorder_worker.stages.capture.coverage import Coverage, Finished
 from recorder_worker.stages.capture.items import Crashed, Item, Paused, Released, Resumed
 from recorder_worker.stages.capture.reader_policy import ReaderPolicy, Reopen
+from recorder_worker.stages.capture.reopening import Reopening
 from recorder_worker.stages.capture.requests import (
     Pause,
     Release,
@@ -36,11 +39,10 @@ from recorder_worker.stages.capture.timeline import SECOND_NS, Pacer, Timeline
 
 log = structlog.get_logger(__name__)
 
-RETRY_WAIT_S = 0.5
 LOOK_S = 0.25
 """How long a wait may last before limits are looked at again."""
-STALL_NS = SECOND_NS
-"""A live source that was not read for longer than this has lost units."""
+ARRIVE_S = 0.1
+"""How long a frame that comes by itself is waited for before requests are looked at again."""
 
 
 class Reader:
@@ -58,7 +60,7 @@ class Reader:
         deliver: Callable[[Item], None],
     ) -> None:
         self._source = source
-        self._reopen = reopen
+        self._reopening = Reopening(reopen, clock, policy.retry_s)
         self._writer = writer
         self._timeline = timeline
         self._policy = policy
@@ -127,10 +129,10 @@ class Reader:
         try:
             if self._pending is None and not self._read():
                 return
-            pending = self._pending
-            if pending is not None and self._waited_until(self._pacer.due(pending[1])):
-                self._pending = None
-                self._add(*pending)
+            if self._pending and self._waited_until(self._pacer.due(self._pending[1])):
+                self._add_pending()
+        except UnitsMissingError as error:
+            self._coverage.missing(error)
         except SourceLostError as error:
             self._lost(error)
 
@@ -139,28 +141,57 @@ class Reader:
         source = self._source
         if source is None:
             raise SourceLostError("the source has not been opened yet")
-        if self._timeline.live:
+        if isinstance(source, ArrivingSource):
+            if not self._arrived(source):
+                return False
+        elif self._timeline.live:
             if not self._waited_until(self._pacer.tick()):
                 return False
             self._pacer.ticked()
         self._check_duration()
+        return self._take(source)
+
+    def _take(self, source: FrameSource) -> bool:
+        """Hold the frame that the source has now in `_pending`."""
         frame = source.read()
         if frame is None:
             self._coverage.source_ended(source.facts)
             return False
         before_ns = self._timeline.last_ns
-        t_ns = self._timeline.frame_time(frame.t_ns)
-        if self._timeline.live:
-            self._check_stall(before_ns, t_ns)
+        t_ns = self._timeline.frame_time(frame.t_ns, self._coverage.cursor.t_ns)
+        if self._timeline.live and not isinstance(source, ArrivingSource):
+            self._coverage.stalled(before_ns, t_ns)
         if not self._writer.fits(frame, t_ns):
             self._coverage.close(t_ns)
         self._pending = (frame, t_ns)
         return True
 
+    def _arrived(self, source: ArrivingSource) -> bool:
+        """Whether there is a frame; False where a request came first, or nothing for a moment."""
+        request = self._requests.next(0)
+        if request is not None:
+            self._answer(request)
+            return False
+        if source.arrived(ARRIVE_S):
+            return True
+        self._idle_in_wait()
+        return False
+
+    def _drain(self) -> None:
+        """What had come before a request is recorded before it, also a frame that is held back."""
+        if isinstance(self._source, ArrivingSource):
+            self._add_pending()
+            drain(self._source, self._take, self._add_pending, self._coverage.missing)
+
+    def _add_pending(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self._add(*pending)
+
     def _add(self, frame: Frame, t_ns: int) -> None:
         limit_ns = self._policy.max_duration_ns
         if limit_ns is not None and t_ns >= limit_ns:
-            self._time_is_up(limit_ns, limit_ns)
+            self._coverage.time_is_up(limit_ns, limit_ns)
         self._writer.add(frame, t_ns)
 
     def _waited_until(self, due_ns: int) -> bool:
@@ -186,6 +217,7 @@ class Reader:
     # --- requests -------------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> None:
+        self._drain()
         match request:
             case Pause(by=by):
                 self._coverage.close(self._covered_ns())
@@ -202,12 +234,14 @@ class Reader:
 
     def _wait_for_resume(self, detail: str = "") -> None:
         """Paused: nothing is read until a request comes."""
+        self._drain()
         while True:
             match self._requests.next(LOOK_S):
                 case None:
                     self._check_duration_paused(detail)
                 case Resume():
                     self._gap(GapReason.PAUSE, detail)
+                    take_again(self._source)
                     self._coverage.deliver(Resumed(cursor=self._coverage.cursor))
                     return
                 case Release():
@@ -229,28 +263,14 @@ class Reader:
 
     def _check_duration(self) -> None:
         limit_ns = self._policy.max_duration_ns
-        if limit_ns is not None and self._timeline.live and self._timeline.now_ns() >= limit_ns:
-            self._time_is_up(limit_ns, max(limit_ns, self._timeline.last_ns + 1))
-
-    def _time_is_up(self, limit_ns: int, t1_ns: int) -> None:
-        detail = f"recorded for {limit_ns / SECOND_NS:g} s"
-        self._coverage.end(EndReason.MAX_DURATION, detail, t1_ns)
+        if self._timeline.over(limit_ns):
+            self._coverage.time_is_up(limit_ns, max(limit_ns or 0, self._timeline.last_ns + 1))
 
     def _check_duration_paused(self, detail: str) -> None:
-        limit_ns = self._policy.max_duration_ns
-        if limit_ns is not None and self._timeline.live and self._timeline.now_ns() >= limit_ns:
+        if self._timeline.over(self._policy.max_duration_ns):
             self._gap(GapReason.PAUSE, detail)
             end_ns = self._coverage.cursor.t_ns
             self._coverage.end(EndReason.MAX_DURATION, "the time was up while paused", end_ns)
-
-    def _check_stall(self, before_ns: int, t_ns: int) -> None:
-        """A live source that was not read for long has lost units, whatever held it up."""
-        covered_ns = max(self._coverage.cursor.t_ns, before_ns + self._timeline.period_ns)
-        if t_ns - covered_ns > max(STALL_NS, self._timeline.period_ns):
-            self._coverage.close(covered_ns)
-            span = self._timeline.missed(self._coverage.cursor, t_ns)
-            detail = f"nothing was read for {(t_ns - covered_ns) / SECOND_NS:.1f} s"
-            self._coverage.skip(GapReason.BACK_PRESSURE, detail, span.unit_count, t_ns)
 
     def _lost(self, error: SourceLostError) -> None:
         """The source is gone: try to get it back, then say what is missing."""
@@ -259,25 +279,16 @@ class Reader:
         if self._source is not None:
             self._source.close()
             self._source = None
-        give_up_ns = self._clock.monotonic_ns() + round(self._policy.retry_s * SECOND_NS)
-        reason: SourceError = error
-        end = EndReason.SOURCE_LOST
-        while self._clock.monotonic_ns() < give_up_ns:
-            try:
-                self._source = self._reopen(self._coverage.cursor.unit)
-            except SourceForbiddenError as forbidden:
-                reason, end = forbidden, EndReason.POLICY
-                break
-            except SourceError as again:
-                reason = again
-            else:
-                self._gap(GapReason.SOURCE_LOST, str(error))
-                return
-            retry_ns = self._clock.monotonic_ns() + round(RETRY_WAIT_S * SECOND_NS)
-            if not self._waited_until(retry_ns):  # a request, perhaps a long pause, came between
-                give_up_ns = self._clock.monotonic_ns() + round(self._policy.retry_s * SECOND_NS)
+        try:
+            self._source = self._reopening.source(
+                error, lambda: self._coverage.cursor.unit, self._waited_until
+            )
+        except SourceError as reason:
+            forbidden = isinstance(reason, SourceForbiddenError)
+            self._gap(GapReason.SOURCE_LOST, str(error))
+            end = EndReason.POLICY if forbidden else EndReason.SOURCE_LOST
+            self._coverage.end(end, str(reason), self._coverage.cursor.t_ns)
         self._gap(GapReason.SOURCE_LOST, str(error))
-        self._coverage.end(end, str(reason), self._coverage.cursor.t_ns)
 
     def _covered_ns(self) -> int:
         """How far the frames so far cover; a frame that is held back is not covered yet."""
