@@ -24,6 +24,9 @@ PICTURE_TYPES: Final = {
 }
 """Kinds of pictures that can be recorded, and their media types."""
 
+MAX_SIDE: Final = 65535
+"""Pixels; what a frame record has room for."""
+
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _START_OF_FRAME: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _WITHOUT_LENGTH: Final = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -52,10 +55,11 @@ def picture_header(data: bytes, max_pixels: int) -> PictureHeader:
             f"expected a whole {kind.upper()} picture, found one that ends within its header, "
             f"behind {len(data)} bytes; was it copied whole?"
         ) from error
-    if not (width and height and width * height <= max_pixels):
+    fits = width * height <= max_pixels and max(width, height) <= MAX_SIDE
+    if not (width and height and fits):
         raise FormatError(
-            f"expected 1 to {max_pixels} pixels (sources.max_pixels), found {width}x{height}; "
-            "make the picture smaller, or raise the limit if there is memory for it"
+            f"expected 1 to {max_pixels} pixels (sources.max_pixels), at most {MAX_SIDE} a side, "
+            f"found {width}x{height}; make the picture smaller, or raise the limit if there is room"
         )
     return PictureHeader(kind, width, height)
 

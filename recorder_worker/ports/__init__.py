@@ -5,6 +5,7 @@ from recorder_worker.ports.authorisation import JwksSource, Revocations, TokenVe
 from recorder_worker.ports.bus import ControlFeed, Copies, Delivery, EventLog, FactMessage, Logged
 from recorder_worker.ports.clock import Clock
 from recorder_worker.ports.encryption import CipherKeys, KeyWrap
+from recorder_worker.ports.frame_feed import FrameFeed, FrameSubscription, PublishedFrame
 from recorder_worker.ports.gate import Admission, Asked, RequestGate
 from recorder_worker.ports.metrics import StageMetrics
 from recorder_worker.ports.signing import Signer
@@ -29,12 +30,15 @@ __all__ = [
     "EventLog",
     "FactMessage",
     "Frame",
+    "FrameFeed",
     "FrameSource",
+    "FrameSubscription",
     "JwksSource",
     "KeyWrap",
     "Logged",
     "NoTracing",
     "Published",
+    "PublishedFrame",
     "RequestGate",
     "Revocations",
     "Signer",

@@ -107,7 +107,7 @@ class StageSet:
                 controls=bus.controls,
                 gate=gate,
                 rejections=rejections,
-                open_source=GuardedOpener(policies.source_rules(self._settings)),
+                open_source=GuardedOpener(policies.source_rules(self._settings), bus.frames),
                 number=partial(number, bus.log, self._store),
                 identity=self.identity,
                 cipher_keys=cipher_keys(self._settings),

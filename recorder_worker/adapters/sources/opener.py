@@ -9,24 +9,28 @@ from recorder_worker.adapters.sources.file import VideoFile
 from recorder_worker.adapters.sources.guard import SourceGuard
 from recorder_worker.adapters.sources.images import ImageSequence
 from recorder_worker.adapters.sources.pattern import PatternDesktop
+from recorder_worker.adapters.sources.published import PublishedFrames
 from recorder_worker.adapters.sources.sampled import SampledSource
 from recorder_worker.core.errors import SourceError
 from recorder_worker.core.model import (
     FileSource,
     ImagesSource,
+    NatsSource,
     PatternSource,
     Source,
     X11Source,
 )
 from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.ports import FrameSource
+from recorder_worker.ports import FrameFeed, FrameSource
 
 
 class GuardedOpener:
     """Opens what its rules allow. Satisfies `ports.SourceOpener`."""
 
-    def __init__(self, rules: SourceRules) -> None:
+    def __init__(self, rules: SourceRules, frames: FrameFeed | None = None) -> None:
+        """`frames` is where sources of kind `nats` take theirs from; without it there are none."""
         self._guard = SourceGuard(rules)
+        self._frames = frames
 
     def __call__(self, source: Source, fps: float | None, first_unit: int) -> FrameSource:
         """Open a source; a `media` one at unit `first_unit`.
@@ -46,6 +50,8 @@ class GuardedOpener:
             raise SourceError(f"source {source.uri}: expected fps above 0, found {fps}")
         if first_unit < 0:
             raise SourceError(f"source {source.uri}: expected first_unit >= 0, found {first_unit}")
+        if isinstance(source, NatsSource) and self._frames is not None:
+            return self._open_nats(source, self._frames, fps, first_unit)
         row = _OPENERS.get(type(source))
         if row is None:
             raise SourceError(
@@ -55,6 +61,19 @@ class GuardedOpener:
             )
         self._guard.check_kind(str(source.__struct_config__.tag))
         return row(source, fps, first_unit, self._guard)
+
+    def _open_nats(
+        self, source: NatsSource, frames: FrameFeed, fps: float | None, first_unit: int
+    ) -> FrameSource:
+        self._guard.check_kind("nats")
+        self._guard.subject(source)
+        return PublishedFrames(
+            source,
+            frames,
+            fps=_needed(source, fps),
+            max_pixels=self._guard.max_pixels,
+            again=first_unit > 0,
+        )
 
 
 def _open_file(
