@@ -11,6 +11,7 @@ from recorder_worker.adapters.sources.images import ImageSequence
 from recorder_worker.adapters.sources.pattern import PatternDesktop
 from recorder_worker.adapters.sources.published import PublishedFrames
 from recorder_worker.adapters.sources.sampled import SampledSource
+from recorder_worker.adapters.sources.v4l2 import V4l2Device
 from recorder_worker.core.errors import SourceError
 from recorder_worker.core.model import (
     FileSource,
@@ -18,6 +19,7 @@ from recorder_worker.core.model import (
     NatsSource,
     PatternSource,
     Source,
+    V4l2Source,
     X11Source,
 )
 from recorder_worker.core.source_rules import SourceRules
@@ -38,7 +40,7 @@ class GuardedOpener:
         Args:
             source: what to open.
             fps: frames a second that the session asks for; a file is sampled where its own rate is
-                higher. None: the source's own rate, which only a file has.
+                higher. None: the source's own rate, which only a file and a device have.
             first_unit: the unit that the first `read` returns; a `live` source has no past and
                 ignores it.
 
@@ -115,6 +117,13 @@ def _open_images(
     return ImageSequence(source, guard, fps=_needed(source, fps), first_unit=first_unit)
 
 
+def _open_v4l2(
+    source: V4l2Source, fps: float | None, _first_unit: int, guard: SourceGuard
+) -> FrameSource:
+    path = guard.device(source)
+    return V4l2Device(source, path=path, fps=fps, max_pixels=guard.max_pixels)
+
+
 def _needed(source: Source, fps: float | None) -> float:
     if fps is None:
         raise SourceError(f"source {source.uri}: expected a rate, for it has none of its own")
@@ -127,4 +136,5 @@ _OPENERS: Final[dict[type, _Open]] = {
     PatternSource: _open_pattern,
     X11Source: _open_x11,
     ImagesSource: _open_images,
+    V4l2Source: _open_v4l2,
 }
