@@ -42,9 +42,9 @@ class FramePublisher:
             while True:
                 try:
                     answer = await self.client.request(
-                        self.subject, data, timeout=5, headers=dict(headers)
+                        self.subject, data, timeout=DEADLINE_S, headers=dict(headers)
                     )
-                except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
+                except nats.errors.NoRespondersError:
                     await asyncio.sleep(0.02)
                     continue
                 return msgspec.json.decode(answer.data, type=FrameAnswer)

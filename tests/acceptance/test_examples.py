@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import signal
 import sqlite3
@@ -21,6 +22,7 @@ import nats
 import numpy as np
 import pytest
 from nats.aio.client import Client
+from nats.errors import NoRespondersError
 from nats.js.errors import NotFoundError
 from running_recorder import until
 from worker_process import WorkerProcess, clean_environment, run_recorder
@@ -242,6 +244,36 @@ async def test_the_frame_publisher_has_its_pictures_recorded(
     assert verify(recording).verdict is Verdict.COMPLETE_WITH_GAPS
     for frame, picture in zip(recording_frames(recording), pictures, strict=True):
         np.testing.assert_array_equal(frame.picture, picture)
+
+
+async def test_the_producer_of_the_document_has_its_pictures_recorded(
+    worker: WorkerProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    block = block.replace("nats://127.0.0.1:4222", worker.nats_url)
+    block = block.replace("source.lab.frames", "source.document.frames")
+    named: dict[str, Any] = {}
+    exec(block, named)
+    picture = cv2.imencode(".png", np.zeros((20, 30, 3), np.uint8))[1].tobytes()
+
+    async def publish_once_heard() -> None:
+        while True:
+            try:
+                await named["publish"]([picture] * 4)
+            except NoRespondersError:
+                await asyncio.sleep(0.02)
+            else:
+                return
+
+    async with RecorderClient.connect(worker.nats_url) as client:
+        publishing = asyncio.create_task(publish_once_heard())
+        source = {"kind": "nats", "uri": "source.document.frames"}
+        started = await client.start(source, timeout_s=DEADLINE_S)
+        sealed = await client.wait_sealed(started.session_id, DEADLINE_S)
+        await publishing
+    assert (sealed.reason.value, sealed.frame_count) == ("source_ended", 4)
+    assert capsys.readouterr().out.split() == ["accepted"] * 4
 
 
 # --- session storage ------------------------------------------------------------------------------

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
+import cv2
 import msgspec
+import numpy as np
 import pyrage
 from recording_files import FilesReader
 from recordings import device_key, whole
@@ -176,6 +178,13 @@ rules:
   max_gap_s: 3.5
 """.encode()
 
+
+def _pictures() -> list[bytes]:
+    noise = np.random.default_rng(7).integers(0, 256, (9, 12, 3), np.uint8)
+    kinds = (".png", ".jpg", ".webp", ".bmp")
+    return [cv2.imencode(kind, noise)[1].tobytes() for kind in kinds]
+
+
 SEEDS: dict[str, tuple[bytes, ...]] = {
     "record": tuple(RECORDING.records),
     "records": (FILES[keys.RECORDS],),
@@ -194,6 +203,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "frames": tuple(
         data for name, data in FILES.items() if name.startswith(keys.CHUNKS) and "raw" in name
     ),
+    "picture": tuple(_pictures()),
     "manifest": (_manifest(),),
     "encryption": (_manifest(), _declaring()),
     "wrapped key": (WRAP.wrap(WRAPPED).encode(),),
