@@ -30,11 +30,12 @@ def raw_headers(picture: Pixels) -> dict[str, str]:
 
 
 class FramePublisher:
-    """Publishes on one subject, and waits for what becomes of each."""
+    """Publishes on one subject, and waits for what becomes of each; then publishes it again."""
 
-    def __init__(self, client: Client, subject: str) -> None:
+    def __init__(self, client: Client, subject: str, wait_s: float = DEADLINE_S) -> None:
         self.client = client
         self.subject = subject
+        self._wait_s = wait_s
 
     async def send(self, data: bytes, headers: Mapping[str, str]) -> FrameAnswer:
         """One message as a request; while nobody listens it is sent again."""
@@ -42,9 +43,9 @@ class FramePublisher:
             while True:
                 try:
                     answer = await self.client.request(
-                        self.subject, data, timeout=DEADLINE_S, headers=dict(headers)
+                        self.subject, data, timeout=self._wait_s, headers=dict(headers)
                     )
-                except nats.errors.NoRespondersError:
+                except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
                     await asyncio.sleep(0.02)
                     continue
                 return msgspec.json.decode(answer.data, type=FrameAnswer)

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 from frame_publisher import FramePublisher, Pixels, picture_of, raw_headers
+from nats_process import NatsProcess
 from running_recorder import RunningRecorder, settings_in, until
 
 from recorder_worker.adapters.folder import FolderRecording
@@ -24,7 +25,7 @@ from recorder_worker.core.recording_frames import recording_frames
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verdicts import Verdict
-from recorder_worker.service.settings_tree import SourceSettings
+from recorder_worker.service.settings_tree import NatsSettings, SourceSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -316,6 +317,29 @@ async def test_a_session_goes_on_with_the_next_worker(tmp_path: Path) -> None:
         report = await sealed(recorder, session_id)
         assert (report.verdict, report.end_reason) == (Verdict.COMPLETE_WITH_GAPS, "source_ended")
         assert_recorded(recorder, session_id, [picture_of(index) for index in range(3)])
+
+
+async def test_a_server_that_dies_and_comes_back_is_a_gap_at_most(tmp_path: Path) -> None:
+    """The publisher counts: what it could not send is in the record."""
+    with NatsProcess(tmp_path / "nats") as server:
+        settings = settings_in(tmp_path, nats=NatsSettings(url=server.url))
+        async with RunningRecorder(settings) as recorder:
+            publisher = FramePublisher(recorder.bus, "source.test.frames")
+            session_id = await started(recorder, publisher)
+            assert (await publisher.raw(picture_of(1), sequence="1")).status is ACCEPTED
+            server.kill()
+            server.start()
+            # Two more were made while there was nobody to send them to. What was sent while the
+            # connection was away may have come, or not.
+            again = FramePublisher(recorder.bus, publisher.subject, wait_s=1)
+            answer = await again.raw(picture_of(4), sequence="4")
+            assert answer.status in (ACCEPTED, FrameStatus.DUPLICATE)
+            await publisher.end()
+            report = await sealed(recorder, session_id)
+            assert report.end_reason == "source_ended"
+            assert sum(gap.lost_units for gap in report.gaps) == 2
+            wanted = [picture_of(index) for index in (0, 1, 4)]
+            assert_recorded(recorder, session_id, wanted)
 
 
 # --- what is no source --------------------------------------------------------------------------
