@@ -74,7 +74,7 @@ class PublishedFrames:
         self._ended = self._held = self._closed = False
         self._lost = ""
         self._accepted = 0
-        self._heard_ns = time.clock_gettime_ns(_CLOCK)
+        self._silent_ns = 0
         self._messages = feed.subscribe(source.uri)
         try:
             wait_s = min(source.timeout_s, AGAIN_WAIT_S) if again else source.timeout_s
@@ -101,11 +101,14 @@ class PublishedFrames:
         """Whether there is a frame, its end, a loss to be told, or silence that is too long."""
         if self._closed or self._something():
             return True
+        begin_ns = time.clock_gettime_ns(_CLOCK)
         message = self._messages.take(wait_s)
+        # Only while somebody listens: a publisher who waits for our answer publishes nothing.
+        self._silent_ns += time.clock_gettime_ns(_CLOCK) - begin_ns
         if message is not None:
-            self._heard_ns = message.arrived_ns
+            self._silent_ns = 0
             self._handle(message)
-        elif not self._held and time.clock_gettime_ns(_CLOCK) - self._heard_ns > self._timeout_ns:
+        elif not self._held and self._silent_ns > self._timeout_ns:
             self._lost = (
                 f"subject {self._uri}: expected a frame within {self._timeout_ns / 1e9:g} s, found "
                 "none; see whether its publisher runs, or give a longer timeout_s"
@@ -144,7 +147,7 @@ class PublishedFrames:
     def go_on(self) -> None:
         """As the port."""
         self._held = False
-        self._heard_ns = time.clock_gettime_ns(_CLOCK)
+        self._silent_ns = 0
         self._messages.go_on()
 
     def close(self) -> None:
@@ -252,7 +255,6 @@ class PublishedFrames:
                 self._handle(message)
         self._losses = Losses()
         self._messages.dropped()
-        self._heard_ns = time.clock_gettime_ns(_CLOCK)
         height, width, _ = self._ahead[0].picture.shape
         return width, height
 
