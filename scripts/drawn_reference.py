@@ -16,13 +16,13 @@ from typing import Any
 import msgspec
 from markdown_parts import code, first_line, table
 
-from recorder_worker.bus import service_schemas
+from recorder_worker.bus import frame_schemas, service_schemas
 from recorder_worker.bus.asyncapi import ANSWERS
 from recorder_worker.bus.codec import FACT_TYPES
 from recorder_worker.bus.topology import COMMANDS_STREAM, DEAD_STREAM, STREAM_OF
 from recorder_worker.cli.output import EXIT_CODES as CLI_EXIT_CODES
 from recorder_worker.core.command_parsing import COMMAND_TYPES
-from recorder_worker.core.pipeline import CONSUMERS, SERVICES
+from recorder_worker.core.pipeline import CAPTURE, CONSUMERS, SERVICES
 from recorder_worker.core.subjects import DEAD, Command, Endpoint, Fact
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED
 
@@ -80,6 +80,8 @@ def _endpoints() -> str:
         (code(one), "clients", "gateway", _schema(f"{one}.request"), _schema(f"{one}.answer"))
         for one in Endpoint
     ]
+    frame = (", ".join(map(code, CAPTURE.records)), "clients", CAPTURE.name)
+    rows.append((*frame, "a frame: [sources.md](sources.md)", _schema(frame_schemas.ANSWER)))
     return table(("request", "sent by", "answered by", "schema", "answer"), rows)
 
 
@@ -111,7 +113,7 @@ def messages() -> str:
     """Every message with its fields, and the values that they are made of."""
     kinds: dict[str, Any] = {c.value: kind for c, kind in COMMAND_TYPES.items()}
     kinds |= {f.value: kind for f, kind in FACT_TYPES.items()}
-    kinds |= service_schemas.types()
+    kinds |= service_schemas.types() | frame_schemas.types()
     _, parts = msgspec.json.schema_components(kinds.values(), ref_template="{name}")
     members = {s: getattr(kind, "__args__", None) or (kind,) for s, kind in kinds.items()}
     for subject, found in members.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from recorder_worker import __version__
-from recorder_worker.bus import asyncapi_copies, service_schemas
+from recorder_worker.bus import asyncapi_copies, frame_schemas, service_schemas
 from recorder_worker.bus.asyncapi_messages import components, correlation_ids, dead_letter_name
 from recorder_worker.bus.topology import COMMANDS_STREAM, DEAD_STREAM, STREAM_OF
 from recorder_worker.core.pipeline import CONSUMERS, SERVICES, Stage
@@ -102,6 +102,7 @@ def _info() -> Document:
             {"name": "command", "description": "What clients ask for."},
             {"name": "fact", "description": "What the recorder tells."},
             {"name": "dead letter", "description": "What a stage could not process."},
+            {"name": "frame", "description": "What other programs publish to be recorded."},
         ],
     }
 
@@ -143,6 +144,7 @@ def _channels() -> Document:
         **asyncapi_copies.channels(_PARAMETERS),
         DEAD: _dead_channel(),
         **service_schemas.channels(),
+        **frame_schemas.channels(),
     }
 
 
@@ -243,7 +245,8 @@ def _operations() -> Document:
         if fact not in told:  # not a stage's, but of something else that the recorder runs
             made[f"recorder.tells.{fact.value}"] = _tells("the recorder", fact.value)
     made[f"recorder.tells.{DEAD}"] = _tells("any stage", DEAD, dead_letter_name())
-    return made | asyncapi_copies.operations() | service_schemas.operations()
+    made |= asyncapi_copies.operations() | service_schemas.operations()
+    return made | frame_schemas.operations()
 
 
 def _takes(stage: Stage, name: str) -> Document:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from recorder_worker.bus import service_schemas
+from recorder_worker.bus import frame_schemas, service_schemas
 from recorder_worker.bus.bearer import AUTHORIZATION
 from recorder_worker.bus.codec import FACT_TYPES
 from recorder_worker.bus.message_examples import examples
@@ -30,12 +30,11 @@ def components() -> Document:
         "messages": {
             **{command.value: _command_message(command) for command in Command},
             **{fact.value: _fact_message(fact) for fact in Fact},
-            **{
-                name: _service_message(name, kind) for name, kind in service_schemas.types().items()
-            },
+            **{name: _service_message(name, kind) for name, kind in _services().items()},
+            **frame_schemas.messages(),
             dead_letter_name(): _dead_letter_message(),
         },
-        "schemas": _payloads() | _headers(),
+        "schemas": _payloads() | _headers() | frame_schemas.headers(),
     }
 
 
@@ -73,12 +72,18 @@ def _fact_message(fact: Fact) -> Document:
     return message
 
 
+def _services() -> dict[str, Any]:
+    return service_schemas.types() | frame_schemas.types()
+
+
 def _service_message(name: str, kind: Any) -> Document:  # noqa: ANN401  (a Struct)
     message = _message(name, kind, "service")
     if name == service_schemas.ERROR:
         message["headers"] = {"$ref": f"#/components/schemas/{ERROR_HEADERS}"}
     elif name.endswith(".request"):
         message["headers"] = {"$ref": f"#/components/schemas/{COMMAND_HEADERS}"}
+    elif (headers := frame_schemas.headers_of(name)) is not None:
+        message["headers"] = headers
     return message
 
 
@@ -128,7 +133,7 @@ def _payloads() -> Document:
     """A schema for each message, and for every type that one of them is made of."""
     kinds: dict[str, Any] = {command.value: kind for command, kind in COMMAND_TYPES.items()}
     kinds |= {fact.value: kind for fact, kind in FACT_TYPES.items()}
-    kinds |= service_schemas.types()
+    kinds |= _services()
     made, parts = msgspec.json.schema_components(
         kinds.values(), ref_template="#/components/schemas/{name}"
     )

@@ -23,6 +23,7 @@ from recorder_worker.bus.control_feed import JetStreamControlFeed
 from recorder_worker.bus.copies import JetStreamCopies
 from recorder_worker.bus.disposition import Disposition, LastResort, RetryLimits
 from recorder_worker.bus.event_log import JetStreamEventLog
+from recorder_worker.bus.frame_feed import NatsFrameFeed
 from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.bus.roster import SessionRoster
 from recorder_worker.bus.stage_rights import used_streams, workers
@@ -96,6 +97,7 @@ class Bus:
         self.copies = JetStreamCopies(self.jetstream, EventHeaders(settings.node))
         self.controls = JetStreamControlFeed()
         self.audit = JetStreamAuditStream(self.jetstream)
+        self.frames = NatsFrameFeed(settings.login)
 
     @property
     def connected(self) -> bool:
@@ -177,6 +179,7 @@ class Bus:
         await connect(self._broker, self._settings.login)
         await self._bring_to_shape()
         if CAPTURE.name in self._registered:
+            self.frames.start()
             await self.controls.start(self._broker.client)
         await self._broker.start()
 

@@ -37,8 +37,15 @@ from recorder_worker.bus.topology import (
     streams,
 )
 from recorder_worker.core.errors import SettingsError
-from recorder_worker.core.pipeline import GATEWAY
-from recorder_worker.core.subjects import CLIENT, SESSIONS_BUCKET, Command, Fact, is_owner_name
+from recorder_worker.core.pipeline import CAPTURE, GATEWAY
+from recorder_worker.core.subjects import (
+    CLIENT,
+    FRAMES,
+    SESSIONS_BUCKET,
+    Command,
+    Fact,
+    is_owner_name,
+)
 
 HOME = "recorder"
 """The account that has the streams."""
@@ -83,7 +90,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         asks: subjects of the recorder's account that it may publish to, with their answers.
         hears: subjects of what is stored in the recorder's account that it may subscribe to.
         serves: subjects on which it answers requests of other users.
-        calls: of those, the subjects that it may send requests to.
+        calls: of those, or below them, the subjects that it may send requests to.
         home: whether it lives in the recorder's account; only who makes the streams does.
         client: whether it reads the copies for the owner of its name, and not the facts.
     """
@@ -151,7 +158,7 @@ def worker_grant(worker: str, tokens: TokenLists) -> Grant:
         does=f"runs {', '.join(row.name for row in run)}",
         asks=worker_asks(worker, tokens.buckets),
         hears=tuple(hears),
-        serves=tuple(str(subject) for row in run for subject in row.answers),
+        serves=tuple(str(subject) for row in run for subject in (*row.answers, *row.records)),
     )
 
 
@@ -224,7 +231,8 @@ def _admin(tokens: TokenLists) -> Grant:
     )
     return Grant(
         user=ADMIN,
-        does="gives all commands; reads all facts, audit and dead letters; revokes tokens",
+        does="gives all commands, publishes frames; reads all facts, audit and dead letters; "
+        "revokes tokens",
         asks=(
             *Command,
             *_reading(Fact),
@@ -234,7 +242,7 @@ def _admin(tokens: TokenLists) -> Grant:
             *(revoking if listed else ()),
         ),
         hears=_heard(Fact),
-        calls=GATEWAY.answers,
+        calls=(*GATEWAY.answers, *CAPTURE.records),
     )
 
 
@@ -272,9 +280,9 @@ def _client(name: str, tokens: TokenLists) -> Grant:
     own = f"{CLIENT}.{name}"
     return Grant(
         user=name,
-        does="a client: starts sessions, and reads the events of those that it owns",
+        does="a client: starts sessions, reads the events of those that it owns, publishes frames",
         asks=(Command.START.value, api("DIRECT.GET", f"{CLIENTS_STREAM}.{own}.>")),
         hears=(f"{own}.>",),
-        calls=GATEWAY.answers if tokens.asked_for else (),
+        calls=(f"{FRAMES}.{name}.>", *(GATEWAY.answers if tokens.asked_for else ())),
         client=True,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from recorder_worker.bus import service_schemas
+from recorder_worker.bus import frame_schemas, service_schemas
 from recorder_worker.bus.asyncapi import asyncapi
 from recorder_worker.bus.codec import FACT_TYPES
 from recorder_worker.core.command_parsing import COMMAND_TYPES
@@ -28,7 +28,7 @@ def documents() -> dict[str, bytes]:
 def _schemas() -> dict[str, dict[str, Any]]:
     types: dict[str, Any] = {command.value: kind for command, kind in COMMAND_TYPES.items()}
     types |= {fact.value: kind for fact, kind in FACT_TYPES.items()}
-    types |= service_schemas.types()
+    types |= service_schemas.types() | frame_schemas.types()
     return {
         subject: {"$schema": DIALECT, "title": subject, **msgspec.json.schema(kind)}
         for subject, kind in types.items()

@@ -42,14 +42,19 @@ def add_to(app: typer.Typer) -> None:
 
 def start(
     source: Annotated[
-        str, typer.Argument(help="A display (:10), a video file, or `pattern`.", metavar="SOURCE")
+        str,
+        typer.Argument(
+            help="A display (:10), a video file, a directory or pattern of pictures, a device "
+            "(/dev/video0), a NATS subject (nats:source.lab.frames), or `pattern`.",
+            metavar="SOURCE",
+        ),
     ],
     session_id: Annotated[
         str | None, typer.Option("--session", help="A UUID; made if left out.")
     ] = None,
     fps: Annotated[float | None, typer.Option(help="Frames per second.")] = None,
     pace: Annotated[
-        Pace, typer.Option(help="`fast` reads a file or pattern as fast as possible.")
+        Pace, typer.Option(help="`fast` reads a file, pictures or a pattern as fast as possible.")
     ] = Pace.NATIVE,
     frames: Annotated[int | None, typer.Option(help="Length of a pattern, in frames.")] = None,
     mask: Annotated[
@@ -107,6 +112,8 @@ def start(
 
     - `recorder start talk.mp4 --pace fast`: a file, as fast as it can be read
 
+    - `recorder start 'shots/*.png' --fps 5`: pictures in the order of their names
+
     - `recorder start pattern --frames 300`: a synthetic desktop, for trying things out
     """
     options: dict[str, Any] = {
@@ -148,6 +155,13 @@ def _source(text: str, pace: Pace, frames: int | None) -> dict[str, Any]:
     if text == "pattern":
         length = {} if frames is None else {"frames": frames}
         return {"kind": "pattern", "pace": pace.value, **length}
+    if text.startswith("nats:"):
+        return {"kind": "nats", "uri": text.removeprefix("nats:")}
+    if text.startswith(("/dev/video", "/dev/v4l/")):
+        return {"kind": "v4l2", "uri": text}
+    path = Path(text)
+    if path.is_dir() or (not path.exists() and any(sign in path.name for sign in "*?%")):
+        return {"kind": "images", "uri": str(path.absolute()), "pace": pace.value}
     if ":" in text and not text.startswith("file://") and not Path(text).exists():
         return {"kind": "x11", "uri": text}
     uri = text if text.startswith("file://") else str(Path(text).absolute())

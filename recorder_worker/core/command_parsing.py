@@ -55,7 +55,8 @@ _WORDS = {
 """Expectations that a regular expression would state badly."""
 _HINTS = {
     "$.session_id": "take it from session.started.<id>; in session.start it may be left out",
-    "$.source.uri": "an absolute path for a file, a display such as :10 for x11",
+    "$.source.uri": "an absolute path for file and images, a display such as :10 for x11, a device "
+    "such as /dev/video0 for v4l2, a subject such as source.lab.frames for nats",
 }
 
 

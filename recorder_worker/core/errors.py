@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+from recorder_worker.core.model import GapReason
+
 
 class RecorderError(Exception):
     """Base of every error that the recorder raises on purpose."""
@@ -91,6 +93,19 @@ class SourceError(PermanentError):
 
 class SourceLostError(SourceError):
     """A source that was delivering frames has gone away."""
+
+
+class UnitsMissingError(SourceError):
+    """So many units of a source are missing here, of which it knows; it goes on behind them.
+
+    `t_ns`, on the source's own clock, is where those behind them begin.
+    """
+
+    def __init__(self, unit_count: int, t_ns: int, reason: GapReason, message: str) -> None:
+        self.unit_count = unit_count
+        self.t_ns = t_ns
+        self.reason = reason
+        super().__init__(message)
 
 
 class SourceForbiddenError(SourceError):

@@ -118,7 +118,59 @@ class PatternSource(
     resize_every: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
 
 
-Source = FileSource | X11Source | PatternSource
+class ImagesSource(
+    Wire, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="images", tag_field="kind"
+):
+    """Pictures in files, in the order of their names: a sequence, at the rate of the session."""
+
+    uri: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=4096,
+            description="An absolute path or a file:// URI: of a directory, or with * ? or %04d "
+            "in its last part.",
+        ),
+    ]
+    pace: Literal["native", "fast"] = "native"
+
+
+class V4l2Source(
+    Wire, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="v4l2", tag_field="kind"
+):
+    """A camera or grabber. What is wished for may be refused: the facts say what it gives."""
+
+    uri: Annotated[
+        str,
+        Meta(
+            pattern=r"^/dev/(video\d+|v4l/by-(id|path)/[A-Za-z0-9_.:+-]+)$",
+            max_length=256,
+            description="A device such as /dev/video0.",
+        ),
+    ]
+    width: Annotated[int, Meta(ge=1, le=15360)] | None = None
+    height: Annotated[int, Meta(ge=1, le=8640)] | None = None
+    fourcc: Annotated[str, Meta(pattern=r"^[A-Za-z0-9 ]{4}$", max_length=4)] | None = None
+    timeout_s: Annotated[float, Meta(ge=0.1, le=60)] = 5.0
+
+
+class NatsSource(
+    Wire, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="nats", tag_field="kind"
+):
+    """Pictures that another program publishes on a subject of NATS."""
+
+    uri: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$",
+            max_length=255,
+            description="A subject such as source.lab.frames.",
+        ),
+    ]
+    timeout_s: Annotated[float, Meta(ge=0.1, le=3600)] = 10.0
+
+
+Source = FileSource | X11Source | PatternSource | ImagesSource | V4l2Source | NatsSource
 
 
 class SourceClock(StrEnum):

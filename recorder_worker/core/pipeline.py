@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import msgspec
 
-from recorder_worker.core.subjects import COPIED, SERVICE, SESSIONS_BUCKET, Command, Endpoint, Fact
+from recorder_worker.core.subjects import (
+    COPIED,
+    FRAMES,
+    SERVICE,
+    SESSIONS_BUCKET,
+    Command,
+    Endpoint,
+    Fact,
+)
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +36,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         reads_buckets, writes_buckets: key-value buckets that it uses.
         checks_tokens: whether it looks into the buckets of authorisation.
         answers: subjects on which it answers requests.
+        records: subjects on which clients publish what is recorded; each message is answered.
     """
 
     name: str
@@ -45,6 +54,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     writes_buckets: tuple[str, ...] = ()
     checks_tokens: bool = False
     answers: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
 
 
 CONTROL = Stage(
@@ -78,6 +88,7 @@ CAPTURE = Stage(
     replays=(Fact.CONTROL, Fact.NUMBERED, Fact.LOGGED),
     listens=(Fact.CONTROL,),
     checks_tokens=True,
+    records=(f"{FRAMES}.>",),
 )
 CHUNK = Stage(
     name="chunk",

@@ -1,4 +1,4 @@
-"""Which sources an operator allows: kinds, directories, displays and hosts. Pure.
+"""Which sources an operator allows: kinds, directories, displays, hosts, devices, subjects. Pure.
 
 What can be recorded is decided by whoever may publish `session.start`; what may be, here. Each
 check says what is allowed, and nothing about what is there: a refusal must not tell a stranger
@@ -8,6 +8,7 @@ which files or hosts exist.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv6Address
@@ -27,6 +28,13 @@ CLOUD_METADATA = frozenset(
 )
 """Addresses at which clouds give a machine's credentials away, beside the link-local ones."""
 
+OWN_SUBJECTS = frozenset(
+    {"session", "recorder", "integration", "audit", "client", "stored", "JS", "_INBOX", "_R_"}
+)
+"""How the recorder's own subjects begin, those of its accounts, and those of answers."""
+
+_SUBJECT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
+
 _EMBEDS_IPV4 = (
     ipaddress.IPv6Network("64:ff9b::/96"),  # NAT64 (RFC 6052)
     ipaddress.IPv6Network("::/96"),  # IPv4-compatible: deprecated, and still understood
@@ -42,13 +50,19 @@ class SourceRules(msgspec.Struct, frozen=True, kw_only=True):
         displays: patterns of local display names: `:10`, `:1*`.
         hosts: names, addresses or networks that a source may be reached at.
         hidden: absolute directories from which nothing is recorded, whatever the roots say.
+        devices: patterns of cameras and grabbers: `/dev/video0`, `/dev/video*`.
+        subjects: NATS subjects that frames are taken from, with `*` and `>` as NATS has them.
+        max_pixels: the largest picture that is decoded out of a file or a message.
     """
 
-    kinds: tuple[str, ...] = ("file", "x11", "pattern")
+    kinds: tuple[str, ...] = ("file", "x11", "pattern", "images", "v4l2", "nats")
     file_roots: tuple[str, ...] = (EVERYTHING,)
     displays: tuple[str, ...] = (":*",)
     hosts: tuple[str, ...] = (LOCALHOST,)
     hidden: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ("/dev/video*", "/dev/v4l/*")
+    subjects: tuple[str, ...] = ("source.>",)
+    max_pixels: int = 33_177_600
 
 
 def check_kind(rules: SourceRules, kind: str) -> None:
@@ -69,6 +83,46 @@ def check_display(rules: SourceRules, number: str) -> None:
             f"display {number}: expected one that matches {', '.join(rules.displays) or 'nothing'}"
             "; sources.displays of the worker says which it records",
         )
+
+
+def check_device(rules: SourceRules, device: str) -> None:
+    """Raises SourceForbiddenError where a device (`/dev/video0`) is not allowed."""
+    if not any(fnmatchcase(device, pattern) for pattern in rules.devices):
+        raise SourceForbiddenError(
+            "source.uri",
+            f"device {device}: expected one that matches {', '.join(rules.devices) or 'nothing'}"
+            "; sources.devices of the worker says which it records",
+        )
+
+
+def check_subject(rules: SourceRules, subject: str) -> None:
+    """Raises SourceForbiddenError where frames are not taken from a subject of NATS.
+
+    Whatever the list says, the recorder's own and the server's are none: what it says itself is no
+    source, and what others say to it need not be for everybody's eyes.
+    """
+    own = subject.split(".", maxsplit=1)[0] in OWN_SUBJECTS
+    listed = any(subject_matches(pattern, subject) for pattern in rules.subjects)
+    if not listed or own or not _SUBJECT.fullmatch(subject):
+        raise SourceForbiddenError(
+            "source.uri",
+            f"subject {subject}: expected one that matches {', '.join(rules.subjects) or 'nothing'}"
+            ", without wildcards, and none of the recorder's own; sources.subjects of the worker "
+            "says from which it takes frames",
+        )
+
+
+def subject_matches(pattern: str, subject: str) -> bool:
+    """Whether a subject falls under a pattern of NATS: `*` is one token, `>` all that follow."""
+    wanted, found = pattern.split("."), subject.split(".")
+    if wanted[-1] == ">":
+        wanted.pop()
+        if len(found) <= len(wanted):
+            return False
+        found = found[: len(wanted)]
+    return len(wanted) == len(found) and all(
+        token in ("*", other) for token, other in zip(wanted, found, strict=True)
+    )
 
 
 def check_file(rules: SourceRules, path: str, uri: str) -> None:

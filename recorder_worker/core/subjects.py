@@ -86,6 +86,9 @@ class Endpoint(StrEnum):
     STATS = "recorder.api.stats"
 
 
+FRAMES = "source"
+"""Frames that clients publish to be recorded: `source.<name>.frames`, or any other below it."""
+
 SERVICE = "session-recorder"
 """The name of that service, by which `$SRV` finds it."""
 

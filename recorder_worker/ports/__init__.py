@@ -5,17 +5,19 @@ from recorder_worker.ports.authorisation import JwksSource, Revocations, TokenVe
 from recorder_worker.ports.bus import ControlFeed, Copies, Delivery, EventLog, FactMessage, Logged
 from recorder_worker.ports.clock import Clock
 from recorder_worker.ports.encryption import CipherKeys, KeyWrap
+from recorder_worker.ports.frame_feed import FrameFeed, FrameSubscription, PublishedFrame
 from recorder_worker.ports.gate import Admission, Asked, RequestGate
 from recorder_worker.ports.metrics import StageMetrics
 from recorder_worker.ports.optics import Optics, SmallPicture
 from recorder_worker.ports.signing import Signer
-from recorder_worker.ports.sources import Frame, FrameSource, SourceOpener
+from recorder_worker.ports.sources import ArrivingSource, Frame, FrameSource, SourceOpener
 from recorder_worker.ports.stores import BlobStore, BlobWriter
 from recorder_worker.ports.tables import EntryTable
 from recorder_worker.ports.tracing import NoTracing, Published, Taken, Tracing
 
 __all__ = [
     "Admission",
+    "ArrivingSource",
     "Asked",
     "AuditStream",
     "BlobStore",
@@ -29,13 +31,16 @@ __all__ = [
     "EventLog",
     "FactMessage",
     "Frame",
+    "FrameFeed",
     "FrameSource",
+    "FrameSubscription",
     "JwksSource",
     "KeyWrap",
     "Logged",
     "NoTracing",
     "Optics",
     "Published",
+    "PublishedFrame",
     "RequestGate",
     "Revocations",
     "Signer",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -43,11 +43,32 @@ class FrameSource(Protocol):
 
         Raises:
             SourceLostError: it was delivering and cannot any more.
+            UnitsMissingError: units are missing here; the next call goes on behind them.
         """
         ...
 
     def close(self) -> None:
         """Let go of the source; harmless when repeated."""
+        ...
+
+
+@runtime_checkable
+class ArrivingSource(FrameSource, Protocol):
+    """A live source whose frames come by themselves, and are all recorded: nobody can ask for one.
+
+    It counts what it loses itself, so that silence is none.
+    """
+
+    def arrived(self, wait_s: float) -> bool:
+        """Whether `read` has something to return or raise; waits so many seconds for that."""
+        ...
+
+    def hold(self) -> None:
+        """Take nothing more; what was taken before is still read."""
+        ...
+
+    def go_on(self) -> None:
+        """Take what comes again."""
         ...
 
 

@@ -19,6 +19,7 @@ from recorder_worker.adapters.nats_server.config import quoted
 from recorder_worker.adapters.private_file import write_private
 from recorder_worker.bus.permissions import API_PREFIX, HOME, Grant, TokenLists
 from recorder_worker.core.errors import SettingsError
+from recorder_worker.core.source_rules import subject_matches
 from recorder_worker.core.subjects import STORED
 from recorder_worker.service.settings_tree import AuthSettings
 
@@ -165,7 +166,7 @@ def _served(grant: Grant, guests: Sequence[Grant]) -> list[str]:
     """What others may ask of this user; `$SRV` is answered by every worker that there is."""
     lines = []
     for subject in grant.serves:
-        users = [quoted(guest.user) for guest in guests if subject in guest.calls]
+        users = [quoted(guest.user) for guest in guests if _calls_on(guest, subject)]
         many = "response: stream, " if subject.startswith("$SRV.") else ""
         if users:
             lines.append(f"{{service: {quoted(subject)}, {many}accounts: [{', '.join(users)}]}}")
@@ -174,11 +175,16 @@ def _served(grant: Grant, guests: Sequence[Grant]) -> list[str]:
 
 def _called(grant: Grant, guests: Sequence[Grant]) -> list[str]:
     return [
-        f"{{service: {{account: {quoted(guest.user)}, subject: {quoted(subject)}}}}}"
+        f"{{service: {{account: {quoted(guest.user)}, subject: {quoted(call)}}}}}"
         for guest in guests
         for subject in guest.serves
-        if subject in grant.calls
+        for call in _calls_on(grant, subject)
     ]
+
+
+def _calls_on(grant: Grant, served: str) -> list[str]:
+    """What a user may call of a subject that another serves: all of it, or a part."""
+    return [call for call in grant.calls if call == served or subject_matches(served, call)]
 
 
 def _exports(guests: Sequence[Grant]) -> list[str]:

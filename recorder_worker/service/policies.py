@@ -117,6 +117,9 @@ def source_rules(settings: Settings) -> SourceRules:
         file_roots=sources.file_roots,
         displays=sources.displays,
         hosts=sources.hosts,
+        devices=sources.devices,
+        subjects=sources.subjects,
+        max_pixels=sources.max_pixels,
         hidden=(
             *(str(settings.data_path.absolute() / name) for name in OWN_FOLDERS),
             str(settings.device_key_path.absolute()),

@@ -7,7 +7,7 @@ Units stand last in a name: `_s` seconds, `_bytes` bytes.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from msgspec import Meta
 
@@ -17,13 +17,15 @@ from recorder_worker.service.settings_load import LoadSettings
 from recorder_worker.service.settings_pictures import QualitySettings, ThumbnailSettings
 
 Stage = Literal["capture", "chunk", "compress", "merkle"]
-Kind = Literal["file", "x11", "pattern"]
+Kind = Literal["file", "x11", "pattern", "images", "v4l2", "nats"]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 Bytes = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Workers = Annotated[int, Meta(ge=1, le=256)]
 Text = Annotated[str, Meta(max_length=4096)]
 Secret = Annotated[str, Meta(max_length=4096, extra={"secret": True})]
 Bucket = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]*$", max_length=200)]
+Device = Annotated[str, Meta(pattern=r"^/dev/[^\s]+$", max_length=256)]
+Subject = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_*.-]*[A-Za-z0-9_*>-]$", max_length=255)]
 Actions = Annotated[tuple[Action, ...], Meta(max_length=32)]
 
 
@@ -74,11 +76,7 @@ class CaptureSettings(Group, frozen=True, kw_only=True):
 class SourceSettings(Group, frozen=True, kw_only=True):
     """What may be recorded."""
 
-    kinds: Annotated[tuple[Kind, ...], Meta(min_length=1, max_length=16)] = (
-        "file",
-        "x11",
-        "pattern",
-    )
+    kinds: Annotated[tuple[Kind, ...], Meta(min_length=1, max_length=16)] = get_args(Kind)
     file_roots: Annotated[
         tuple[Annotated[str, Meta(pattern=r"^/", max_length=4096)], ...], Meta(max_length=64)
     ] = ("/",)
@@ -90,6 +88,9 @@ class SourceSettings(Group, frozen=True, kw_only=True):
         tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:/-]+$", max_length=255)], ...],
         Meta(max_length=256),
     ] = ("localhost",)
+    devices: Annotated[tuple[Device, ...], Meta(max_length=256)] = ("/dev/video*", "/dev/v4l/*")
+    subjects: Annotated[tuple[Subject, ...], Meta(max_length=256)] = ("source.>",)
+    max_pixels: Annotated[int, Meta(ge=1, le=2**27)] = 33_177_600
 
 
 class ChunkSettings(Group, frozen=True, kw_only=True):

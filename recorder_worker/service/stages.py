@@ -112,7 +112,7 @@ class StageSet:
                 controls=bus.controls,
                 gate=gate,
                 rejections=rejections,
-                open_source=GuardedOpener(policies.source_rules(self._settings)),
+                open_source=GuardedOpener(policies.source_rules(self._settings), bus.frames),
                 optics=OpenCvOptics(),
                 number=partial(number, bus.log, self._store),
                 identity=self.identity,

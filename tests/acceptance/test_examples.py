@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import signal
 import sqlite3
@@ -16,18 +17,25 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import cv2
 import nats
+import numpy as np
 import pytest
 from nats.aio.client import Client
+from nats.errors import NoRespondersError
 from nats.js.errors import NotFoundError
 from running_recorder import until
 from worker_process import WorkerProcess, clean_environment, run_recorder
 
+from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.bus import codec
 from recorder_worker.client import RecorderClient
 from recorder_worker.core.events import CommandDenied, SessionSealed
 from recorder_worker.core.receipts.chain import parse_chain_receipt
+from recorder_worker.core.recording_frames import recording_frames
 from recorder_worker.core.subjects import Fact
+from recorder_worker.core.verify.verdicts import Verdict
+from recorder_worker.core.verify.verifier import verify
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -209,6 +217,63 @@ async def test_the_pipeline_consumer_applies_every_leaf_once_across_kills_and_a_
         third = await recorded(worker)
         await asyncio.to_thread(replayed.said, f"whole {third.session_id}")
     assert {one: leaves(database, one) for one in before} == before
+
+
+# --- frames of your own --------------------------------------------------------------------------
+
+
+async def test_the_frame_publisher_has_its_pictures_recorded(
+    worker: WorkerProcess, tmp_path: Path
+) -> None:
+    pictures = [np.random.default_rng(i).integers(0, 256, (40, 60, 3), np.uint8) for i in range(6)]
+    files = [tmp_path / f"{index}.png" for index in range(len(pictures))]
+    for path, picture in zip(files, pictures, strict=True):
+        cv2.imwrite(str(path), picture)
+    files.insert(3, tmp_path / "damaged.png")
+    files[3].write_bytes(files[0].read_bytes()[:-20])
+    publish = ("--subject", "source.lab.frames", "--fps", "50", *map(str, files))
+    with Example("frame_publisher.py", worker, *publish) as running:
+        async with RecorderClient.connect(worker.nats_url) as client:
+            source = {"kind": "nats", "uri": "source.lab.frames"}
+            started = await client.start(source, timeout_s=DEADLINE_S)
+            sealed = await client.wait_sealed(started.session_id, DEADLINE_S)
+    assert (sealed.reason.value, sealed.frame_count) == ("source_ended", len(pictures))
+    assert running.text.count("accepted") == len(pictures)
+    assert "damaged.png: refused, $: expected a whole PNG picture" in running.text
+    recording = FolderRecording(worker.data_dir / "sessions" / started.session_id)
+    assert verify(recording).verdict is Verdict.COMPLETE_WITH_GAPS
+    for frame, picture in zip(recording_frames(recording), pictures, strict=True):
+        np.testing.assert_array_equal(frame.picture, picture)
+
+
+async def test_the_producer_of_the_document_has_its_pictures_recorded(
+    worker: WorkerProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    block = block.replace("nats://127.0.0.1:4222", worker.nats_url)
+    block = block.replace("source.lab.frames", "source.document.frames")
+    named: dict[str, Any] = {}
+    exec(block, named)
+    picture = cv2.imencode(".png", np.zeros((20, 30, 3), np.uint8))[1].tobytes()
+
+    async def publish_once_heard() -> None:
+        while True:
+            try:
+                await named["publish"]([picture] * 4)
+            except NoRespondersError:
+                await asyncio.sleep(0.02)
+            else:
+                return
+
+    async with RecorderClient.connect(worker.nats_url) as client:
+        publishing = asyncio.create_task(publish_once_heard())
+        source = {"kind": "nats", "uri": "source.document.frames"}
+        started = await client.start(source, timeout_s=DEADLINE_S)
+        sealed = await client.wait_sealed(started.session_id, DEADLINE_S)
+        await publishing
+    assert (sealed.reason.value, sealed.frame_count) == ("source_ended", 4)
+    assert capsys.readouterr().out.split() == ["accepted"] * 4
 
 
 # --- session storage ------------------------------------------------------------------------------

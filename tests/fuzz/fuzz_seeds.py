@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import cv2
 import msgspec
 import numpy as np
 import pyrage
@@ -199,6 +200,12 @@ def _pictures() -> bytes:
     )
 
 
+def _picture_files() -> list[bytes]:
+    noise = np.random.default_rng(7).integers(0, 256, (9, 12, 3), np.uint8)
+    kinds = (".png", ".jpg", ".webp", ".bmp")
+    return [cv2.imencode(kind, noise)[1].tobytes() for kind in kinds]
+
+
 SEEDS: dict[str, tuple[bytes, ...]] = {
     "record": tuple(RECORDING.records),
     "records": (FILES[keys.RECORDS],),
@@ -218,6 +225,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         data for name, data in FILES.items() if name.startswith(keys.CHUNKS) and "raw" in name
     ),
     "pictures": (_pictures(),),
+    "picture": tuple(_picture_files()),
     "manifest": (_manifest(),),
     "encryption": (_manifest(), _declaring()),
     "wrapped key": (WRAP.wrap(WRAPPED).encode(),),

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from recorder_worker.adapters.age import unwrap
+from recorder_worker.adapters.sources.decoding import decode_picture
 from recorder_worker.core.audit_trail.bundle import parse_bundle
 from recorder_worker.core.audit_trail.diagnosis import diagnose
 from recorder_worker.core.audit_trail.lines import encode_line
@@ -126,6 +127,7 @@ TARGETS: dict[str, tuple[Target, tuple[type[Exception], ...]]] = {
     "audit diagnosis": (nothing(diagnosed), ()),
     "frames": (nothing(lambda data: scan_headers([data])), (FormatError,)),
     "pictures": (pictures_again, (FormatError,)),
+    "picture": (nothing(lambda data: decode_picture(data, 10_000)), (FormatError,)),
     "manifest": (
         nothing(lambda data: msgspec.json.decode(data, type=Manifest)),
         (msgspec.DecodeError, UnicodeDecodeError, RecursionError),

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import nats
 import pytest
+from frame_publisher import FramePublisher, picture_of
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
@@ -25,10 +26,12 @@ from recorder_worker.bus import codec, permissions, stage_rights
 from recorder_worker.bus.client import RecorderClient
 from recorder_worker.bus.consumers import ConsumerLimits, consumers
 from recorder_worker.bus.fact_stream import FactSeen
+from recorder_worker.bus.frame_feed import NatsFrameFeed
 from recorder_worker.bus.permissions import API_PREFIX, TokenLists
 from recorder_worker.bus.topology import DEAD_STREAM, NODES_STREAM, StreamLimits, streams
-from recorder_worker.core.errors import BusUnavailableError, RefusedError
+from recorder_worker.core.errors import BusUnavailableError, RefusedError, SourceError
 from recorder_worker.core.events import AnchorRequested
+from recorder_worker.core.frame_messages import FrameStatus
 from recorder_worker.core.pipeline import CONSUMERS
 from recorder_worker.core.subjects import SESSIONS_BUCKET, Command, Endpoint, Fact
 from recorder_worker.core.verify.verdicts import Verdict
@@ -85,6 +88,37 @@ async def test_every_stage_works_with_the_rights_of_its_user(
     assert "Violation" not in secured.server.log
 
 
+async def test_a_client_publishes_frames_on_subjects_of_its_own_name(
+    secured: SecuredNats, workers: dict[str, WorkerProcess]
+) -> None:
+    """It is answered across accounts; of another's subjects it may publish on none."""
+    refusals: list[str] = []
+    bus = await secured.connect("alice", refusals)
+    publisher = FramePublisher(bus, "source.alice.cam.frames")
+    source = {"kind": "nats", "uri": publisher.subject}
+    async with RecorderClient.connect(secured.login("alice")) as client:
+        async with publisher.until_recorded():
+            started = await client.start(source, fps=20, timeout_s=DEADLINE_S)
+        for index in range(1, 5):
+            answer = await publisher.png(picture_of(index))
+            assert (answer.status, answer.frame) == (FrameStatus.ACCEPTED, index + 1)
+        await bus.publish("source.bob.cam.frames", b"")
+        await bus.flush()
+        assert (await publisher.end()).status is FrameStatus.ACCEPTED
+        await client.wait_sealed(started.session_id, DEADLINE_S)
+    await bus.close()
+    folder = workers["merkle"].data_dir / "sessions" / started.session_id
+    assert verify(FolderRecording(folder)).verdict is Verdict.COMPLETE
+    assert refusals == ['nats: permissions violation for publish to "source.bob.cam.frames"']
+
+
+async def test_a_worker_that_may_not_subscribe_says_so(secured: SecuredNats) -> None:
+    feed = NatsFrameFeed(secured.login("chunk"))
+    feed.start()
+    with pytest.raises(SourceError, match="permissions violation for subscription"):
+        await asyncio.to_thread(feed.subscribe, "source.alice.frames")
+
+
 # --- what each may do, and nothing else ---------------------------------------------------------
 
 
@@ -94,6 +128,7 @@ def subjects_of_all() -> set[str]:
     plain = {*Command, *(fact.of(one) for fact in Fact), "session.sealed.elsewhere", "anything"}
     plain |= {f"session.dead.{stage.name}" for stage in CONSUMERS}
     plain |= {"client.alice.session.sealed.x", "client.bob.session.sealed.x", "$KV.bucket.key"}
+    plain |= {"source.alice.frames", "source.bob.cam.frames", "source.frames"}
     plain |= {*Endpoint, "$SRV.PING", "$SRV.INFO.session-recorder", "_R_.of.somebody"}
     plain |= {f"$KV.{bucket}.key" for bucket in (SESSIONS_BUCKET, *TOKENS.buckets)}
     plain |= {f"stored.session.sealed.{one}", "stored.client.bob.session.sealed.x"}

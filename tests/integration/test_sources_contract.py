@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from itertools import islice, pairwise
 from pathlib import Path
@@ -17,6 +18,8 @@ from recorder_worker.core.errors import SourceError, SourceLostError
 from recorder_worker.core.frames import FrameEncoder
 from recorder_worker.core.model import (
     FileSource,
+    ImagesSource,
+    NatsSource,
     PatternSource,
     Source,
     SourceClock,
@@ -24,7 +27,14 @@ from recorder_worker.core.model import (
 )
 from recorder_worker.core.pictures import Picture
 from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.ports import Frame, FrameSource, SourceOpener
+from recorder_worker.ports import (
+    Frame,
+    FrameFeed,
+    FrameSource,
+    FrameSubscription,
+    PublishedFrame,
+    SourceOpener,
+)
 
 FPS = 20.0
 FRAMES = 12
@@ -39,8 +49,10 @@ class Case(msgspec.Struct):
     clock: SourceClock
     frame_count: int | None
 
+    feed: FrameFeed | None = None
+
     def open(self, first_unit: int = 0) -> FrameSource:
-        opener: SourceOpener = GuardedOpener(SourceRules())
+        opener: SourceOpener = GuardedOpener(SourceRules(), self.feed)
         return opener(self.source, FPS, first_unit)
 
 
@@ -55,15 +67,57 @@ def file_case(path: Path) -> Case:
     return Case(FileSource(uri=str(video)), 80, 60, SourceClock.MEDIA, FRAMES)
 
 
+def images_case(path: Path) -> Case:
+    for index in range(FRAMES):
+        picture = np.random.default_rng(index).integers(0, 256, (60, 80, 3), np.uint8)
+        cv2.imwrite(str(path / f"{index}.png"), picture)
+    return Case(ImagesSource(uri=str(path)), 80, 60, SourceClock.MEDIA, FRAMES)
+
+
+class EndlessFeed:
+    """A publisher who has always one more frame; the subscription to him is he himself."""
+
+    def subscribe(self, subject: str) -> FrameSubscription:
+        assert subject == "source.test.frames"
+        return self
+
+    def take(self, wait_s: float) -> PublishedFrame | None:
+        assert wait_s >= 0
+        headers = {"Recorder-Width": "80", "Recorder-Height": "60", "Recorder-Format": "BGR"}
+        now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        data = np.random.default_rng(now_ns).bytes(80 * 60 * 3)
+        return PublishedFrame(data=data, headers=headers, arrived_ns=now_ns, answer=lambda _: None)
+
+    def dropped(self) -> int:
+        return 0
+
+    def hold(self) -> None:
+        raise AssertionError("nothing here pauses")
+
+    go_on = hold
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def nats_case() -> Case:
+    source = NatsSource(uri="source.test.frames")
+    return Case(source, 80, 60, SourceClock.LIVE, None, EndlessFeed())
+
+
 def pattern_case() -> Case:
     source = PatternSource(width=333, height=207, frames=FRAMES, seed=5)
     return Case(source, 333, 207, SourceClock.MEDIA, FRAMES)
 
 
-@pytest.fixture(params=["file", "pattern", "x11"])
+@pytest.fixture(params=["file", "images", "nats", "pattern", "x11"])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     if request.param == "file":
         yield file_case(tmp_path)
+    elif request.param == "images":
+        yield images_case(tmp_path)
+    elif request.param == "nats":
+        yield nats_case()
     elif request.param == "pattern":
         yield pattern_case()
     else:

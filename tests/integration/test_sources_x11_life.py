@@ -21,13 +21,17 @@ from recorder_worker.core.model import (
     X11Source,
 )
 from recorder_worker.ports import FrameSource
+from recorder_worker.service.metrics import Metrics
 from recorder_worker.stages.capture import items
+from recorder_worker.stages.capture.coverage import Coverage
 from recorder_worker.stages.capture.reader import Reader
 from recorder_worker.stages.capture.reader_policy import ReaderPolicy
 from recorder_worker.stages.capture.requests import Stop
 from recorder_worker.stages.capture.spool import SegmentLimits, SegmentWriter
 from recorder_worker.stages.capture.timeline import SECOND_NS, Timeline
+from recorder_worker.stages.capture.write_watch import WriteWatch
 
+SESSION = "00000000-0000-4000-8000-000000000001"
 FPS = 50.0
 RETRY_S = 60.0
 DEADLINE_S = 30.0
@@ -42,22 +46,30 @@ class Recording:
         self._looked_for = threading.Event()
         self._news: queue.SimpleQueue[items.Item] = queue.SimpleQueue()
         clock, cursor = SystemClock(), Cursor()
+        timeline = Timeline(SourceClock.LIVE, cursor, clock, FPS, same_boot=False)
+        writer = SegmentWriter(
+            store=MemoryStore(),
+            session_id=SESSION,
+            clock=clock,
+            cursor=cursor,
+            limits=SegmentLimits(duration_ns=SECOND_NS // 10, plain_size=1 << 20, level=1),
+            keyframes=KeyframePolicy(),
+            masks=(),
+        )
         self._reader = Reader(
             source=self._open(0),
             reopen=self._open,
-            writer=SegmentWriter(
-                store=MemoryStore(),
-                session_id="00000000-0000-4000-8000-000000000001",
+            coverage=Coverage(
+                writer=writer,
+                timeline=timeline,
                 clock=clock,
-                cursor=cursor,
-                limits=SegmentLimits(duration_ns=SECOND_NS // 10, plain_size=1 << 20, level=1),
-                keyframes=KeyframePolicy(),
-                masks=(),
+                retry_s=RETRY_S,
+                writes=WriteWatch(clock, Metrics(version="", node="")).of(SESSION),
+                deliver=self._news.put,
             ),
-            timeline=Timeline(SourceClock.LIVE, cursor, clock, FPS, same_boot=False),
+            timeline=timeline,
             policy=ReaderPolicy(native=False, max_duration_ns=None, retry_s=RETRY_S),
             clock=clock,
-            deliver=self._news.put,
         )
         self._reader.start(gap=None, paused=False)
 

@@ -10,19 +10,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from jsonschema import (  # type: ignore[import-untyped]
     Draft7Validator,
     ValidationError,
 )
 
-from recorder_worker.bus import service_schemas
+from recorder_worker.bus import frame_schemas, service_schemas
 from recorder_worker.bus.asyncapi import ANSWERS
 from recorder_worker.bus.codec import FACT_TYPES, decode
 from recorder_worker.bus.message_examples import examples
 from recorder_worker.bus.topology import CLIENTS_STREAM, COMMANDS_STREAM, DEAD_STREAM, STREAM_OF
 from recorder_worker.core.command_parsing import parse_command
-from recorder_worker.core.pipeline import CONSUMERS, SERVICES
+from recorder_worker.core.frame_messages import (
+    FORMAT,
+    HEIGHT,
+    SEQUENCE,
+    STATUS,
+    TIME,
+    WIDTH,
+    FrameAnswer,
+    FrameStatus,
+    frame_headers,
+)
+from recorder_worker.core.pipeline import CAPTURE, CONSUMERS, SERVICES
 from recorder_worker.core.subjects import COPIED, DEAD, Command, Endpoint, Fact, copy_for
 
 ROOT = Path(__file__).parents[2]
@@ -143,6 +155,8 @@ def test_every_subject_is_a_channel_with_its_message_and_stream() -> None:
         *answers,
         *service,
         *copies,
+        frame_schemas.FRAME,
+        frame_schemas.ANSWER,
     }
     for name, fact in copies.items():
         assert channels[name]["address"] == copy_for("{owner}", fact, "{session_id}")
@@ -183,6 +197,23 @@ def test_every_endpoint_of_the_gateway_is_asked_and_answers(endpoint: Endpoint) 
     inbox = resolved(operation["reply"]["channel"]["$ref"])
     assert inbox["address"] is None, "the client's inbox"
     assert set(inbox["messages"]) == {f"{endpoint}.answer", service_schemas.ERROR}
+
+
+def test_a_frame_is_taken_and_answered() -> None:
+    operation = DOCUMENT["operations"][f"capture.records.{frame_schemas.FRAME}"]
+    address = resolved(operation["channel"]["$ref"])["address"]
+    assert [address.replace("{name}", ">")] == list(CAPTURE.records)
+    inbox = resolved(operation["reply"]["channel"]["$ref"])
+    assert (inbox["address"], list(inbox["messages"])) == (None, [frame_schemas.ANSWER])
+    answer = FrameAnswer(status=FrameStatus.REFUSED, field="$", expected="a", got="b", hint="c")
+    payload = json.loads(msgspec.json.encode(answer))
+    schema_of(frame_schemas.ANSWER, "payload").validate(payload)
+    schema_of(frame_schemas.ANSWER, "headers").validate({STATUS: answer.status.value})
+    headers = {WIDTH: "2", HEIGHT: "1", FORMAT: "BGR", TIME: "1", SEQUENCE: "0"}
+    schema_of(frame_schemas.FRAME, "headers").validate(headers)
+    assert frame_headers(headers, 6, 2).sequence == 0
+    with pytest.raises(ValidationError):
+        schema_of(frame_schemas.FRAME, "headers").validate({FORMAT: "NV12"})
 
 
 def test_every_command_names_what_answers_it() -> None:

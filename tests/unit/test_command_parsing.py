@@ -96,13 +96,21 @@ def test_a_mark_may_be_as_long_as_a_page() -> None:
 # --- bad ones ------------------------------------------------------------------------------------
 
 
+KINDS = "one of file, x11, pattern, images, v4l2, nats"
+
+
 @pytest.mark.parametrize(
     ("body", "field", "expected", "got"),
     [
         ({}, "source", "a value", "nothing"),
         ({"source": {}}, "source.kind", "a value", "nothing"),
         ({"source": 5}, "source", "object", "5"),
-        ({"source": {"kind": "film"}}, "source.kind", "one of file, x11, pattern", '"film"'),
+        (
+            {"source": {"kind": "film"}},
+            "source.kind",
+            KINDS,
+            '"film"',
+        ),
         ({"source": {"kind": "file"}}, "source.uri", "a value", "nothing"),
         ({"source": {"kind": "file", "uri": ""}}, "source.uri", "str of length >= 1", '""'),
         (start(session_id="7"), "session_id", UUID_WANTED, '"7"'),

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from typer.main import get_command
@@ -17,6 +17,7 @@ from typer.main import get_command
 from recorder_worker.cli.main import app
 from recorder_worker.cli.output import EXIT_CODES as CLI_EXIT_CODES
 from recorder_worker.core.command_parsing import parse_command
+from recorder_worker.core.model import Source
 from recorder_worker.core.subjects import DEAD, Command, Fact
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED
 from recorder_worker.service.metrics import Metrics
@@ -248,7 +249,10 @@ def test_every_json_example_is_a_command_of_its_heading() -> None:
             checked += 1
     assert checked >= len(Command)
     sources = re.findall(r"`(\{\"kind\".*?\})`", section)
-    assert len(sources) == 3
+    text = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
+    for example in fenced(text, "json"):
+        parse_command(Command.START, example.encode())
+    assert len(sources) == len(get_args(Source))
     for source in sources:
         parse_command(Command.START, f'{{"source":{source}}}'.encode())
 

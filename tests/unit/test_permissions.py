@@ -8,7 +8,7 @@ import pytest
 from recorder_worker.bus import permissions, stage_rights
 from recorder_worker.bus.permissions import Grant, TokenLists
 from recorder_worker.bus.topology import STREAM_OF
-from recorder_worker.core.pipeline import CAPTURE, CONSUMERS, STAGES
+from recorder_worker.core.pipeline import CAPTURE, CONSUMERS, GATEWAY, STAGES
 from recorder_worker.core.subjects import COPIED, Command, Fact
 
 TOKENS = TokenLists(revocations="revoked", jwks="keys", asked_for=True)
@@ -157,10 +157,26 @@ def test_commands_with_the_tokens_of_others_are_read_by_who_takes_them_alone() -
 
 
 def test_the_gateway_is_asked_by_clients_only_where_tokens_are() -> None:
-    assert {user for user, grant in GRANTS.items() if grant.serves} == {"merkle"}
-    assert {user for user, grant in GRANTS.items() if grant.calls} == {"admin", "observer", "alice"}
+    asked = set(GATEWAY.answers)
+    assert {user for user, grant in GRANTS.items() if asked & set(grant.serves)} == {"merkle"}
+    callers = {user for user, grant in GRANTS.items() if asked & set(grant.calls)}
+    assert callers == {"admin", "observer", "alice"}
     open_to_all = permissions.grants(["alice"])
-    assert {grant.user for grant in open_to_all if grant.calls} == {"admin", "observer"}
+    callers = {grant.user for grant in open_to_all if asked & set(grant.calls)}
+    assert callers == {"admin", "observer"}
+
+
+def test_frames_are_taken_by_capture_and_published_by_a_client_below_its_own_name() -> None:
+    takers = {user for user, grant in GRANTS.items() if "source.>" in grant.serves}
+    assert takers == {"capture"}
+    below = {
+        user: [subject for subject in grant.calls if subject.startswith("source.")]
+        for user, grant in GRANTS.items()
+    }
+    assert {user: subjects for user, subjects in below.items() if subjects} == {
+        "admin": ["source.>"],
+        "alice": ["source.alice.>"],
+    }
 
 
 def test_together_has_the_rights_of_all_stages_and_is_made_on_demand_only() -> None:

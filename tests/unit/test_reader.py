@@ -21,7 +21,7 @@ from recorder_worker.core.errors import (
 from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock
 from recorder_worker.core.playback import scan_headers
 from recorder_worker.ports import FrameSource
-from recorder_worker.stages.capture import items, reader
+from recorder_worker.stages.capture import items, reopening
 from recorder_worker.stages.capture.requests import Pause, Release, Resume, Stop
 from recorder_worker.stages.capture.timeline import Timeline
 
@@ -279,7 +279,7 @@ def test_a_source_that_comes_back_while_time_is_left_is_found_before_it_is_given
         return answer
 
     first = Scripted(clock(), SourceClock.LIVE, script={25: _lose})
-    bench = Bench(first, reopen=reopen, retry_s=reader.RETRY_WAIT_S / 2).start()
+    bench = Bench(first, reopen=reopen, retry_s=reopening.RETRY_WAIT_S / 2).start()
     bench.wait_for(items.Gap)
     bench.wait_for(items.Segment)
     bench.reader.request(Stop(reason=EndReason.STOPPED))
@@ -289,8 +289,8 @@ def test_a_source_that_comes_back_while_time_is_left_is_found_before_it_is_given
 def test_a_source_that_stays_away_is_looked_for_ever_less_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reader, "RETRY_WAIT_S", 0.02)
-    monkeypatch.setattr(reader, "RETRY_LONGEST_S", 0.08)
+    monkeypatch.setattr(reopening, "RETRY_WAIT_S", 0.02)
+    monkeypatch.setattr(reopening, "RETRY_LONGEST_S", 0.08)
     tries: list[int] = []
 
     def reopen(_unit: int) -> FrameSource:

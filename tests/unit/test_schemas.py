@@ -13,7 +13,7 @@ from jsonschema import (  # type: ignore[import-untyped]
     ValidationError,
 )
 
-from recorder_worker.bus import service_schemas
+from recorder_worker.bus import frame_schemas, service_schemas
 from recorder_worker.bus.codec import FACT_TYPES, encode
 from recorder_worker.bus.schemas import ASYNCAPI_NAME, documents
 from recorder_worker.core import events
@@ -41,7 +41,7 @@ from recorder_worker.core.subjects import Command, Endpoint, Fact
 FOLDER = Path(__file__).parents[2] / "schemas"
 SUBJECTS = [*map(str, Command), *map(str, Fact)]
 REQUESTS = [*map(str, Endpoint)]
-NAMES = [*SUBJECTS, *service_schemas.types()]
+NAMES = [*SUBJECTS, *service_schemas.types(), *frame_schemas.types()]
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 HEX = "ab" * 32
 NOW_NS = time.time_ns()

@@ -7,10 +7,13 @@ import pytest
 from recorder_worker.core.errors import SourceForbiddenError
 from recorder_worker.core.source_rules import (
     SourceRules,
+    check_device,
     check_display,
     check_file,
     check_host,
     check_kind,
+    check_subject,
+    subject_matches,
 )
 
 OPEN = SourceRules(hosts=("0.0.0.0/0", "::/0", "localhost", "lab7"))
@@ -123,3 +126,50 @@ def test_kinds_and_displays_are_allowed_by_name() -> None:
     assert refused.value.field == "source.kind"
     with pytest.raises(SourceForbiddenError, match=r":10, :2\*"):
         check_display(rules, ":1")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject", "matches"),
+    [
+        ("source.>", "source.a", True),
+        ("source.>", "source.a.b", True),
+        ("source.>", "source", False),
+        ("source.*", "source.a", True),
+        ("source.*", "source.a.b", False),
+        ("source.*.frames", "source.a.frames", True),
+        ("source.*.frames", "source.a.b", False),
+        ("source.lab", "source.lab", True),
+        ("source.lab", "source.labs", False),
+        (">", "anything.at.all", True),
+    ],
+)
+def test_subjects_fall_under_patterns_as_nats_has_them(
+    pattern: str, subject: str, *, matches: bool
+) -> None:
+    assert subject_matches(pattern, subject) is matches
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        *("session.start", "session.captured.x", "recorder.api.get", "integration.anchor.receipt"),
+        *("audit.command.denied", "client.a.b", "stored.session.sealed.x", "JS.RECORDER.API.INFO"),
+        *("_INBOX.a.b", "_R_.a", "$SYS.a", "$JS.API.INFO", "a.*", "a.>", "a..b", "a.b\n", "a b.c"),
+    ],
+)
+def test_no_rule_allows_the_recorders_own_subjects_or_patterns(subject: str) -> None:
+    with pytest.raises(SourceForbiddenError, match=r"sources\.subjects") as refused:
+        check_subject(SourceRules(subjects=(">",)), subject)
+    assert refused.value.field == "source.uri"
+
+
+def test_devices_and_subjects_are_held_against_their_lists() -> None:
+    rules = SourceRules(devices=("/dev/video1", "/dev/v4l/by-id/*"), subjects=("source.lab.*",))
+    check_device(rules, "/dev/video1")
+    check_device(rules, "/dev/v4l/by-id/usb-camera")
+    check_subject(rules, "source.lab.frames")
+    for device in ("/dev/video10", "/dev/video0"):
+        with pytest.raises(SourceForbiddenError, match=r"sources\.devices"):
+            check_device(rules, device)
+    with pytest.raises(SourceForbiddenError, match=r"source\.lab"):
+        check_subject(rules, "source.other.frames")

@@ -20,13 +20,15 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from recorder_worker.core.errors import SourceError, SourceForbiddenError
-from recorder_worker.core.model import FileSource, X11Source
+from recorder_worker.core.model import FileSource, NatsSource, V4l2Source, X11Source
 from recorder_worker.core.source_rules import (
     SourceRules,
+    check_device,
     check_display,
     check_file,
     check_host,
     check_kind,
+    check_subject,
 )
 
 SYSTEM = ("/proc", "/sys", "/dev")
@@ -57,31 +59,80 @@ class SourceGuard:
         """Raises SourceForbiddenError where sources of a kind are not allowed."""
         check_kind(self._rules, kind)
 
+    @property
+    def max_pixels(self) -> int:
+        """The largest picture that may be decoded."""
+        return self._rules.max_pixels
+
     @contextmanager
-    def open(self, source: FileSource) -> Iterator[OpenFile]:
+    def open(self, source: FileSource, *, what: str = "video") -> Iterator[OpenFile]:
         """The file of a source, open for as long as the context lasts.
 
         Raises:
             SourceForbiddenError: the rules do not allow it.
             SourceError: it is not there, cannot be read, or is no regular file.
         """
-        path = path_of(source.uri)
-        if ".." in path.parts:
-            raise SourceForbiddenError(
-                "source.uri",
-                f"file {source.uri}: expected a path without '..', found one; write it out",
-            )
-        # Before anything is opened: a pipe or a device may do things when it is.
-        check_file(self._rules, os.path.realpath(path), source.uri)
-        with _opened(path) as descriptor:
+        path = self._allowed_path(source.uri)
+        with _opened(path, what) as descriptor:
             name = f"/proc/self/fd/{descriptor}"
             check_file(self._rules, str(Path(name).readlink()), source.uri)
             found = os.fstat(descriptor)
             if found.st_size == 0:
                 raise SourceError(
-                    f"file {path}: expected a video, found 0 bytes; was it copied whole?"
+                    f"file {path}: expected a {what}, found 0 bytes; was it copied whole?"
                 )
             yield OpenFile(path=path, name=name, size=found.st_size)
+
+    def names_in(self, directory: str, uri: str, most: int) -> list[str]:
+        """The names of what lies in a directory, in no order.
+
+        Raises:
+            SourceForbiddenError: the rules do not allow it.
+            SourceError: it is not there, cannot be read, or holds more than `most` entries.
+        """
+        path = self._allowed_path(directory)
+        names: list[str] = []
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise SourceError(
+                f"images {uri}: expected the directory {path}, found {error.strerror}; it is that "
+                f"of the worker's machine or container, and user id {os.geteuid()} must be let in"
+            ) from error
+        try:
+            check_file(self._rules, str(Path(f"/proc/self/fd/{descriptor}").readlink()), uri)
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    names.append(entry.name)
+                    if len(names) > most:
+                        raise SourceError(
+                            f"images {uri}: expected at most {most} entries in {path}, found more; "
+                            "record a directory for each part"
+                        )
+        finally:
+            os.close(descriptor)
+        return names
+
+    def _allowed_path(self, uri: str) -> Path:
+        path = path_of(uri)
+        if ".." in path.parts:
+            raise SourceForbiddenError(
+                "source.uri",
+                f"file {uri}: expected a path without '..', found one; write it out",
+            )
+        # Before anything is opened: a pipe or a device may do things when it is.
+        check_file(self._rules, os.path.realpath(path), uri)
+        return path
+
+    def device(self, source: V4l2Source) -> str:
+        """The path of a device. Raises SourceForbiddenError: the rules do not allow it."""
+        check_device(self._rules, source.uri)
+        return source.uri
+
+    def subject(self, source: NatsSource) -> str:
+        """The subject of a source. Raises SourceForbiddenError: the rules do not allow it."""
+        check_subject(self._rules, source.uri)
+        return source.uri
 
     def display(self, source: X11Source) -> str:
         """The name to connect to: the source's own, or with the address that was checked.
@@ -109,14 +160,14 @@ def _addresses(host: str, uri: str) -> list[str]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _opened(path: Path, what: str) -> Iterator[int]:
     """A descriptor of a regular file. It is looked at before: to open a pipe lets its writer go."""
     try:
-        _check_regular(path, path.stat().st_mode)
+        _check_regular(path, path.stat().st_mode, what)
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except FileNotFoundError as error:
         raise SourceError(
-            f"file {path}: expected a video file, found nothing; the path is that of the worker's "
+            f"file {path}: expected a {what} file, found nothing; the path is that of the worker's "
             "machine or container: check it there, and what is mounted"
         ) from error
     except (OSError, ValueError) as error:
@@ -125,17 +176,17 @@ def _opened(path: Path) -> Iterator[int]:
             f"let user id {os.geteuid()} read the file and the directories above it"
         ) from error
     try:
-        _check_regular(path, os.fstat(descriptor).st_mode)
+        _check_regular(path, os.fstat(descriptor).st_mode, what)
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _check_regular(path: Path, mode: int) -> None:
+def _check_regular(path: Path, mode: int, what: str) -> None:
     if not stat.S_ISREG(mode):
         kind = "a directory" if stat.S_ISDIR(mode) else "a device, socket or pipe"
         raise SourceError(
-            f"file {path}: expected a regular file, found {kind}; name one video file"
+            f"file {path}: expected a regular file, found {kind}; name one {what} file"
         )
 
 

@@ -7,19 +7,32 @@ from typing import Any, Final
 
 from recorder_worker.adapters.sources.file import VideoFile
 from recorder_worker.adapters.sources.guard import SourceGuard
+from recorder_worker.adapters.sources.images import ImageSequence
 from recorder_worker.adapters.sources.pattern import PatternDesktop
+from recorder_worker.adapters.sources.published import PublishedFrames
 from recorder_worker.adapters.sources.sampled import SampledSource
+from recorder_worker.adapters.sources.v4l2 import V4l2Device
 from recorder_worker.core.errors import SourceError
-from recorder_worker.core.model import FileSource, PatternSource, Source, X11Source
+from recorder_worker.core.model import (
+    FileSource,
+    ImagesSource,
+    NatsSource,
+    PatternSource,
+    Source,
+    V4l2Source,
+    X11Source,
+)
 from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.ports import FrameSource
+from recorder_worker.ports import FrameFeed, FrameSource
 
 
 class GuardedOpener:
     """Opens what its rules allow. Satisfies `ports.SourceOpener`."""
 
-    def __init__(self, rules: SourceRules) -> None:
+    def __init__(self, rules: SourceRules, frames: FrameFeed | None = None) -> None:
+        """`frames` is where sources of kind `nats` take theirs from; without it there are none."""
         self._guard = SourceGuard(rules)
+        self._frames = frames
 
     def __call__(self, source: Source, fps: float | None, first_unit: int) -> FrameSource:
         """Open a source; a `media` one at unit `first_unit`.
@@ -27,7 +40,7 @@ class GuardedOpener:
         Args:
             source: what to open.
             fps: frames a second that the session asks for; a file is sampled where its own rate is
-                higher. None: the source's own rate, which only a file has.
+                higher. None: the source's own rate, which only a file and a device have.
             first_unit: the unit that the first `read` returns; a `live` source has no past and
                 ignores it.
 
@@ -39,6 +52,8 @@ class GuardedOpener:
             raise SourceError(f"source {source.uri}: expected fps above 0, found {fps}")
         if first_unit < 0:
             raise SourceError(f"source {source.uri}: expected first_unit >= 0, found {first_unit}")
+        if isinstance(source, NatsSource) and self._frames is not None:
+            return self._open_nats(source, self._frames, fps, first_unit)
         row = _OPENERS.get(type(source))
         if row is None:
             raise SourceError(
@@ -48,6 +63,19 @@ class GuardedOpener:
             )
         self._guard.check_kind(str(source.__struct_config__.tag))
         return row(source, fps, first_unit, self._guard)
+
+    def _open_nats(
+        self, source: NatsSource, frames: FrameFeed, fps: float | None, first_unit: int
+    ) -> FrameSource:
+        self._guard.check_kind("nats")
+        self._guard.subject(source)
+        return PublishedFrames(
+            source,
+            frames,
+            fps=_needed(source, fps),
+            max_pixels=self._guard.max_pixels,
+            again=first_unit > 0,
+        )
 
 
 def _open_file(
@@ -83,6 +111,19 @@ def _open_x11(
     return X11Display(source, display=display, fps=_needed(source, fps))
 
 
+def _open_images(
+    source: ImagesSource, fps: float | None, first_unit: int, guard: SourceGuard
+) -> FrameSource:
+    return ImageSequence(source, guard, fps=_needed(source, fps), first_unit=first_unit)
+
+
+def _open_v4l2(
+    source: V4l2Source, fps: float | None, _first_unit: int, guard: SourceGuard
+) -> FrameSource:
+    path = guard.device(source)
+    return V4l2Device(source, path=path, fps=fps, max_pixels=guard.max_pixels)
+
+
 def _needed(source: Source, fps: float | None) -> float:
     if fps is None:
         raise SourceError(f"source {source.uri}: expected a rate, for it has none of its own")
@@ -94,4 +135,6 @@ _OPENERS: Final[dict[type, _Open]] = {
     FileSource: _open_file,
     PatternSource: _open_pattern,
     X11Source: _open_x11,
+    ImagesSource: _open_images,
+    V4l2Source: _open_v4l2,
 }

@@ -8,7 +8,7 @@ from typing import NoReturn, TypeVar
 
 import msgspec
 
-from recorder_worker.core.errors import StoreError, StoreFullError
+from recorder_worker.core.errors import StoreError, StoreFullError, UnitsMissingError
 from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceFacts, Span
 from recorder_worker.ports import Clock
@@ -169,6 +169,14 @@ class Coverage:
             span = self._timeline.missed(self.cursor, t_ns)
             detail = f"nothing was read for {(t_ns - covered_ns) / SECOND_NS:.1f} s"
             self.skip(GapReason.BACK_PRESSURE, detail, span.unit_count, t_ns)
+
+    def missing(self, error: UnitsMissingError) -> None:
+        """Declare what a source itself says is missing, behind the frames before it."""
+        last_ns = self._timeline.last_ns + 1
+        t0_ns = max(self.cursor.t_ns, last_ns if self._timeline.live else self._timeline.end_ns())
+        self.close(t0_ns)
+        t1_ns = max(t0_ns, self._timeline.session_time(error.t_ns))
+        self.skip(error.reason, str(error)[:DETAIL_CHARACTERS], error.unit_count, t1_ns)
 
     def end(self, reason: EndReason, detail: str, t1_ns: int) -> None:
         """Close at session time `t1_ns` and end.

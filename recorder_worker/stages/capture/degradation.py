@@ -1,7 +1,8 @@
 """What a session gives up while machine or later stages do not keep up; never silently.
 
-A live source is read less often, and every change of its rate is a note on the timeline. A file or
-pattern waits for its reader, so nothing of it is lost by reading later: it is held.
+A display is read less often, and every change of its rate is a note on the timeline. A file or
+pattern waits for its reader, so nothing of it is lost by reading later: it is held. So is what
+arrives at a pace of its own, from cameras and publishers: what it brings meanwhile is a gap.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import math
 import structlog
 
 from recorder_worker.core.commands import StartSession
-from recorder_worker.core.model import EndReason, SourceClock, SourceFacts
+from recorder_worker.core.model import EndReason, NatsSource, SourceClock, SourceFacts, V4l2Source
 from recorder_worker.core.notes import SlowedBy
 from recorder_worker.core.rate_ladder import lowered
 from recorder_worker.ports import Clock, StageMetrics
 from recorder_worker.stages.capture.governor import Governor
 from recorder_worker.stages.capture.reader import Reader
 from recorder_worker.stages.capture.requests import GoOn, Hold, SetRate, Stop
+
+ARRIVING = (V4l2Source, NatsSource)
+"""What cannot be read less often."""
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +44,7 @@ class Degradation:
     ) -> None:
         self._session_id = session_id
         self._policy = command.when_behind
-        self._live = facts.clock is SourceClock.LIVE
+        self._paced = facts.clock is SourceClock.LIVE and not isinstance(command.source, ARRIVING)
         self._own_fps = fps
         self._governor = governor
         self._reader = reader
@@ -50,7 +54,7 @@ class Degradation:
         self._held = False
         self._stopped = False
         self._reason: SlowedBy = "overload"
-        if self._live:
+        if self._paced:
             governor.ladder.join(session_id, priority=command.priority, fps=fps)
 
     def leave(self) -> None:
@@ -68,8 +72,8 @@ class Degradation:
         if behind and self._policy == "stop":
             self._stop()
             return
-        self._hold(hold=behind and (self._policy == "gap" or not self._live))
-        if self._live:
+        self._hold(hold=behind and (self._policy == "gap" or not self._paced))
+        if self._paced:
             slow = behind and self._policy == "slow"
             self._slow(
                 overload=ladder.step(self._session_id),

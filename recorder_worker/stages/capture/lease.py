@@ -28,7 +28,7 @@ from recorder_worker.core.events import (
     Opened,
     SessionStarted,
 )
-from recorder_worker.core.model import Cursor, EndReason, FileSource, GapReason
+from recorder_worker.core.model import Cursor, EndReason, FileSource, GapReason, V4l2Source
 from recorder_worker.ports import Delivery, FrameSource, Logged
 from recorder_worker.stages.capture.admission import Admission, bad_source, id_in_use
 from recorder_worker.stages.capture.aftermath import tell_aftermath
@@ -214,7 +214,7 @@ class Lease:
 
     def _open_source(self, first_unit: int) -> FrameSource:
         fps = self._command.fps
-        if fps is None and not isinstance(self._command.source, FileSource):
+        if fps is None and not isinstance(self._command.source, FileSource | V4l2Source):
             fps = self._services.policy.default_fps
         return self._services.open_source(self._command.source, fps, first_unit)
 

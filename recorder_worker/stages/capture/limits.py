@@ -57,8 +57,7 @@ class Limits:
             self._coverage.end(EndReason.IDLE, detail, self._timeline.end_ns())
 
     def _is_over(self) -> bool:
-        limit_ns = self._longest_ns
-        return limit_ns is not None and self._timeline.live and self._timeline.now_ns() >= limit_ns
+        return self._timeline.over(self._longest_ns)
 
     def _time_is_up(self, limit_ns: int, t1_ns: int) -> None:
         detail = f"recorded for {limit_ns / SECOND_NS:g} s"

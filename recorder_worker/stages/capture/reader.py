@@ -8,6 +8,7 @@ without listening for them.
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 import structlog
 
@@ -16,17 +17,19 @@ from recorder_worker.core.errors import (
     SourceError,
     SourceForbiddenError,
     SourceLostError,
+    UnitsMissingError,
 )
 from recorder_worker.core.model import EndReason, GapReason
-from recorder_worker.ports import Clock, Frame, FrameSource
+from recorder_worker.ports import ArrivingSource, Clock, Frame, FrameSource
 from recorder_worker.stages.capture.adjustments import Adjustments
+from recorder_worker.stages.capture.arrivals import drain, take_again
 from recorder_worker.stages.capture.coverage import Coverage, Finished
 from recorder_worker.stages.capture.items import Crashed, Paused, Resumed
 from recorder_worker.stages.capture.limits import Limits
 from recorder_worker.stages.capture.picture_watch import PictureWatch
 from recorder_worker.stages.capture.reader_policy import ReaderPolicy, Reopen
+from recorder_worker.stages.capture.reopening import Reopening
 from recorder_worker.stages.capture.requests import (
-    GoOn,
     Hold,
     Pause,
     Release,
@@ -35,15 +38,13 @@ from recorder_worker.stages.capture.requests import (
     Resume,
     Stop,
 )
+from recorder_worker.stages.capture.standstill import LOOK_S, Standstill
 from recorder_worker.stages.capture.timeline import SECOND_NS, Pacer, Timeline
 
 log = structlog.get_logger(__name__)
 
-RETRY_WAIT_S = 0.5
-RETRY_LONGEST_S = 5.0
-"""A source that is away is looked for after the first of these, and then ever less often."""
-LOOK_S = 0.25
-"""How long a wait may last before limits are looked at again."""
+ARRIVE_S = 0.1
+"""How long a frame that comes by itself is waited for before requests are looked at again."""
 
 
 class Reader:
@@ -61,7 +62,7 @@ class Reader:
         watch: PictureWatch | None = None,
     ) -> None:
         self._source = source
-        self._reopen = reopen
+        self._reopening = Reopening(reopen, clock, policy.retry_s)
         self._coverage = coverage
         self._writer = coverage.writer
         self._timeline = timeline
@@ -74,6 +75,9 @@ class Reader:
             coverage.writer, coverage, timeline, self._pacer, policy.arming
         )
         self._requests = RequestBox()
+        self._standstill = Standstill(
+            self._requests, self._limits, coverage, self._adjustments, timeline, self._gap
+        )
         self._pending: tuple[Frame, int] | None = None
         self._thread: threading.Thread | None = None
 
@@ -128,9 +132,8 @@ class Reader:
     def _crashed(self, error: Exception) -> None:
         log.error("ReaderCrashed", error=repr(error), exc_info=error)
         try:
-            self._coverage.crashed(error)
-        except (Finished, LeaseLostError):
-            pass  # as in _run
+            with suppress(Finished, LeaseLostError):  # as in _run
+                self._coverage.crashed(error)
         except Exception as again:  # noqa: BLE001  (nothing more can be done in this thread)
             self._coverage.deliver(Crashed(error=again))
 
@@ -141,10 +144,10 @@ class Reader:
                 self._wait_until_caught_up(self._adjustments.hold)
             if self._pending is None and not self._read():
                 return
-            pending = self._pending
-            if pending is not None and self._waited_until(self._pacer.due(pending[1])):
-                self._pending = None
-                self._add(*pending)
+            if self._pending and self._waited_until(self._pacer.due(self._pending[1])):
+                self._add_pending()
+        except UnitsMissingError as error:
+            self._coverage.missing(error)
         except SourceLostError as error:
             self._lost(error)
 
@@ -153,23 +156,52 @@ class Reader:
         source = self._source
         if source is None:
             raise SourceLostError("the source has not been opened yet")
-        if self._timeline.live:
+        if isinstance(source, ArrivingSource):
+            if not self._arrived(source):
+                return False
+        elif self._timeline.live:
             if not self._waited_until(self._pacer.tick()):
                 return False
             self._pacer.ticked()
         self._limits.check_now()
+        return self._take(source)
+
+    def _take(self, source: FrameSource) -> bool:
+        """Hold the frame that the source has now in `_pending`."""
         frame = source.read()
         if frame is None:
             self._coverage.source_ended(source.facts)
             return False
         before_ns = self._timeline.last_ns
-        t_ns = self._timeline.frame_time(frame.t_ns)
-        if self._timeline.live:
+        t_ns = self._timeline.frame_time(frame.t_ns, self._coverage.cursor.t_ns)
+        if self._timeline.live and not isinstance(source, ArrivingSource):
             self._coverage.check_stall(before_ns, t_ns)
         if not self._writer.fits(frame, t_ns):
             self._coverage.close(t_ns)
         self._pending = (frame, t_ns)
         return True
+
+    def _arrived(self, source: ArrivingSource) -> bool:
+        """Whether there is a frame; False where a request came first, or nothing for a moment."""
+        request = self._requests.next(0)
+        if request is not None:
+            self._answer(request)
+            return False
+        if source.arrived(ARRIVE_S):
+            return True
+        self._idle_in_wait()
+        return False
+
+    def _drain(self) -> None:
+        """What had come before a request is recorded before it, also a frame that is held back."""
+        if isinstance(self._source, ArrivingSource):
+            self._add_pending()
+            drain(self._source, self._take, self._add_pending, self._coverage.missing)
+
+    def _add_pending(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self._add(*pending)
 
     def _add(self, frame: Frame, t_ns: int) -> None:
         self._limits.check_frame(t_ns)
@@ -202,6 +234,7 @@ class Reader:
     # --- requests -------------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> None:
+        self._drain()
         match request:
             case Pause(by=by):
                 self._coverage.close(self._covered_ns())
@@ -214,42 +247,24 @@ class Reader:
                 self._coverage.end(reason, detail, self._covered_ns())
             case _:
                 self._adjustments.make(request, self._covered_ns())
+                if self._adjustments.hold is None:
+                    take_again(self._source)
 
     def _wait_for_resume(self, detail: str = "") -> None:
         """Paused: nothing is read until a request comes."""
-        self._stand_still(GapReason.PAUSE, detail, (Resume,), "paused")
+        self._drain()
+        self._standstill.until(Resume, reason=GapReason.PAUSE, detail=detail, doing="paused")
+        take_again(self._source)
         self._coverage.deliver(Resumed(cursor=self._coverage.cursor))
 
     def _wait_until_caught_up(self, hold: Hold) -> None:
         """Later stages are behind: nothing is read, so that nothing more waits for them."""
-        self._coverage.hold(hold.detail, self._covered_ns())
-        request = self._stand_still(
-            GapReason.BACK_PRESSURE, hold.detail, (GoOn, Pause), "later stages were behind"
-        )
+        request = self._standstill.until_caught_up(hold, self._covered_ns())
         if isinstance(request, Pause):
             self._answer(request)
         else:
             self._adjustments.hold = None
-
-    def _stand_still(
-        self, reason: GapReason, detail: str, until: tuple[type[Request], ...], doing: str
-    ) -> Request:
-        """Read nothing until a request of some kind, which is given; what passes is a gap."""
-        while True:
-            request = self._requests.next(LOOK_S)
-            match request:
-                case None:
-                    self._limits.check_standing(lambda: self._gap(reason, detail), doing)
-                case Release():
-                    self._coverage.released()
-                case Stop(reason=why, detail=said):
-                    self._gap(reason, detail)
-                    self._coverage.end(why, said, self._coverage.cursor.t_ns)
-                case _ if isinstance(request, until):
-                    self._gap(reason, detail)
-                    return request
-                case _:
-                    self._adjustments.make(request, self._timeline.now_ns(), standing=True)
+            take_again(self._source)
 
     # --- gaps and ends --------------------------------------------------------------------------
 
@@ -267,29 +282,16 @@ class Reader:
         if self._source is not None:
             self._source.close()
             self._source = None
-        give_up_ns = self._clock.monotonic_ns() + round(self._policy.retry_s * SECOND_NS)
-        reason: SourceError = error
-        end = EndReason.SOURCE_LOST
-        wait_s, more = RETRY_WAIT_S, self._policy.retry_s > 0
-        while more:
-            more = self._clock.monotonic_ns() < give_up_ns  # else this is the last try
-            try:
-                self._source = self._reopen(self._coverage.cursor.unit)
-            except SourceForbiddenError as forbidden:
-                reason, end = forbidden, EndReason.POLICY
-                break
-            except SourceError as again:
-                reason = again
-            else:
-                self._gap(GapReason.SOURCE_LOST, str(error))
-                return
-            retry_ns = min(self._clock.monotonic_ns() + round(wait_s * SECOND_NS), give_up_ns)
-            wait_s = min(2 * wait_s, RETRY_LONGEST_S)
-            if not self._waited_until(retry_ns):  # a request, perhaps a long pause, came between
-                give_up_ns = self._clock.monotonic_ns() + round(self._policy.retry_s * SECOND_NS)
-                wait_s, more = RETRY_WAIT_S, True
+        try:
+            self._source = self._reopening.source(
+                error, lambda: self._coverage.cursor.unit, self._waited_until
+            )
+        except SourceError as reason:
+            forbidden = isinstance(reason, SourceForbiddenError)
+            self._gap(GapReason.SOURCE_LOST, str(error))
+            end = EndReason.POLICY if forbidden else EndReason.SOURCE_LOST
+            self._coverage.end(end, str(reason), self._coverage.cursor.t_ns)
         self._gap(GapReason.SOURCE_LOST, str(error))
-        self._coverage.end(end, str(reason), self._coverage.cursor.t_ns)
 
     def _covered_ns(self) -> int:
         """How far the frames so far cover; a frame that is held back is not covered yet."""

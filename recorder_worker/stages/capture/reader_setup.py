@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.commands import StartSession
-from recorder_worker.core.model import FileSource, PatternSource, SourceFacts
+from recorder_worker.core.model import FileSource, ImagesSource, PatternSource, SourceFacts
 from recorder_worker.ports import FrameSource
 from recorder_worker.stages.capture.coverage import Coverage
 from recorder_worker.stages.capture.items import Item
@@ -128,4 +128,4 @@ def _ns(seconds: float | None) -> int | None:
 
 def _native(command: StartSession) -> bool:
     source = command.source
-    return isinstance(source, FileSource | PatternSource) and source.pace == "native"
+    return isinstance(source, FileSource | ImagesSource | PatternSource) and source.pace == "native"

@@ -44,11 +44,21 @@ class Timeline:
             return max(self.last_ns + 1, self._clock.monotonic_ns() - self._zero_ns)
         return self.last_ns + 1
 
-    def frame_time(self, t_ns: int) -> int:
-        """The session time of a frame, strictly after every earlier one."""
-        session_ns = t_ns - self._zero_ns if self.live else t_ns
-        self.last_ns = max(session_ns, self.last_ns + 1)
+    def frame_time(self, t_ns: int, covered_ns: int = 0) -> int:
+        """The session time of a frame: behind every earlier one, and behind what is covered.
+
+        One that was on its way while a segment was closed counts from there.
+        """
+        self.last_ns = max(self.session_time(t_ns), self.last_ns + 1, covered_ns)
         return self.last_ns
+
+    def session_time(self, t_ns: int) -> int:
+        """A time of the source's own clock, as session time."""
+        return t_ns - self._zero_ns if self.live else t_ns
+
+    def over(self, limit_ns: int | None) -> bool:
+        """Whether a live session has lasted as long as it may."""
+        return limit_ns is not None and self.live and self.now_ns() >= limit_ns
 
     def end_ns(self) -> int:
         """The time up to which the frames so far cover: the last one stands for one period."""

@@ -1,0 +1,39 @@
+"""What an arriving source has lost and not told yet: told at most once a second for each reason."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from recorder_worker.core.errors import UnitsMissingError
+from recorder_worker.core.model import GapReason
+
+TELL_EVERY_NS: Final = 1_000_000_000
+"""A gap ends a segment: a flood of losses must not become a flood of gaps."""
+
+
+class Losses:
+    """Counts units by why they are missing; of each reason the first text is kept."""
+
+    def __init__(self) -> None:
+        self._counts: dict[GapReason, int] = {}
+        self._texts: dict[GapReason, str] = {}
+        self._due_ns = 0
+
+    def add(self, reason: GapReason, unit_count: int, text: str) -> None:
+        """Units that are missing; of none, nothing is told."""
+        if unit_count > 0:
+            self._counts[reason] = self._counts.get(reason, 0) + unit_count
+            self._texts.setdefault(reason, text)
+
+    def due(self, now_ns: int, *, at_once: bool) -> bool:
+        """Whether something is to be told now: `at_once` where nothing will come behind it."""
+        return bool(self._counts) and (at_once or now_ns >= self._due_ns)
+
+    def told(self, now_ns: int, t_ns: int) -> UnitsMissingError:
+        """The oldest, which counts as told; what comes behind it begins at `t_ns`."""
+        reason = next(iter(self._counts))
+        count, text = self._counts.pop(reason), self._texts.pop(reason)
+        if not self._counts:
+            self._due_ns = now_ns + TELL_EVERY_NS
+        more = f"{count} frames; of the first: " if count > 1 else ""
+        return UnitsMissingError(count, t_ns, reason, more + text)

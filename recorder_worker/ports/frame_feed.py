@@ -1,0 +1,62 @@
+"""Frames that other programs publish, as they come in. Used from any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from recorder_worker.core.frame_messages import FrameAnswer
+
+
+class PublishedFrame(msgspec.Struct, frozen=True, kw_only=True):
+    """A message as it came, at `arrived_ns` of `Clock.monotonic_ns`.
+
+    `answer` tells the publisher, where he waits for an answer, and never blocks.
+    """
+
+    data: bytes
+    headers: Mapping[str, str]
+    arrived_ns: int
+    answer: Callable[[FrameAnswer], None]
+
+
+class FrameSubscription(Protocol):
+    """Messages on one subject, in the order in which they came; so many are kept, and no more."""
+
+    def take(self, wait_s: float) -> PublishedFrame | None:
+        """The oldest; None where none came within so many seconds.
+
+        Raises:
+            SourceLostError: it is closed, or nothing will come any more.
+        """
+        ...
+
+    def dropped(self) -> int:
+        """How many there was no room for, since this was asked the last time."""
+        ...
+
+    def hold(self) -> None:
+        """Answer what comes from now on with `paused`, and keep none of it."""
+        ...
+
+    def go_on(self) -> None:
+        """Take what comes again."""
+        ...
+
+    def close(self) -> None:
+        """Take no more, and answer what is left with `ended`; harmless when repeated."""
+        ...
+
+
+class FrameFeed(Protocol):
+    """Where frames come from."""
+
+    def subscribe(self, subject: str) -> FrameSubscription:
+        """Take what is published on a subject; called from a thread that may wait for it.
+
+        Raises:
+            SourceError: the bus does not answer, or does not let us.
+        """
+        ...
