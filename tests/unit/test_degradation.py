@@ -13,7 +13,9 @@ from recorder_worker.core.hysteresis import Marks
 from recorder_worker.core.model import (
     ClockState,
     EndReason,
+    NatsSource,
     PatternSource,
+    Source,
     SourceClock,
     SourceFacts,
 )
@@ -75,10 +77,11 @@ class Room:
         self,
         name: str,
         kind: SourceClock = SourceClock.LIVE,
+        source: Source | None = None,
         **wishes: Any,  # noqa: ANN401  (fields of session.start)
     ) -> tuple[Degradation, AskedReader]:
         reader = AskedReader()
-        command = StartSession(source=PatternSource(), **wishes)
+        command = StartSession(source=source or PatternSource(), **wishes)
         facts = SourceFacts(
             kind="x11", uri=":1", description="", width=8, height=8, clock=kind, frame_rate=0
         )
@@ -122,6 +125,17 @@ def test_the_lowest_priority_is_slowed_down_first_and_both_are_told() -> None:
     assert {line["event"] for line in logs} == {"FrameRateChanged"}
     assert [line["log_level"] for line in logs] == ["warning"] * 4 + ["info"]
     assert (room.changes("overload", "down"), room.changes("overload", "up")) == (4, 1)
+
+
+def test_what_arrives_at_a_pace_of_its_own_is_held_where_others_are_slowed_down() -> None:
+    room = Room()
+    source = NatsSource(uri="source.lab.frames")
+    session, reader = room.session("one", source=source, when_behind="slow")
+    room.governor.measured(BEHIND)
+    session.look(armed=False)
+    room.governor.measured(CAUGHT_UP)
+    session.look(armed=False)
+    assert [type(one) for one in reader.asked] == [Hold, GoOn]
 
 
 def test_a_live_session_goes_slow_while_it_is_behind_and_back_to_its_own_rate() -> None:
