@@ -31,8 +31,8 @@ class KeyframePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     min_interval_ns: int = 60_000_000_000
     max_interval_ns: int = 300_000_000_000
-    max_plain_size: int = 256 * 2**20
-    max_stored_size: int = 24 * 2**20
+    max_plain_size: int = 192 * 2**20
+    max_stored_size: int = 16 * 2**20
 
 
 class KeyframeState(msgspec.Struct, frozen=True, kw_only=True):

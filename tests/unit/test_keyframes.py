@@ -36,11 +36,11 @@ def test_where_they_are_small_they_come_every_minute() -> None:
 
 
 def test_a_film_gets_one_where_a_seek_would_take_too_long() -> None:
-    assert keyframes_of(26, keyframe=2 * 2**20, delta=2 * 2**20) == [0, 12, 24]
+    assert keyframes_of(26, keyframe=2 * 2**20, delta=2 * 2**20) == [0, 8, 16, 24]
 
 
 def test_so_does_text_by_its_plain_bytes() -> None:
-    assert keyframes_of(20, keyframe=9, delta=9, plain=32 * 2**20) == [0, 8, 16]
+    assert keyframes_of(20, keyframe=9, delta=9, plain=32 * 2**20) == [0, 6, 12, 18]
 
 
 def test_deltas_must_exceed_the_keyframe_not_only_reach_it() -> None:
