@@ -92,7 +92,7 @@ class PictureFinder:
 
     def _chunk(self, place: int) -> ChunkRecord:
         record = decode_record(self._records[place])
-        assert isinstance(record, ChunkRecord)  # noqa: S101  (`_place` gives no other)
+        assert isinstance(record, ChunkRecord)  # noqa: S101  (no other place is given)
         return record
 
     def _picture(self, place: int, wanted: Wanted, what: str) -> DecodedFrame:

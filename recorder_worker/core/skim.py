@@ -69,7 +69,7 @@ class Skim:
 
     def picture(self) -> Picture:
         """The picture, once it is complete; it owns its memory."""
-        assert self.frame is not None  # noqa: S101  (`complete` says so)
+        assert self.frame is not None  # noqa: S101  (it is complete)
         rows, columns = self.frame.grid
         grid = self._tiles.reshape(rows, columns, TILE, TILE_ROW_SIZE).swapaxes(1, 2)
         whole = grid.reshape(rows * TILE, columns * TILE_ROW_SIZE)

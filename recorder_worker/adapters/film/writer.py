@@ -48,6 +48,9 @@ class FilmForm(msgspec.Struct, frozen=True, kw_only=True):
     description: str
 
 
+_EXACT = {"fflags": "+bitexact"}
+"""Nothing random and no date: what is made of the same pictures again has the same bytes."""
+
 FORMS = {
     ".mp4": FilmForm(
         container="mp4",
@@ -57,7 +60,7 @@ FORMS = {
         even=True,
         lossless=False,
         options={"preset": "veryfast", "crf": "20", "bf": "0"},
-        container_options={"movflags": "+faststart"},
+        container_options={"movflags": "+faststart", **_EXACT},
         description="H.264, yuv420p, crf 20",
     ),
     ".mkv": FilmForm(
@@ -68,7 +71,7 @@ FORMS = {
         even=False,
         lossless=True,
         options={"preset": "ultrafast", "qp": "0", "bf": "0"},
-        container_options={},
+        container_options=_EXACT,
         description="H.264, RGB, lossless",
     ),
 }
