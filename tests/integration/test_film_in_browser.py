@@ -19,7 +19,7 @@ from recorder_worker.core.frames import FrameEncoder
 SIZE = (321, 181)
 COLOURS = [(200, 40, 30), (20, 180, 60), (40, 50, 220), (128, 128, 128)]
 """BGR, one a second. With the matrix of another standard some are off by more than twenty."""
-PAGE = """<!doctype html><meta charset="utf-8"><title>film</title>
+PAGE = """<!doctype html><meta charset="utf-8"><title>film</title><link rel="icon" href="data:,">
 <video src="film.mp4" muted preload="auto"></video><script>
 const video = document.querySelector("video");
 function said(name) {
