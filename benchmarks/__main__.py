@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import encryption, frames, integrity, pipeline, sizing
+from benchmarks import encryption, export, frames, integrity, pipeline, seek, sizing
 from recorder_worker.service import logs
 from recorder_worker.service.settings_tree import LogSettings
 
@@ -14,6 +14,8 @@ BENCHMARKS = {
     "integrity": integrity.main,
     "encryption": encryption.main,
     "sizing": sizing.main,
+    "seek": seek.main,
+    "export": export.main,
 }
 
 if __name__ == "__main__":

@@ -62,9 +62,16 @@ def check_stored(recording: RecordingReader, record: ChunkRecord) -> None:
 
 
 def checked_plain(
-    recording: RecordingReader, record: ChunkRecord, cipher: SessionCipher | None
+    recording: RecordingReader,
+    record: ChunkRecord,
+    cipher: SessionCipher | None,
+    *,
+    whole: bool = True,
 ) -> Iterator[bytes]:
     """The plain bytes of a chunk, in pieces, once its stored ones are those of its record.
+
+    `whole=False` is for those who need not read them all: their digest is then not held, which
+    tells nothing more than that of the stored bytes did.
 
     Raises:
         BlobDamagedError: stored or plain bytes are not what the record says.
@@ -84,8 +91,9 @@ def checked_plain(
     check_stored(recording, record)
     try:
         stored = recording.stream(chunk_name(record))
-        plain = PlainBytes(record, stored, cipher if encrypted else None)
+        plain = PlainBytes(record, stored, cipher if encrypted else None, digested=whole)
         yield from plain
-        plain.finish()
+        if whole:
+            plain.finish()
     except ChunkFaultError as fault:
         raise BlobDamagedError(f"{chunk_name(record)}: {fault.detail}") from fault

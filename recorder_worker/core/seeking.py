@@ -8,7 +8,7 @@ picture then costs the chunks from its keyframe on, at most, and of these only w
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from recorder_worker.core.checked_chunk import checked_plain
 from recorder_worker.core.cipher.session_cipher import SessionCipher
@@ -98,7 +98,7 @@ class PictureFinder:
     def _picture(self, place: int, wanted: Wanted, what: str) -> DecodedFrame:
         skim = Skim()
         last = self._chunk(place)
-        skim.add(checked_plain(self._recording, last, self._cipher), wanted)
+        skim.add(self._plain(last), wanted)
         if skim.frame is None:
             raise FormatError(f"{chunk_name(last)}: expected a frame by {what}, found none")
         while not skim.complete:
@@ -109,8 +109,11 @@ class PictureFinder:
                     f"{chunk_name(last)}: cannot be shown: it builds on chunk "
                     f"{last.keyframe_index}, which is not there; `recorder verify` says more"
                 )
-            skim.add(checked_plain(self._recording, before, self._cipher), _every)
+            skim.add(self._plain(before), _every)
         return _decoded(skim, skim.frame)
+
+    def _plain(self, record: ChunkRecord) -> Iterator[bytes]:
+        return checked_plain(self._recording, record, self._cipher, whole=False)
 
 
 def _every(_: FrameHeader) -> bool:

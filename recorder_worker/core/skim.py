@@ -131,7 +131,7 @@ class _Source:
         if len(self._rest) >= size:
             taken, self._rest = self._rest[:size], self._rest[size:]
             return taken
-        whole, at = bytearray(size), 0
+        whole, at = np.empty(size, np.uint8).data, 0
         while at < size:
             if not self._rest:
                 self._rest = memoryview(next(self._pieces, b""))
@@ -143,4 +143,4 @@ class _Source:
             at += step
         if 0 < at < size:
             raise FormatError("frame stream: the chunk ends within a frame; it is cut short")
-        return memoryview(whole)[:at]
+        return whole[:at]

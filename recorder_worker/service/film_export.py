@@ -24,7 +24,7 @@ from recorder_worker.adapters.new_file import NewFile
 from recorder_worker.adapters.new_folder import NewFolder
 from recorder_worker.core import keys
 from recorder_worker.core.cipher.session_cipher import SessionCipher
-from recorder_worker.core.errors import ImmutableConflictError, StoreError
+from recorder_worker.core.errors import ImmutableConflictError, RefusedError, StoreError
 from recorder_worker.core.evidence.clip import clip_files, plan_of
 from recorder_worker.core.evidence.clip_plan import ClipPlan, Window
 from recorder_worker.core.film.account import (
@@ -40,6 +40,7 @@ from recorder_worker.core.film.exposures import SECOND_NS, Exposure, Exposures
 from recorder_worker.core.film.extent import Extent, extent_of
 from recorder_worker.core.film.scenes import Card, CardKind, Scene, scenes
 from recorder_worker.core.film.survey import Survey, survey
+from recorder_worker.core.frames import MAX_PIXELS
 from recorder_worker.core.recording_frames import recording_records
 from recorder_worker.core.verify.report import Report
 from recorder_worker.service.software import SOFTWARE
@@ -176,8 +177,7 @@ class _Filming:
         self._form = form
         self._extent = extent
         self._tell = tell
-        size = (found.width, found.height) if found.width else DEFAULT_SIZE
-        self._size = (size[0] + size[0] % 2, size[1] + size[1] % 2) if form.even else size
+        self._size = _film_size(found, form)
         self.exposures: Exposures
 
     def write(self, path: Path, shown: Iterable[Scene]) -> FilmFile:
@@ -229,6 +229,19 @@ class _Filming:
             duration_ns=self.exposures.film_ns,
             frame_count=frame_count,
         )
+
+
+def _film_size(found: Survey, form: FilmForm) -> tuple[int, int]:
+    """Width and height that hold every picture. Raises RefusedError."""
+    width, height = (found.width, found.height) if found.width else DEFAULT_SIZE
+    if width * height > MAX_PIXELS:  # of pictures of which each is small enough
+        raise RefusedError(
+            field="OUT",
+            expected=f"a film of at most {MAX_PIXELS} pixels",
+            got=f"{width}x{height}, which holds {found.size_count} sizes of pictures",
+            hint="export a part in which the sizes are alike: --from, --to",
+        )
+    return (width + width % 2, height + height % 2) if form.even else (width, height)
 
 
 def _warning(report: Report, extent: Extent) -> Iterator[Scene]:
