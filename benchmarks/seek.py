@@ -20,11 +20,11 @@ from benchmarks.peers import ROUNDS, print_table, run
 from benchmarks.recordings import desktop_recording, motion_recording
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.core.checked_chunk import checked_plain
+from recorder_worker.core.picture_finder import PictureFinder
 from recorder_worker.core.playback import DecodedFrame, FrameDecoder
 from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.recording_frames import recording_records
 from recorder_worker.core.records import ChunkRecord
-from recorder_worker.core.seeking import PictureFinder
 
 SECONDS = int(os.environ.get("SEEK_SECONDS", "3600"))
 FRAMES_A_SECOND = 10
@@ -93,6 +93,9 @@ def time_pictures(title: str, folder: Path) -> None:
     command = [str(RECORDER), "frame", str(folder), "picture.png", "--force", "--unit"]
     rows = {
         "the picture of a unit": milliseconds(finder.at_unit, units),
+        "the picture at a time": milliseconds(
+            lambda unit: finder.at_time(unit * 1_000_000_000 // FRAMES_A_SECOND), units
+        ),
         "decoding from its keyframe on": milliseconds(
             lambda unit: played(recording, unit), units[:PLAYED]
         ),

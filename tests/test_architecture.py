@@ -98,7 +98,14 @@ def test_the_core_depends_on_its_input_only(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["core.verify", "core.seeking", "adapters.folder", "cli.verify", "cli.export", "cli.frame"],
+    [
+        "core.verify",
+        "core.picture_finder",
+        "adapters.folder",
+        "cli.verify",
+        "cli.export",
+        "cli.frame",
+    ],
     ids=lambda module: module,
 )
 def test_verifying_loads_neither_nats_nor_opencv_nor_pyav(module: str) -> None:

@@ -18,9 +18,9 @@ from recorder_worker.cli.verify import check_is_recording, checked
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.evidence.clip_plan import Window
-from recorder_worker.core.film.account import UNCHANGED, FilmAccount, FilmOptions
-from recorder_worker.core.film.extent import extent_of
 from recorder_worker.core.recording_frames import recording_records
+from recorder_worker.core.screening.account import UNCHANGED, FilmAccount, FilmOptions
+from recorder_worker.core.screening.extent import extent_of
 from recorder_worker.core.verify.report import Report, TrustStatus
 from recorder_worker.core.verify.verdicts import EXIT_UNTRUSTED
 

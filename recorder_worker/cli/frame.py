@@ -16,12 +16,12 @@ from recorder_worker.cli.times import TIME_HELP, time_of
 from recorder_worker.cli.verify import check_is_recording
 from recorder_worker.core.errors import StoreError
 from recorder_worker.core.evidence.clip_plan import Window
-from recorder_worker.core.film.card_text import wall_time
-from recorder_worker.core.film.extent import extent_of
+from recorder_worker.core.picture_finder import PictureFinder
 from recorder_worker.core.playback import DecodedFrame
 from recorder_worker.core.pointer_overlay import draw_pointer
 from recorder_worker.core.recording_frames import recording_records
-from recorder_worker.core.seeking import PictureFinder
+from recorder_worker.core.screening.card_text import wall_time
+from recorder_worker.core.screening.extent import extent_of
 
 
 def add_to(app: typer.Typer) -> None:

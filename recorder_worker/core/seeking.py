@@ -1,138 +1,94 @@
-"""Any picture of a recording, by its unit or by its time, without playing what lies before it.
+"""One frame of a stream, without drawing those before it.
 
-The records are read once, and a short entry is kept for each chunk and gap: some hundred bytes. A
-picture then costs the chunks from its keyframe on, at most, and of these only what is needed
-(core/skim.py). Stored bytes are compared with their records; signatures are not looked at.
+Of the frames since the keyframe only the newest state of each tile is needed. So tiles are laid
+into one place a tile, in whole contiguous copies, and a picture is made once. Padding, and tiles
+that are equal to what was there, are not looked for, as `FrameDecoder` does: what is read was held
+against its digests before, and what is wrong with it otherwise is a verifier's to say.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
+import numpy as np
+from numpy.typing import NDArray
 
-from recorder_worker.core.checked_chunk import checked_plain
-from recorder_worker.core.cipher.session_cipher import SessionCipher
-from recorder_worker.core.errors import FormatError, RefusedError
-from recorder_worker.core.frames import FrameHeader
-from recorder_worker.core.model import Span
+from recorder_worker.core.errors import FormatError
+from recorder_worker.core.frames import HEADER_SIZE, FrameHeader, unpack_header
 from recorder_worker.core.playback import DecodedFrame
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.recording_frames import recording_records
-from recorder_worker.core.records import ChunkRecord, GapRecord
-from recorder_worker.core.skim import Skim, Wanted
-from recorder_worker.core.verify.chunks import chunk_name
-from recorder_worker.core.verify.reader import RecordingReader
-
-PICTURES = 0
-"""The stream that holds pictures."""
+from recorder_worker.core.tiles import TILE, TILE_ROW_SIZE, TILE_SIZE
 
 
-class PictureFinder:
-    """Finds pictures of one recording. Not for several threads.
+class FrameSeeker:
+    """Goes through a stream from a keyframe on, to one unit.
 
-    Of an unsealed recording it knows what was in its records when it was made.
-
-    Raises:
-        FormatError: a record is not of the format.
+    Memory is one picture and one record. After an error it is of no more use.
     """
 
-    def __init__(self, recording: RecordingReader, cipher: SessionCipher | None = None) -> None:
-        self._recording = recording
-        self._cipher = cipher
-        self._records: list[bytes] = []
-        self._begins_ns: list[int] = []
-        self._units: list[int] = []
-        for data in recording_records(recording):
-            record = decode_record(data)
-            if isinstance(record, ChunkRecord | GapRecord) and record.span.stream == PICTURES:
-                self._records.append(data)
-                self._begins_ns.append(record.span.t0_ns)
-                self._units.append(record.span.first_unit)
+    def __init__(self, unit: int) -> None:
+        self._unit = unit
+        self._pending = bytearray()
+        self._before: FrameHeader | None = None
+        self._tiles: NDArray[np.uint8] = np.zeros((0, TILE_SIZE), np.uint8)
 
-    def at_time(self, t_ns: int) -> DecodedFrame:
-        """What was on the screen at a session time, in ns: the newest frame by then.
-
-        Behind the begin of a chunk and before its first frame that is its first frame.
+    def feed(self, data: bytes | memoryview) -> DecodedFrame | None:
+        """Take the next piece, of any size: the frame, once all of it is there.
 
         Raises:
-            RefusedError: nothing was recorded at that time.
-            RecorderError: a chunk is damaged, or cannot be read.
+            UnsupportedError: a kind or an encoding that this program does not know.
+            FormatError: the stream is damaged, does not begin with a keyframe, or has passed the
+                unit.
         """
-        place = self._place(self._begins_ns, t_ns, lambda span: (span.t0_ns, span.t1_ns), "time")
-        first = self._chunk(place).span.first_unit
-        return self._picture(
-            place, lambda header: header.t_ns <= t_ns or header.unit == first, f"{t_ns} ns"
-        )
+        self._pending += data
+        at, found = 0, None
+        with memoryview(self._pending) as pending:
+            while found is None and len(pending) - at >= HEADER_SIZE:
+                header = unpack_header(pending, at)
+                end = at + HEADER_SIZE + header.payload_size
+                if len(pending) < end:
+                    break
+                self._lay(header, np.frombuffer(pending[at + HEADER_SIZE : end], np.uint8))
+                at = end
+                if header.unit == self._unit:
+                    found = header
+        del self._pending[:at]
+        return None if found is None else self._frame(found)
 
-    def at_unit(self, unit: int) -> DecodedFrame:
-        """The frame of this number. Raises as `at_time`."""
-
-        def units(span: Span) -> tuple[int, int]:
-            return span.first_unit, span.first_unit + span.unit_count
-
-        place = self._place(self._units, unit, units, "unit")
-        return self._picture(place, lambda header: header.unit <= unit, f"unit {unit}")
-
-    def _place(
-        self, begins: list[int], wanted: int, reach: Callable[[Span], tuple[int, int]], what: str
-    ) -> int:
-        """The place of the chunk that holds a time or a unit."""
-        place = bisect_right(begins, wanted) - 1
-        record = decode_record(self._records[place]) if place >= 0 else None
-        if isinstance(record, GapRecord) and wanted < reach(record.span)[1]:
-            raise _refused(
-                what,
-                "one that was recorded",
-                f"{wanted}, in a gap from {record.span.t0_ns} to {record.span.t1_ns} ns "
-                f"({record.reason.value})",
+    def _lay(self, header: FrameHeader, payload: NDArray[np.uint8]) -> None:
+        """Put the tiles of a frame into their places."""
+        before, self._before = self._before, header
+        if header.unit > self._unit:
+            raise FormatError(
+                f"frame stream: expected unit {self._unit}, found {header.unit}; it is in a gap"
             )
-        if not isinstance(record, ChunkRecord) or wanted >= reach(record.span)[1]:
-            raise _refused(what, "one inside of what was recorded", str(wanted))
-        return place
+        rows, columns = header.grid
+        if header.keyframe:
+            self._tiles = np.zeros((rows * columns, TILE_SIZE), np.uint8)
+        elif before is None or (before.width, before.height) != (header.width, header.height):
+            raise FormatError(
+                f"frame {header.unit}: expected a keyframe or a frame of its size before it; "
+                "seek from its keyframe on"
+            )
+        bits = np.unpackbits(payload[: header.mask_size])
+        places = np.flatnonzero(bits)
+        if places.size != header.changed_tiles or bits[rows * columns :].any():
+            raise FormatError(
+                f"frame {header.unit}: expected {header.changed_tiles} changed tiles by its "
+                f"payload size, found {places.size} bits set; the stream is damaged"
+            )
+        if places.size:
+            self._tiles[places] = payload[header.mask_size :].reshape(-1, TILE_SIZE)
 
-    def _chunk(self, place: int) -> ChunkRecord:
-        record = decode_record(self._records[place])
-        assert isinstance(record, ChunkRecord)  # noqa: S101  (no other place is given)
-        return record
-
-    def _picture(self, place: int, wanted: Wanted, what: str) -> DecodedFrame:
-        skim = Skim()
-        last = self._chunk(place)
-        skim.add(self._plain(last), wanted)
-        if skim.frame is None:
-            raise FormatError(f"{chunk_name(last)}: expected a frame by {what}, found none")
-        while not skim.complete:
-            place -= 1
-            before = decode_record(self._records[place]) if place >= 0 else None
-            if not isinstance(before, ChunkRecord) or before.index < last.keyframe_index:
-                raise FormatError(
-                    f"{chunk_name(last)}: cannot be shown: it builds on chunk "
-                    f"{last.keyframe_index}, which is not there; `recorder verify` says more"
-                )
-            skim.add(self._plain(before), _every)
-        return _decoded(skim, skim.frame)
-
-    def _plain(self, record: ChunkRecord) -> Iterator[bytes]:
-        return checked_plain(self._recording, record, self._cipher, whole=False)
-
-
-def _every(_: FrameHeader) -> bool:
-    return True
-
-
-def _decoded(skim: Skim, header: FrameHeader) -> DecodedFrame:
-    picture = skim.picture()
-    picture.flags.writeable = False
-    return DecodedFrame(
-        picture=picture,
-        **{
-            name: getattr(header, name)
-            for name in ("keyframe", "unit", "t_ns", "wall_ns", "width", "height")
-        },
-    )
-
-
-def _refused(field: str, expected: str, got: str) -> RefusedError:
-    return RefusedError(
-        field=field, expected=expected, got=got, hint="`recorder verify` prints times and gaps"
-    )
+    def _frame(self, header: FrameHeader) -> DecodedFrame:
+        rows, columns = header.grid
+        grid = self._tiles.reshape(rows, columns, TILE, TILE_ROW_SIZE).swapaxes(1, 2)
+        canvas = grid.reshape(rows * TILE, columns * TILE_ROW_SIZE)
+        picture = np.ascontiguousarray(canvas[: header.height, : header.width * 3])
+        picture.flags.writeable = False
+        return DecodedFrame(
+            keyframe=header.keyframe,
+            unit=header.unit,
+            t_ns=header.t_ns,
+            wall_ns=header.wall_ns,
+            width=header.width,
+            height=header.height,
+            picture=picture.reshape(header.height, header.width, 3),
+        )

@@ -27,7 +27,9 @@ from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import ImmutableConflictError, RefusedError, StoreError
 from recorder_worker.core.evidence.clip import clip_files, plan_of
 from recorder_worker.core.evidence.clip_plan import ClipPlan, Window
-from recorder_worker.core.film.account import (
+from recorder_worker.core.frames import MAX_PIXELS
+from recorder_worker.core.recording_frames import recording_records
+from recorder_worker.core.screening.account import (
     UNCHANGED,
     FilmAccount,
     FilmFile,
@@ -36,12 +38,10 @@ from recorder_worker.core.film.account import (
     account_json,
     account_of,
 )
-from recorder_worker.core.film.exposures import SECOND_NS, Exposure, Exposures
-from recorder_worker.core.film.extent import Extent, extent_of
-from recorder_worker.core.film.scenes import Card, CardKind, Scene, scenes
-from recorder_worker.core.film.survey import Survey, survey
-from recorder_worker.core.frames import MAX_PIXELS
-from recorder_worker.core.recording_frames import recording_records
+from recorder_worker.core.screening.exposures import SECOND_NS, Exposure, Exposures
+from recorder_worker.core.screening.extent import Extent, extent_of
+from recorder_worker.core.screening.scenes import Card, CardKind, Scene, scenes
+from recorder_worker.core.screening.survey import Survey, survey
 from recorder_worker.core.verify.report import Report
 from recorder_worker.service.software import SOFTWARE
 

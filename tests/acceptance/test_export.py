@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from films import read_film
+from read_films import read_film
 from worker_process import (
     DEADLINE_S,
     POLL_S,

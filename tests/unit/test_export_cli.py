@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import reference_vectors
 from blake3 import blake3
-from films import read_film
 from numpy.typing import NDArray
+from read_films import read_film
 from recording_files import write
 from recordings import FRAME_NS, WALL_NS, Recording, device_key
 from reference_sealed import IDENTITY_FILE, sealed_base

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recorder_worker.core.film.exposures import (
+from recorder_worker.core.playback import DecodedFrame
+from recorder_worker.core.screening.exposures import (
     CARD_MAX_NS,
     CARD_MIN_NS,
     MAX_PARTS,
     Exposures,
 )
-from recorder_worker.core.film.scenes import Card, CardKind, Scene, Shot
-from recorder_worker.core.playback import DecodedFrame
+from recorder_worker.core.screening.scenes import Card, CardKind, Scene, Shot
 
 S = 1_000_000_000
 WALL = 1_700_000_000 * S

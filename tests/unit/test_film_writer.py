@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import read_film
 from numpy.typing import NDArray
+from read_films import read_film
 
 from recorder_worker.adapters.film.painter import Painter
 from recorder_worker.adapters.film.writer import FORMS, FilmWriter, form_of
 from recorder_worker.core.errors import RefusedError, StoreError
-from recorder_worker.core.film.exposures import Exposure
-from recorder_worker.core.film.scenes import Card, CardKind, Scene, Shot
 from recorder_worker.core.pictures import Picture, Pointer
 from recorder_worker.core.playback import DecodedFrame
+from recorder_worker.core.screening.exposures import Exposure
+from recorder_worker.core.screening.scenes import Card, CardKind, Scene, Shot
 
 S = 1_000_000_000
 MP4, MKV = FORMS[".mp4"], FORMS[".mkv"]

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 from msgspec.structs import replace
 
-from recorder_worker.core.film.card_text import card_lines, card_title, stamp_text
-from recorder_worker.core.film.exposures import Exposure
-from recorder_worker.core.film.scenes import Card, CardKind
 from recorder_worker.core.pictures import Picture, Pointer
 from recorder_worker.core.playback import DecodedFrame
 from recorder_worker.core.pointer_overlay import draw_pointer
+from recorder_worker.core.screening.card_text import card_lines, card_title, stamp_text
+from recorder_worker.core.screening.exposures import Exposure
+from recorder_worker.core.screening.scenes import Card, CardKind
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GROUND = {

@@ -20,14 +20,14 @@ from recorder_worker.core.errors import (
     UnsupportedError,
 )
 from recorder_worker.core.events import ChunkStored
-from recorder_worker.core.frames import HEADER_SIZE, FrameEncoder, FrameHeader
+from recorder_worker.core.frames import HEADER_SIZE, FrameEncoder, unpack_header
 from recorder_worker.core.model import GapReason
+from recorder_worker.core.picture_finder import PictureFinder
 from recorder_worker.core.pictures import Picture
 from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.recording_frames import recording_frames
 from recorder_worker.core.records import ChunkRecord
-from recorder_worker.core.seeking import PictureFinder
-from recorder_worker.core.skim import Skim
+from recorder_worker.core.seeking import FrameSeeker
 
 
 def resized() -> Recording:
@@ -167,57 +167,44 @@ def test_a_longer_file_is_not_read_to_its_end() -> None:
         check_stored(FilesReader(files, piece_size=10), record)
 
 
-# --- skimming ------------------------------------------------------------------------------------
+# --- one stream ----------------------------------------------------------------------------------
 
 
-def encoded(pictures: list[Picture], encoder: FrameEncoder, first: int = 0) -> bytes:
+def encoded(pictures: list[Picture]) -> bytes:
+    encoder = FrameEncoder()
     return b"".join(
-        encoder.encode(picture, unit=first + n, t_ns=0, wall_ns=0, keyframe=False).data
-        for n, picture in enumerate(pictures)
+        encoder.encode(picture, unit=unit, t_ns=0, wall_ns=0, keyframe=unit == 5).data
+        for unit, picture in enumerate(pictures)
     )
 
 
-def every(_: FrameHeader) -> bool:
-    return True
-
-
-def test_skimming_gives_the_last_picture_of_any_pieces() -> None:
+def test_seeking_gives_the_picture_of_its_unit_out_of_any_pieces() -> None:
     rng = np.random.default_rng(3)
     pictures = [rng.integers(0, 256, (100, 150, 3), np.uint8) for _ in range(2)]
     for _ in range(6):
         near = pictures[-1].copy()
         near[rng.integers(100), rng.integers(150)] ^= 255
         pictures.append(near)
-    encoder = FrameEncoder()
-    first, second = encoded(pictures[:5], encoder), encoded(pictures[5:], encoder, 5)
-    for size in (1, 1000, 10**7):
-        skim = Skim()
-        skim.add([second[at : at + size] for at in range(0, len(second), size)], every)
-        before = skim.complete
-        skim.add([first[at : at + size] for at in range(0, len(first), size)], every)
-        assert (before, skim.complete) == (False, True)
-        assert np.array_equal(skim.picture(), pictures[-1])
+    data = encoded(pictures)
+    for unit, size in ((0, 1000), (4, 1000), (5, 10**7), (7, 777)):
+        seeker = FrameSeeker(unit)
+        pieces = (data[at : at + size] for at in range(0, len(data), size))
+        found = next(frame for piece in pieces if (frame := seeker.feed(piece)))
+        assert np.array_equal(found.picture, pictures[unit])
+        assert (found.unit, found.keyframe) == (unit, unit in {0, 5})
 
 
-def test_a_keyframe_hides_what_was_before_it() -> None:
-    white = np.full((64, 128, 3), 255, np.uint8)
-    half = white.copy()
-    half[:, 64:] = 0
-    encoder = FrameEncoder()
-    data = encoded([white], encoder)
-    data += encoder.encode(half, unit=1, t_ns=0, wall_ns=0, keyframe=True).data
-    skim = Skim()
-    skim.add([data], every)
-    assert skim.complete
-    assert np.array_equal(skim.picture(), half)
-
-
-def test_a_stream_that_is_cut_or_wrong_is_refused() -> None:
-    white = np.full((64, 64, 3), 255, np.uint8)
-    data = encoded([white], FrameEncoder())
-    with pytest.raises(FormatError, match="ends within a frame"):
-        Skim().add([data[:-1]], every)
+def test_a_stream_that_is_wrong_is_refused() -> None:
+    data = encoded([np.full((64, 64, 3), 255, np.uint8)] * 2)
     wrong = bytearray(data)
     wrong[HEADER_SIZE] = 0
-    with pytest.raises(FormatError, match="expected 1 changed tiles"):
-        Skim().add([bytes(wrong)], every)
+    with pytest.raises(FormatError):
+        FrameSeeker(1).feed(bytes(wrong))
+    first = HEADER_SIZE + unpack_header(data).payload_size
+    with pytest.raises(FormatError, match="from its keyframe on"):
+        FrameSeeker(1).feed(data[first:])
+    late = FrameEncoder().encode(
+        np.zeros((64, 64, 3), np.uint8), unit=5, t_ns=0, wall_ns=0, keyframe=True
+    )
+    with pytest.raises(FormatError, match="expected unit 3"):
+        FrameSeeker(3).feed(late.data)

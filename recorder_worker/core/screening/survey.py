@@ -18,11 +18,11 @@ from recorder_worker.core.errors import (
     FormatError,
     UnsupportedError,
 )
-from recorder_worker.core.film.extent import Extent
 from recorder_worker.core.playback import scan_headers
 from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.recording_frames import recording_records
 from recorder_worker.core.records import ChunkRecord
+from recorder_worker.core.screening.extent import Extent
 from recorder_worker.core.verify.chunks import chunk_name
 from recorder_worker.core.verify.reader import RecordingReader
 

@@ -1,7 +1,7 @@
 """What a film shows, in order, by the session's own time: pictures, and cards for what is missing.
 
-Nothing here knows how long a card stays, or how a film is written: core/film/exposures.py and the
-film's writer do.
+Nothing here knows how long a card stays, or how a film is written: core/screening/exposures.py and
+the film's writer do.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from recorder_worker.core.errors import (
     FormatError,
     UnsupportedError,
 )
-from recorder_worker.core.film.extent import Extent
 from recorder_worker.core.playback import DecodedFrame, FrameDecoder
 from recorder_worker.core.printable import printable
 from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.recording_frames import recording_records
 from recorder_worker.core.records import ChunkRecord, GapRecord
+from recorder_worker.core.screening.extent import Extent
 from recorder_worker.core.verify.chunks import chunk_name
 from recorder_worker.core.verify.reader import RecordingReader
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from recorder_worker.core.film.scenes import Card, Scene, Shot
+from recorder_worker.core.screening.scenes import Card, Scene, Shot
 
 CARD_MIN_NS: Final = 3_000_000_000
 CARD_MAX_NS: Final = 5_000_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from recorder_worker.core.film.scenes import Card, CardKind
+from recorder_worker.core.screening.scenes import Card, CardKind
 
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TITLES = {

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from recorder_worker.core.film.exposures import Part
-from recorder_worker.core.film.extent import Extent
+from recorder_worker.core.screening.exposures import Part
+from recorder_worker.core.screening.extent import Extent
 from recorder_worker.core.verify.report import Report, RuleResult, Trust
 from recorder_worker.core.verify.verdicts import Verdict
 
