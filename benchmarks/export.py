@@ -6,12 +6,15 @@ alone and `recorder frames`, which decodes everything and digests its pixels.
 
 from __future__ import annotations
 
+import resource
+import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.peers import medians, print_table, run
+from benchmarks.peers import print_table, run
 from benchmarks.recordings import (
     DESKTOP_FRAMES,
     MOTION_FRAMES,
@@ -24,36 +27,53 @@ ROUNDS = 3
 RECORDER = str(Path(sys.executable).with_name("recorder"))
 
 
+def taken(command: Sequence[str]) -> tuple[float, float]:
+    """Seconds, and seconds of processor time, that a command takes."""
+    begin, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    run(command)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return time.perf_counter() - begin, used
+
+
+def medians(commands: Mapping[str, Sequence[str]]) -> dict[str, tuple[float, float]]:
+    """The median seconds of each command, and of its processor time; they take turns."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    for _ in range(ROUNDS):
+        for name, command in commands.items():
+            found[name].append(taken(command))
+    return {
+        name: (statistics.median(t for t, _ in times), statistics.median(u for _, u in times))
+        for name, times in found.items()
+    }
+
+
 def time_films(title: str, folder: Path, frames: int) -> None:
     """Each form of film of one recording, in turns."""
+    films = {"recorder export, .mp4": "film.mp4", "recorder export, .mkv": "film.mkv"}
     target = folder.parent.parent
-
-    def exported(name: str, *options: str) -> Callable[[], object]:
-        command = [RECORDER, "export", str(folder), str(target / name), "--force", *options]
-        return lambda: run(command)
-
-    works: dict[str, Callable[[], object]] = {
-        "recorder export, .mp4": exported("film.mp4"),
-        "… with --burn-time": exported("burnt.mp4", "--burn-time"),
-        "recorder export, .mkv": exported("film.mkv"),
-        "recorder verify": lambda: run([RECORDER, "verify", str(folder)]),
-        "recorder frames": lambda: run([RECORDER, "frames", str(folder)]),
+    commands: dict[str, Sequence[str]] = {
+        name: (RECORDER, "export", str(folder), str(target / film), "--force")
+        for name, film in films.items()
     }
-    seconds = medians(works, ROUNDS)
-    sizes = dict(zip(works, ("film.mp4", "burnt.mp4", "film.mkv"), strict=False))
-    print_table(
-        f"{title}: {frames} frames",
-        {
-            name: (
-                f"{found:.1f} s",
-                f"{frames / found:.0f}",
-                f"{frames / FRAMES_A_SECOND / found:.1f}x",
-                f"{(target / sizes[name]).stat().st_size / 1e6:.1f} MB" if name in sizes else "",
-            )
-            for name, found in seconds.items()
-        },
-        ("median", "frames/s", "real time", "film"),
-    )
+    burnt = (RECORDER, "export", str(folder), str(target / "burnt.mp4"), "--force", "--burn-time")
+    commands |= {
+        "… .mp4, with --burn-time": burnt,
+        "recorder verify": (RECORDER, "verify", str(folder)),
+        "recorder frames": (RECORDER, "frames", str(folder)),
+    }
+    rows = {
+        name: (
+            f"{found_s:.1f} s",
+            f"{frames / found_s:.0f}",
+            f"{frames / FRAMES_A_SECOND / found_s:.1f}x",
+            f"{used_s:.1f} s",
+            f"{(target / films[name]).stat().st_size / 1e6:.1f} MB" if name in films else "",
+        )
+        for name, (found_s, used_s) in medians(commands).items()
+    }
+    heads = ("median", "frames/s", "real time", "CPU", "film")
+    print_table(f"{title}: {frames} frames", rows, heads)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from recorder_worker.cli.evidence_files import read_policy
 from recorder_worker.cli.identities import IdentityOption, cipher_of, encryption_of
 from recorder_worker.cli.output import JsonOption, err, fields, out, print_json, seconds, size
 from recorder_worker.cli.times import TIME_HELP, window_of
-from recorder_worker.cli.verify import check_is_recording, checked
+from recorder_worker.cli.verify import check_is_outside, check_is_recording, checked
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.evidence.clip_plan import Window
@@ -115,6 +115,7 @@ def export(
     )
 
     check_is_recording(folder)
+    check_is_outside(folder, target)
     recording = FolderRecording(folder)
     request = FilmRequest(
         target=target,

@@ -13,7 +13,7 @@ from recorder_worker.adapters.new_file import NewFile
 from recorder_worker.cli.identities import IdentityOption, cipher_of
 from recorder_worker.cli.output import JsonOption, fields, out, print_json, seconds
 from recorder_worker.cli.times import TIME_HELP, time_of
-from recorder_worker.cli.verify import check_is_recording
+from recorder_worker.cli.verify import check_is_outside, check_is_recording
 from recorder_worker.core.errors import StoreError
 from recorder_worker.core.evidence.clip_plan import Window
 from recorder_worker.core.picture_finder import PictureFinder
@@ -69,6 +69,7 @@ def frame(
     if (at is None) is (unit is None):
         raise typer.BadParameter("expected one of --at and --unit", param_hint="--at")
     check_is_recording(folder)
+    check_is_outside(folder, target)
     recording = FolderRecording(folder)
     moment = None if at is None else _session_time(recording, at)
     with NewFile(target, replace=force) as file:

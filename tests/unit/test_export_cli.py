@@ -281,6 +281,7 @@ def test_a_folder_of_somebody_else_is_never_removed(run: Run, folder: Path, tmp_
     ("arguments", "code", "said"),
     [
         (("film.avi",), 65, "ends in .mp4 or .mkv"),
+        (("session/film.mp4",), 2, "outside of the recording"),
         (("no/film.mp4",), 74, "expected a folder to write to"),
         (("film.mp4", "--from", "x"), 2, "expected seconds"),
         (("film.mp4", "--from", "0.3", "--to", "0.2"), 65, "a time before"),
