@@ -133,7 +133,7 @@ def export(
         **{name: getattr(request, name) for name in request.__struct_fields__}
         | {"window": _window(recording, begin, end)}
     )
-    with _Bar() as bar:
+    with ProgressBar() as bar:
         account = export_film(recording, report, request, cipher, bar.tell)
     if json:
         print_json(account)
@@ -186,7 +186,7 @@ def _window(recording: FolderRecording, begin: str | None, end: str | None) -> W
     )
 
 
-class _Bar:
+class ProgressBar:
     """A progress bar where a person looks on: how far, how much longer, how much faster than life.
 
     A context manager.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +22,17 @@ from recordings import FRAME_NS, WALL_NS, Recording, device_key
 from reference_sealed import IDENTITY_FILE, sealed_base
 from reference_signing import SignatureStore
 
+from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.cli.export import ProgressBar
 from recorder_worker.cli.main import main
+from recorder_worker.cli.output import SafeConsole
+from recorder_worker.core.errors import BlobDamagedError
 from recorder_worker.core.frames import FrameEncoder
 from recorder_worker.core.model import GapReason
+from recorder_worker.core.screening.account import FilmOptions
+from recorder_worker.core.verify import verify
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED, Verdict
+from recorder_worker.service.film_export import FilmRequest, export_film
 
 Ended = tuple[int, str, str]
 Run = Callable[..., Ended]
@@ -335,6 +344,37 @@ def test_an_encrypted_recording_needs_an_identity(run: Run, tmp_path: Path) -> N
     assert set(read_film(tmp_path / "film.mkv").digests()) >= set(digests)
     assert run("frame", folder, "one.png", "--unit", "0")[0] == 65
     assert run("frame", folder, "one.png", "--unit", "0", "-i", "identity")[0] == 0
+
+
+def test_a_chunk_that_changes_after_it_was_verified_gives_no_film(
+    folder: Path, tmp_path: Path
+) -> None:
+    reader = FolderRecording(folder)
+    report = verify(reader)
+    tamper(folder, 2)
+    request = FilmRequest(
+        target=tmp_path / "film.mp4",
+        window=None,
+        options=FilmOptions(fps=None, cursor=True, burn_time=False),
+    )
+    with pytest.raises(BlobDamagedError, match="it was changed"):
+        export_film(reader, report, request, None, lambda *_: None)
+    assert there(tmp_path) == set()
+
+
+def test_a_person_sees_how_far_it_is_and_how_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    screen = SafeConsole(file=shown, force_terminal=True, width=100)
+    monkeypatch.setattr("recorder_worker.cli.export.err", screen)
+    with ProgressBar() as bar:
+        bar.tell("looking", 10, 10)
+        for done in range(6):
+            bar.tell("writing", done * 10**9, 10 * 10**9)
+    text = shown.getvalue()
+    assert "looking" in text
+    assert "writing" in text
+    assert " 50%" in text
+    assert re.search(r"\d:\d\d:\d\d", text), "how much longer"
 
 
 # --- frame ---------------------------------------------------------------------------------------
