@@ -89,7 +89,7 @@ class Painter:
         height, width = canvas.shape[:2]
         scale = max(0.3, min(width / 1100, height / 520))
         left, y = int(width * 0.06), height * 0.32
-        _write(canvas, card_title(card), (left, int(y)), scale * 1.35, _TITLE_COLOUR)
+        _write(canvas, card_title(card), (left, int(y)), scale * 1.35, _TITLE_COLOUR, 2)
         y += 62 * scale
         for text in card_lines(card):
             for line in _wrapped(text, width - 2 * left, scale * 0.75):
@@ -122,21 +122,20 @@ def _stamp(canvas: Picture, text: str) -> None:
 
 
 def _write(
-    canvas: Picture, text: str, at: tuple[int, int], scale: float, colour: tuple[int, int, int]
+    canvas: Picture,
+    text: str,
+    at: tuple[int, int],
+    scale: float,
+    colour: tuple[int, int, int],
+    weight: int = 1,
 ) -> None:
-    thickness = 2 if scale > 1 else 1
-    cv2.putText(canvas, _drawable(text), at, _FONT, scale, colour, thickness, cv2.LINE_AA)
-
-
-def _drawable(text: str) -> str:
-    """OpenCV's own fonts have ASCII alone."""
-    return text.encode("ascii", "replace").decode()
+    cv2.putText(canvas, text, at, _FONT, scale, colour, weight, cv2.LINE_AA)
 
 
 def _wrapped(text: str, width: int, scale: float) -> list[str]:
     """At most a few lines that fit; words longer than a line are cut."""
     lines: list[str] = []
-    for word in _drawable(text).split():
+    for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and cv2.getTextSize(longer, _FONT, scale, 1)[0][0] <= width:
             lines[-1] = longer
