@@ -6,7 +6,18 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import displays, encryption, frames, integrity, pipeline, quality, screen, sizing
+from benchmarks import (
+    displays,
+    encryption,
+    export,
+    frames,
+    integrity,
+    pipeline,
+    quality,
+    screen,
+    seek,
+    sizing,
+)
 from recorder_worker.service import logs
 from recorder_worker.service.settings_tree import LogSettings
 
@@ -25,6 +36,8 @@ if __name__ == "__main__":
         "integrity": integrity.main,
         "encryption": encryption.main,
         "quality": quality.main,
+        "seek": seek.main,
+        "export": export.main,
         "sizing": sizing.main,
     }
     if unknown := set(given.names) - set(benchmarks):

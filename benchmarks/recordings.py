@@ -22,9 +22,12 @@ DESKTOP_FRAMES, MOTION_FRAMES = 1200, 200
 REGION = (slice(300, 660), slice(600, 1240))
 
 
-def desktop_recording(folder: Path) -> Path:
-    """The folder of two minutes of a synthetic desktop, which zstd shrinks to nearly nothing."""
-    source = {"kind": "pattern", "width": WIDTH, "height": HEIGHT, "frames": DESKTOP_FRAMES}
+def desktop_recording(folder: Path, frames: int = DESKTOP_FRAMES) -> Path:
+    """The folder of a synthetic desktop, two minutes of it, which zstd shrinks to nearly nothing.
+
+    Ten frames a second.
+    """
+    source = {"kind": "pattern", "width": WIDTH, "height": HEIGHT, "frames": frames}
     return asyncio.run(_recorded(folder, source | {"pace": "fast"}))
 
 

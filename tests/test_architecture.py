@@ -97,9 +97,18 @@ def test_the_core_depends_on_its_input_only(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["core.verify", "adapters.folder", "cli.verify"], ids=lambda module: module
+    "module",
+    [
+        "core.verify",
+        "core.picture_finder",
+        "adapters.folder",
+        "cli.verify",
+        "cli.export",
+        "cli.frame",
+    ],
+    ids=lambda module: module,
 )
-def test_verifying_loads_neither_nats_nor_opencv(module: str) -> None:
+def test_verifying_loads_neither_nats_nor_opencv_nor_pyav(module: str) -> None:
     # What import-linter reads, Python proves: lazy and dynamic imports included.
     script = (
         f"import sys, recorder_worker.{module}\n"
@@ -109,7 +118,8 @@ def test_verifying_loads_neither_nats_nor_opencv(module: str) -> None:
     ended = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     loaded = set(ended.stdout.split())
-    assert not loaded & {"nats", "faststream", "cv2", "aiohttp", "dynaconf", "xcffib", "sysv_ipc"}
+    heavy = {"av", "aiohttp", "cv2", "dynaconf", "faststream", "nats", "sysv_ipc", "xcffib"}
+    assert not loaded & heavy
 
 
 def environment_reads(tree: ast.AST) -> Iterator[int]:

@@ -32,8 +32,8 @@ def window_of(begin: str, end: str) -> Window:
     Raises:
         typer.BadParameter: one is not a time, or one is of the session and the other of the wall.
     """
-    begin_ns, wall = _time(begin, "--from")
-    end_ns, end_wall = _time(end, "--to")
+    begin_ns, wall = time_of(begin, "--from")
+    end_ns, end_wall = time_of(end, "--to")
     if wall is not end_wall:
         raise typer.BadParameter(
             f"expected two times of one clock, got {begin!r} and {end!r}; give both since the "
@@ -58,8 +58,12 @@ def moment_of(text: str, option: str) -> int:
     )
 
 
-def _time(text: str, option: str) -> tuple[int, bool]:
-    """Nanoseconds, and whether they are of the wall clock."""
+def time_of(text: str, option: str) -> tuple[int, bool]:
+    """Nanoseconds, and whether they are of the wall clock: since 1970, else since the begin.
+
+    Raises:
+        typer.BadParameter: it is no time.
+    """
     if found := _SECONDS.fullmatch(text):
         return _nanoseconds(found[1]), False
     if found := _NANOSECONDS.fullmatch(text):

@@ -128,6 +128,14 @@ def check_is_recording(folder: Path) -> None:
         )
 
 
+def check_is_outside(folder: Path, target: Path) -> None:
+    """What is made of a recording does not belong into its folder. Raises typer.BadParameter."""
+    if target.resolve().is_relative_to(folder.resolve()):
+        raise typer.BadParameter(
+            f"expected a place outside of the recording, got {target}", param_hint="OUT"
+        )
+
+
 def checked(
     folder: Path,
     policy: TrustPolicy | None,

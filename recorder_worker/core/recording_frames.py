@@ -20,7 +20,6 @@ from recorder_worker.core.playback import DecodedFrame, FrameDecoder
 from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.record_file import unframed
 from recorder_worker.core.records import ChunkRecord, GapRecord
-from recorder_worker.core.seeking import FrameSeeker
 from recorder_worker.core.verify.chunks import chunk_name
 from recorder_worker.core.verify.reader import RecordingReader
 
@@ -49,52 +48,6 @@ def recording_frames(
         for piece in _plain(recording, record, cipher):
             yield from decoder.feed(piece)
         decoder.finish()
-
-
-def recording_frame(
-    recording: RecordingReader, unit: int, cipher: SessionCipher | None = None
-) -> DecodedFrame:
-    """One frame, from the keyframe that its chunk names on; no other chunk is read.
-
-    This plays; it does not verify.
-
-    Raises:
-        RefusedError: no chunk holds the unit; or its chunk is encrypted and no cipher is given.
-        FormatError: a record, a chunk or a frame is not of the format, or the chunk's keyframe
-            could not be stored.
-    """
-    seeker = FrameSeeker(unit)
-    for record in _group(recording, unit):
-        for piece in _plain(recording, record, cipher):
-            if frame := seeker.feed(piece):
-                return frame
-    raise FormatError(f"unit {unit}: expected it in the chunk that covers it, found no such frame")
-
-
-def _group(recording: RecordingReader, unit: int) -> list[ChunkRecord]:
-    """The chunk that holds a unit, behind those from its keyframe on."""
-    group: list[ChunkRecord] = []
-    for data in recording_records(recording):
-        record = decode_record(data)
-        if not isinstance(record, ChunkRecord):
-            continue
-        if record.keyframe:
-            group.clear()
-        group.append(record)
-        span = record.span
-        if span.first_unit <= unit < span.first_unit + span.unit_count:
-            if group[0].index != record.keyframe_index:
-                raise FormatError(
-                    f"unit {unit}: its keyframe is in chunk {record.keyframe_index}, which could "
-                    "not be stored; see what `recorder verify` says of the gap there"
-                )
-            return group
-    raise RefusedError(
-        field="unit",
-        expected="a unit of a chunk of this recording",
-        got=str(unit),
-        hint="it lies in a gap or behind the end",
-    )
 
 
 def _plain(

@@ -207,3 +207,4 @@ def test_the_readme_can_be_followed_line_by_line(worker: WorkerProcess) -> None:
             (folder / "trust.yaml").write_text(policy, encoding="utf-8")
         followed.add(line[1])
     assert followed >= {"start", "stop", "verify", "log", "keys", "clip", "proof", "verify-proof"}
+    assert followed >= {"export", "frame"}

@@ -21,9 +21,10 @@ from recorder_worker.core import keys
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import Cursor, Mask
+from recorder_worker.core.picture_finder import PictureFinder
 from recorder_worker.core.pictures import Pointer, Region
 from recorder_worker.core.playback import DecodedFrame
-from recorder_worker.core.recording_frames import recording_frame, recording_frames
+from recorder_worker.core.recording_frames import recording_frames
 from recorder_worker.core.verify import verify
 from recorder_worker.ports import Frame
 from recorder_worker.stages.capture.spool import SegmentLimits, SegmentWriter
@@ -132,21 +133,23 @@ def test_any_frame_is_reached_by_itself() -> None:
     recording = recorded()
     reader = FilesReader(recording.sealed())
     every = [seen(frame) for frame in recording_frames(reader)]
-    assert [seen(recording_frame(reader, unit)) for unit in range(6)] == every
+    finder = PictureFinder(reader)
+    assert [seen(finder.at_unit(unit)) for unit in range(6)] == every
 
 
 def test_a_frame_of_the_second_group_is_reached_without_the_first() -> None:
     files = Recording().open().chunk().gap(2).chunk().chunk(keyframe=False).seal().sealed()
     del files["chunks/0000000001.zst"]
     reader = FilesReader(files)
-    assert recording_frame(reader, 9).unit == 9
+    finder = PictureFinder(reader)
+    assert finder.at_unit(9).unit == 9
     for unit in (3, 4, 11):
-        with pytest.raises(RefusedError, match="a unit of a chunk"):
-            recording_frame(reader, unit)
+        with pytest.raises(RefusedError, match="was recorded"):
+            finder.at_unit(unit)
 
 
 def test_the_picture_has_the_size_that_it_was_recorded_with() -> None:
-    frame = recording_frame(FilesReader(recorded().sealed()), 3)
+    frame = PictureFinder(FilesReader(recorded().sealed())).at_unit(3)
     assert (frame.width, frame.height) == SIZE
     assert frame.picture.shape == (SIZE[1], SIZE[0], 3)
     assert not frame.picture.flags.writeable

@@ -41,7 +41,8 @@ class PlainBytes:
     """Iterates over the plain bytes of a chunk while it counts and digests them.
 
     Stored bytes come as pieces. Everything that is wrong raises ChunkFaultError of step PLAIN.
-    `cipher` is given for an encrypted chunk, and for no other.
+    `cipher` is given for an encrypted chunk, and for no other. `digested=False` is for those who
+    will not read to the end: then `finish` must not be called.
     """
 
     def __init__(
@@ -49,6 +50,8 @@ class PlainBytes:
         record: ChunkRecord,
         stored: Iterator[bytes],
         cipher: SessionCipher | None = None,
+        *,
+        digested: bool = True,
     ) -> None:
         if record.plain_size > MAX_PLAIN_SIZE:
             raise ChunkFaultError(
@@ -58,6 +61,7 @@ class PlainBytes:
             )
         self._record = record
         self._hasher = plain_hasher(cipher)
+        self._digested = digested
         self._size = 0
         self._frame = ZstdFrame()
         self._zstd = record.codec == "zstd"
@@ -89,7 +93,8 @@ class PlainBytes:
                     Step.PLAIN,
                     f"expected {self._record.plain_size} plain bytes, found more; stopped there",
                 )
-            self._hasher.update(piece)
+            if self._digested:
+                self._hasher.update(piece)
             yield piece
 
     def _inflated(self, stored: Iterator[bytes]) -> Iterator[bytes]:

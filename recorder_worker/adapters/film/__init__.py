@@ -1,0 +1,1 @@
+"""Films: pictures and cards drawn with OpenCV, encoded and written with PyAV."""

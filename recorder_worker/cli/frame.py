@@ -1,0 +1,119 @@
+"""`recorder frame`: one picture of a recording, as it was on the screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from blake3 import blake3
+
+from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.adapters.new_file import NewFile
+from recorder_worker.cli.identities import IdentityOption, cipher_of
+from recorder_worker.cli.output import JsonOption, fields, out, print_json, seconds
+from recorder_worker.cli.times import TIME_HELP, time_of
+from recorder_worker.cli.verify import check_is_outside, check_is_recording
+from recorder_worker.core.errors import StoreError
+from recorder_worker.core.evidence.clip_plan import Window
+from recorder_worker.core.picture_finder import PictureFinder
+from recorder_worker.core.playback import DecodedFrame
+from recorder_worker.core.pointer_overlay import draw_pointer
+from recorder_worker.core.recording_frames import recording_records
+from recorder_worker.core.screening.card_text import wall_time
+from recorder_worker.core.screening.extent import extent_of
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("frame")(frame)
+
+
+def frame(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="The folder of a recording, or of a clip.",
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+        ),
+    ],
+    target: Annotated[
+        Path, typer.Argument(help="The PNG file to make.", metavar="OUT", dir_okay=False)
+    ],
+    at: Annotated[
+        str | None, typer.Option("--at", help=f"What was on the screen at this time: {TIME_HELP}.")
+    ] = None,
+    unit: Annotated[
+        int | None,
+        typer.Option("--unit", help="The frame of this index, as `recorder frames` has it.", min=0),
+    ] = None,
+    cursor: Annotated[
+        bool, typer.Option("--cursor/--no-cursor", help="Draw the pointer, where one is recorded.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT if it is there.")] = False,
+    identity: IdentityOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write one picture as PNG, pixel by pixel as it was captured, and print its digest.
+
+    Only the chunks that it is made of are read; their bytes are compared with their records.
+    Signatures are not looked at: `recorder verify` does that.
+
+    Exit codes: 0 written; 65 nothing was recorded then, a chunk is damaged, it is encrypted and
+    for none of the identities, or OUT is taken; 74 it cannot be written; 2 wrong usage.
+    """
+    from recorder_worker.adapters.png import png_of  # noqa: PLC0415  (OpenCV, where it is needed)
+
+    if (at is None) is (unit is None):
+        raise typer.BadParameter("expected one of --at and --unit", param_hint="--at")
+    check_is_recording(folder)
+    check_is_outside(folder, target)
+    recording = FolderRecording(folder)
+    moment = None if at is None else _session_time(recording, at)
+    with NewFile(target, replace=force) as file:
+        finder = PictureFinder(recording, cipher_of(recording, identity))
+        found = finder.at_time(moment) if moment is not None else finder.at_unit(unit or 0)
+        picture = found.picture
+        if cursor and found.pointer is not None:
+            picture = picture.copy()
+            draw_pointer(picture, found.pointer)
+        try:
+            file.spare.write_bytes(png_of(picture))
+        except OSError as error:
+            raise StoreError(f"{target}: cannot be written: {error}") from error
+        file.publish()
+    _tell(target, found, json=json)
+
+
+def _session_time(recording: FolderRecording, at: str) -> int:
+    """Session time of `--at`, which may be by the wall clock."""
+    at_ns, wall = time_of(at, "--at")
+    if not wall:
+        return at_ns
+    window = Window(begin_ns=at_ns, end_ns=at_ns + 1, wall=True)
+    return extent_of(lambda: recording_records(recording), window).begin_ns
+
+
+def _tell(target: Path, found: DecodedFrame, *, json: bool) -> None:
+    digest = blake3(found.picture.tobytes()).hexdigest()
+    if json:
+        print_json(
+            {
+                "file": str(target),
+                "index": found.unit,
+                "t_ns": found.t_ns,
+                "wall_ns": found.wall_ns,
+                "width": found.width,
+                "height": found.height,
+                "blake3": digest,
+            }
+        )
+        return
+    text = fields(
+        picture=f"{target}, {found.width}x{found.height}",
+        frame=f"{found.unit}, {seconds(found.t_ns)}, {wall_time(found.wall_ns)}",
+        blake3=f"{digest} (of its pixels, as `recorder frames` prints it)",
+    )
+    out.print(text, markup=False)
