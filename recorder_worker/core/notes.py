@@ -9,3 +9,6 @@ RECORDER: Final = "recorder"
 
 RESERVED_PREFIX: Final = "recorder."
 """How the kinds of such marks begin."""
+
+TIMESTAMPS: Final = "recorder.timestamps"
+"""The times of a source jumped, or begin anew: which, and by how much."""

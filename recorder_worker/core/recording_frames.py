@@ -15,6 +15,7 @@ from recorder_worker.core.errors import (
     FormatError,
     RefusedError,
 )
+from recorder_worker.core.fmp4 import PACKETS_FORMAT
 from recorder_worker.core.playback import DecodedFrame, FrameDecoder
 from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.record_file import unframed
@@ -33,7 +34,7 @@ def recording_frames(
 
     Raises:
         FormatError: a record, a chunk or a frame is not of the format.
-        RefusedError: a chunk is encrypted and no cipher is given.
+        RefusedError: a chunk is encrypted and no cipher is given, or holds no pictures.
     """
     decoder = FrameDecoder()
     for data in recording_records(recording):
@@ -42,9 +43,16 @@ def recording_frames(
             decoder = FrameDecoder()
         if not isinstance(record, ChunkRecord):
             continue
+        if record.frames == PACKETS_FORMAT:
+            raise RefusedError(
+                field="profile",
+                expected="a recording of pictures",
+                got="one of copied packets (profile copy)",
+                hint="its chunks, one behind the other, are an MP4 that any player shows",
+            )
         pieces: Iterable[bytes] = chunk_payload(recording, record, cipher)
         if record.codec == "zstd":
-            pieces = _inflated(pieces, chunk_name(record))
+            pieces = inflated(pieces, chunk_name(record))
         for piece in pieces:
             yield from decoder.feed(piece)
         decoder.finish()
@@ -87,7 +95,7 @@ def recording_records(recording: RecordingReader) -> Iterator[bytes]:
             yield recording.read(name)
 
 
-def _inflated(pieces: Iterable[bytes], name: str) -> Iterator[bytes]:
+def inflated(pieces: Iterable[bytes], name: str) -> Iterator[bytes]:
     """Decompress in bounded pieces, so that a hostile chunk costs time but not memory."""
     decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 23)
     stream = decompressor.decompressobj()

@@ -44,7 +44,7 @@ class SourceRules(msgspec.Struct, frozen=True, kw_only=True):
         hidden: absolute directories from which nothing is recorded, whatever the roots say.
     """
 
-    kinds: tuple[str, ...] = ("file", "x11", "pattern")
+    kinds: tuple[str, ...] = ("file", "x11", "pattern", "rtsp")
     file_roots: tuple[str, ...] = (EVERYTHING,)
     displays: tuple[str, ...] = (":*",)
     hosts: tuple[str, ...] = (LOCALHOST,)

@@ -7,6 +7,7 @@ from recorder_worker.ports.clock import Clock
 from recorder_worker.ports.encryption import CipherKeys, KeyWrap
 from recorder_worker.ports.gate import Admission, Asked, RequestGate
 from recorder_worker.ports.metrics import StageMetrics
+from recorder_worker.ports.packets import Packet, PacketOpener, PacketSource
 from recorder_worker.ports.signing import Signer
 from recorder_worker.ports.sources import Frame, FrameSource, SourceOpener
 from recorder_worker.ports.stores import BlobStore, BlobWriter
@@ -33,6 +34,9 @@ __all__ = [
     "KeyWrap",
     "Logged",
     "NoTracing",
+    "Packet",
+    "PacketOpener",
+    "PacketSource",
     "Published",
     "RequestGate",
     "Revocations",

@@ -15,7 +15,7 @@ from msgspec import Meta
 from recorder_worker.core.access import Action
 
 Stage = Literal["capture", "chunk", "compress", "merkle"]
-Kind = Literal["file", "x11", "pattern"]
+Kind = Literal["file", "x11", "pattern", "rtsp"]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 Bytes = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Workers = Annotated[int, Meta(ge=1, le=256)]
@@ -91,6 +91,7 @@ class SourceSettings(Group, frozen=True, kw_only=True):
         "file",
         "x11",
         "pattern",
+        "rtsp",
     )
     file_roots: Annotated[
         tuple[Annotated[str, Meta(pattern=r"^/", max_length=4096)], ...], Meta(max_length=64)
@@ -103,6 +104,7 @@ class SourceSettings(Group, frozen=True, kw_only=True):
         tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:/-]+$", max_length=255)], ...],
         Meta(max_length=256),
     ] = ("localhost",)
+    credentials_dir: Annotated[str, Meta(max_length=4096)] = ""
 
 
 class ChunkSettings(Group, frozen=True, kw_only=True):

@@ -97,6 +97,9 @@ class StageSet:
             AuditTrail(bus.log, self._clock, self._node),
             rejections,
         )
+        opener = GuardedOpener(
+            policies.source_rules(self._settings), self._settings.sources.credentials_dir
+        )
         control = ControlStage(bus.log, self._clock, gate)
         self.capture = CaptureStage(
             CaptureServices(
@@ -107,7 +110,8 @@ class StageSet:
                 controls=bus.controls,
                 gate=gate,
                 rejections=rejections,
-                open_source=GuardedOpener(policies.source_rules(self._settings)),
+                open_source=opener,
+                open_packets=opener,
                 number=partial(number, bus.log, self._store),
                 identity=self.identity,
                 cipher_keys=cipher_keys(self._settings),

@@ -7,19 +7,25 @@ from typing import Any, Final
 
 from recorder_worker.adapters.sources.file import VideoFile
 from recorder_worker.adapters.sources.guard import SourceGuard
+from recorder_worker.adapters.sources.kept_logins import with_kept_login
+from recorder_worker.adapters.sources.packet_file import PacketFile
 from recorder_worker.adapters.sources.pattern import PatternDesktop
+from recorder_worker.adapters.sources.rtsp_packets import RtspPackets
+from recorder_worker.adapters.sources.rtsp_pictures import RtspPictures
 from recorder_worker.adapters.sources.sampled import SampledSource
 from recorder_worker.core.errors import SourceError
-from recorder_worker.core.model import FileSource, PatternSource, Source, X11Source
+from recorder_worker.core.model import FileSource, PatternSource, RtspSource, Source, X11Source
 from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.ports import FrameSource
+from recorder_worker.core.source_urls import shown
+from recorder_worker.ports import FrameSource, PacketSource
 
 
 class GuardedOpener:
-    """Opens what its rules allow. Satisfies `ports.SourceOpener`."""
+    """Opens what its rules allow. Satisfies `ports.SourceOpener` and `ports.PacketOpener`."""
 
-    def __init__(self, rules: SourceRules) -> None:
+    def __init__(self, rules: SourceRules, credentials_dir: str = "") -> None:
         self._guard = SourceGuard(rules)
+        self._credentials_dir = credentials_dir
 
     def __call__(self, source: Source, fps: float | None, first_unit: int) -> FrameSource:
         """Open a source; a `media` one at unit `first_unit`.
@@ -36,18 +42,38 @@ class GuardedOpener:
             SourceError: it cannot be opened; the text says why and what to do.
         """
         if fps is not None and not fps > 0:
-            raise SourceError(f"source {source.uri}: expected fps above 0, found {fps}")
+            raise SourceError(f"source {shown(source.uri)}: expected fps above 0, found {fps}")
         if first_unit < 0:
-            raise SourceError(f"source {source.uri}: expected first_unit >= 0, found {first_unit}")
+            raise SourceError(
+                f"source {shown(source.uri)}: expected first_unit >= 0, found {first_unit}"
+            )
         row = _OPENERS.get(type(source))
         if row is None:
             raise SourceError(
-                f"source {source.uri}: expected one of "
+                f"source {shown(source.uri)}: expected one of "
                 f"{', '.join(kind.__name__ for kind in _OPENERS)}, found {type(source).__name__}; "
                 "this worker cannot open it"
             )
         self._guard.check_kind(str(source.__struct_config__.tag))
-        return row(source, fps, first_unit, self._guard)
+        return row(self._complete(source), fps, first_unit, self._guard)
+
+    def packets(self, source: Source, first_unit: int) -> PacketSource:
+        """Open a source for the profile `copy`. Raises as `__call__`."""
+        self._guard.check_kind(str(source.__struct_config__.tag))
+        if isinstance(source, RtspSource):
+            return RtspPackets(with_kept_login(source, self._credentials_dir), self._guard)
+        if isinstance(source, FileSource):
+            return PacketFile(source, self._guard, first_unit=first_unit)
+        raise SourceError(
+            f"source {shown(source.uri)}: expected a file or an RTSP server, found "
+            f"{type(source).__name__}, which has no packets to copy"
+        )
+
+    def _complete(self, source: Source) -> Source:
+        """A source with the login that it names."""
+        if isinstance(source, RtspSource):
+            return with_kept_login(source, self._credentials_dir)
+        return source
 
 
 def _open_file(
@@ -83,9 +109,17 @@ def _open_x11(
     return X11Display(source, display=display, fps=_needed(source, fps))
 
 
+def _open_rtsp(
+    source: RtspSource, fps: float | None, _first_unit: int, guard: SourceGuard
+) -> FrameSource:
+    return RtspPictures(source, guard, fps=_needed(source, fps))
+
+
 def _needed(source: Source, fps: float | None) -> float:
     if fps is None:
-        raise SourceError(f"source {source.uri}: expected a rate, for it has none of its own")
+        raise SourceError(
+            f"source {shown(source.uri)}: expected a rate, for it has none of its own"
+        )
     return fps
 
 
@@ -94,4 +128,5 @@ _OPENERS: Final[dict[type, _Open]] = {
     FileSource: _open_file,
     PatternSource: _open_pattern,
     X11Source: _open_x11,
+    RtspSource: _open_rtsp,
 }

@@ -13,6 +13,7 @@ from recorder_worker.core.model import EndReason
 from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.stages.capture.aftermath import refuse_control
 from recorder_worker.stages.capture.journal import CapturedJournal
+from recorder_worker.stages.capture.packet_reader import PacketReader
 from recorder_worker.stages.capture.reader import Reader
 from recorder_worker.stages.capture.requests import Pause, Request, Resume, Stop
 from recorder_worker.stages.capture.services import CaptureServices
@@ -30,7 +31,12 @@ TRIGGERS: dict[Command, Trigger] = {
 class Controls:
     """Reads the session's control log, refuses what its state has no row for, asks the reader."""
 
-    def __init__(self, journal: CapturedJournal, reader: Reader, services: CaptureServices) -> None:
+    def __init__(
+        self,
+        journal: CapturedJournal,
+        reader: Reader | PacketReader,
+        services: CaptureServices,
+    ) -> None:
         self._journal = journal
         self._reader = reader
         self._services = services

@@ -11,6 +11,7 @@ from recorder_worker.core.errors import StoreError, StoreFullError
 from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceFacts
 from recorder_worker.ports import Clock
 from recorder_worker.stages.capture.items import Ended, Gap, Item
+from recorder_worker.stages.capture.packet_spool import PacketWriter
 from recorder_worker.stages.capture.spool import SegmentWriter
 from recorder_worker.stages.capture.timeline import SECOND_NS, Timeline
 
@@ -30,7 +31,7 @@ class Coverage:
     def __init__(
         self,
         *,
-        writer: SegmentWriter,
+        writer: SegmentWriter | PacketWriter,
         timeline: Timeline,
         clock: Clock,
         retry_s: float,

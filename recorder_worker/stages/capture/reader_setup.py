@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.commands import StartSession
-from recorder_worker.core.model import FileSource, PatternSource, SourceFacts
-from recorder_worker.ports import FrameSource
+from recorder_worker.core.model import FileSource, PatternSource, SourceClock, SourceFacts
+from recorder_worker.ports import FrameSource, PacketSource
 from recorder_worker.stages.capture.items import Item
 from recorder_worker.stages.capture.journal import CapturedJournal
+from recorder_worker.stages.capture.opening import OpenPackets
+from recorder_worker.stages.capture.packet_reader import PacketReader
+from recorder_worker.stages.capture.packet_spool import PacketWriter
 from recorder_worker.stages.capture.reader import Reader
 from recorder_worker.stages.capture.reader_policy import ReaderPolicy, Reopen
 from recorder_worker.stages.capture.services import CapturePolicy, CaptureServices
@@ -30,7 +33,6 @@ def make_reader(
 ) -> Reader:
     """A reader that goes on where the journal's cursor is; its source may be away now."""
     policy = services.policy
-    longest_s = min(command.max_duration_s or policy.longest_session_s, policy.longest_session_s)
     return Reader(
         source=source,
         reopen=reopen,
@@ -44,20 +46,65 @@ def make_reader(
             masks=command.masks,
             cipher=cipher,
         ),
-        timeline=Timeline(
-            facts.clock,
-            journal.cursor,
-            services.clock,
-            frame_rate(facts, command, policy),
-            same_boot=journal.same_boot,
-        ),
-        policy=ReaderPolicy(
-            native=_native(command),
-            max_duration_ns=round(longest_s * SECOND_NS),
-            retry_s=policy.retry_s,
-        ),
+        timeline=_timeline(services, command, facts, journal),
+        policy=_reader_policy(services.policy, command),
         clock=services.clock,
         deliver=deliver,
+    )
+
+
+def make_packet_reader(
+    *,
+    services: CaptureServices,
+    command: StartSession,
+    facts: SourceFacts,
+    journal: CapturedJournal,
+    source: PacketSource | None,
+    reopen: OpenPackets,
+    cipher: SessionCipher | None,
+    deliver: Callable[[Item], None],
+) -> PacketReader:
+    """As `make_reader`, for the profile `copy`."""
+    return PacketReader(
+        source=source,
+        reopen=reopen,
+        writer=PacketWriter(
+            store=services.store,
+            session_id=journal.session_id,
+            clock=services.clock,
+            cursor=journal.cursor,
+            limits=services.policy.segment,
+            whole_groups=facts.clock is SourceClock.MEDIA,
+            cipher=cipher,
+        ),
+        timeline=_timeline(services, command, facts, journal),
+        policy=_reader_policy(services.policy, command),
+        clock=services.clock,
+        deliver=deliver,
+    )
+
+
+def _timeline(
+    services: CaptureServices,
+    command: StartSession,
+    facts: SourceFacts,
+    journal: CapturedJournal,
+) -> Timeline:
+    return Timeline(
+        facts.clock,
+        journal.cursor,
+        services.clock,
+        frame_rate(facts, command, services.policy),
+        same_boot=journal.same_boot,
+    )
+
+
+def _reader_policy(policy: CapturePolicy, command: StartSession) -> ReaderPolicy:
+    longest_s = min(command.max_duration_s or policy.longest_session_s, policy.longest_session_s)
+    return ReaderPolicy(
+        native=_native(command),
+        max_duration_ns=round(longest_s * SECOND_NS),
+        retry_s=policy.retry_s,
     )
 
 

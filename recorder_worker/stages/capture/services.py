@@ -17,6 +17,7 @@ from recorder_worker.ports import (
     ControlFeed,
     EventLog,
     KeyWrap,
+    PacketOpener,
     SourceOpener,
     StageMetrics,
 )
@@ -60,6 +61,7 @@ class CaptureServices:
     gate: CommandGate
     rejections: Rejections
     open_source: SourceOpener
+    open_packets: PacketOpener
     number: Callable[[str], Awaitable[SessionNumbered]]
     cipher_keys: CipherKeys
     key_wrap: KeyWrap | None
