@@ -98,6 +98,9 @@ class Line:
         try:
             if self._tls is not None:
                 client = self._tls.wrap_socket(client, server_side=True)
+            if self.answer:
+                self._answer(client)
+                return
             with client, socket.create_connection(("127.0.0.1", self._server_port)) as server:
                 while True:
                     ready, _, _ = select.select([client, server], [], [])
@@ -105,9 +108,6 @@ class Line:
                         asked = client.recv(65_536)
                         if not asked:
                             return
-                        if self.answer:
-                            client.sendall(self.answer)
-                            continue
                         server.sendall(asked)
                     if server in ready:
                         sent = server.recv(65_536)
@@ -116,3 +116,8 @@ class Line:
                         client.sendall(os.urandom(len(sent)) if self.garble else sent)
         except OSError:
             return
+
+    def _answer(self, client: socket.socket) -> None:
+        with client:
+            while client.recv(65_536):
+                client.sendall(self.answer)

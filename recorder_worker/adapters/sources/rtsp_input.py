@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,6 +19,9 @@ PORTS: Final = {"rtsp": 554, "rtsps": 322}
 _PROTOCOLS: Final = {"tcp": "rtsp,tcp", "udp": "rtsp,rtp,udp,tcp"}
 _ANALYSE_US: Final = 3_000_000
 _MICROSECONDS: Final = 1_000_000
+LATE: Final = 0.9
+"""What takes so much of its time has failed for want of an answer, whatever FFmpeg says of it."""
+_TOO_LATE: Final = "expected an answer in time, found none; the server hangs, or sends no stream"
 
 
 class RtspInput:
@@ -52,6 +56,7 @@ class RtspInput:
     def _opened(self, login: str) -> InputContainer:
         source = self._source
         parts = urlsplit(source.uri)
+        late = time.monotonic() + source.open_s * LATE
         netloc = f"{login}@" * bool(login) + f"127.0.0.1:{self.link.port}"
         try:
             return av.open(
@@ -61,7 +66,7 @@ class RtspInput:
                 options={
                     "rtsp_transport": source.transport,
                     "protocol_whitelist": _PROTOCOLS[source.transport],
-                    "timeout": str(round(source.stall_s * _MICROSECONDS)),
+                    "timeout": str(round(source.open_s * _MICROSECONDS)),
                     "analyzeduration": str(_ANALYSE_US),
                     "fpsprobesize": "3",
                 },
@@ -69,7 +74,8 @@ class RtspInput:
             )
         except (OSError, av.error.FFmpegError, ValueError) as error:
             self.link.check()
-            raise SourceError(f"{self.name}: {_reason(error)}") from None  # FFmpeg names the URL
+            text = _TOO_LATE if time.monotonic() > late else _reason(error)
+            raise SourceError(f"{self.name}: {text}") from None  # FFmpeg names the URL
 
 
 def _reason(error: Exception) -> str:
@@ -83,7 +89,7 @@ def _reason(error: Exception) -> str:
         case av.error.HTTPNotFoundError():
             return "expected a stream of this path, found none on the server; check the path"
         case av.error.ExitError() | av.error.TimeoutError():
-            return "expected an answer in time, found none; the server hangs, or sends no stream"
+            return _TOO_LATE
         case av.error.InvalidDataError():
             return "expected RTSP, found something else; the server does not speak it on this port"
         case _:
