@@ -6,6 +6,7 @@ import hashlib
 
 import msgspec
 import pyrage
+from handmade_pieces import piece
 from recording_files import FilesReader
 from recordings import device_key, whole
 
@@ -194,6 +195,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "frames": tuple(
         data for name, data in FILES.items() if name.startswith(keys.CHUNKS) and "raw" in name
     ),
+    "packets": (piece(7, [0, 10]) + piece(9, [20], keyframe=False), piece(0, [0])),
     "manifest": (_manifest(),),
     "encryption": (_manifest(), _declaring()),
     "wrapped key": (WRAP.wrap(WRAPPED).encode(),),

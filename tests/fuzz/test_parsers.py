@@ -29,6 +29,7 @@ from recorder_worker.core.errors import FormatError, RefusedError, SettingsError
 from recorder_worker.core.evidence.clip_file import decode_clip, encode_clip
 from recorder_worker.core.evidence.proof_check import check_proof
 from recorder_worker.core.evidence.proof_file import decode_proof, encode_proof
+from recorder_worker.core.fmp4_stream import scan_pieces
 from recorder_worker.core.note import parse_note, parse_notes
 from recorder_worker.core.playback import scan_headers
 from recorder_worker.core.proofs import ProofError
@@ -104,6 +105,7 @@ TARGETS: dict[str, tuple[Target, tuple[type[Exception], ...]]] = {
     "audit bundle": (bundle_again, (FormatError,)),
     "audit diagnosis": (nothing(diagnosed), ()),
     "frames": (nothing(lambda data: scan_headers([data])), (FormatError,)),
+    "packets": (nothing(lambda data: scan_pieces([data])), (FormatError,)),
     "manifest": (
         nothing(lambda data: msgspec.json.decode(data, type=Manifest)),
         (msgspec.DecodeError, UnicodeDecodeError, RecursionError),

@@ -91,7 +91,7 @@ def test_a_mark_may_be_as_long_as_a_page() -> None:
         ({}, "source", "a value", "nothing"),
         ({"source": {}}, "source.kind", "a value", "nothing"),
         ({"source": 5}, "source", "object", "5"),
-        ({"source": {"kind": "film"}}, "source.kind", "one of file, x11, pattern", '"film"'),
+        ({"source": {"kind": "film"}}, "source.kind", "one of file, x11, pattern, rtsp", '"film"'),
         ({"source": {"kind": "file"}}, "source.uri", "a value", "nothing"),
         ({"source": {"kind": "file", "uri": ""}}, "source.uri", "str of length >= 1", '""'),
         (start(session_id="7"), "session_id", UUID_WANTED, '"7"'),
@@ -102,7 +102,8 @@ def test_a_mark_may_be_as_long_as_a_page() -> None:
         (start(fps=121), "fps", "float <= 120.0", "121"),
         (start(fps="10"), "fps", "float | null", '"10"'),
         (start(max_duration_s=-1), "max_duration_s", "float > 0.0", "-1"),
-        (start(profile="copy"), "profile", "screen", '"copy"'),
+        (start(profile="film"), "profile", "screen or copy", '"film"'),
+        (start(profile="copy"), "profile", "screen, for this kind of source", "copy"),
         (
             start(masks=[{"x": 0, "y": 0, "width": 0, "height": 1}]),
             "masks[0].width",
