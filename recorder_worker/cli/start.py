@@ -20,6 +20,20 @@ from recorder_worker.cli.settings_option import (
 from recorder_worker.core.errors import RefusedError
 
 
+class Profile(StrEnum):
+    """How a source is kept."""
+
+    SCREEN = "screen"
+    COPY = "copy"
+
+
+class Transport(StrEnum):
+    """How an RTSP server sends."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
 class Pace(StrEnum):
     """How fast a file or pattern is read."""
 
@@ -34,10 +48,23 @@ def add_to(app: typer.Typer) -> None:
 
 def start(
     source: Annotated[
-        str, typer.Argument(help="A display (:10), a video file, or `pattern`.", metavar="SOURCE")
+        str,
+        typer.Argument(
+            help="A display (:10), a video file, rtsp://…, or `pattern`.", metavar="SOURCE"
+        ),
     ],
     session_id: Annotated[
         str | None, typer.Option("--session", help="A UUID; made if left out.")
+    ] = None,
+    profile: Annotated[
+        Profile,
+        typer.Option(help="`copy` keeps the packets of a file or camera as they are."),
+    ] = Profile.SCREEN,
+    transport: Annotated[
+        Transport, typer.Option(help="What a camera sends its packets by.")
+    ] = Transport.TCP,
+    credentials: Annotated[
+        str | None, typer.Option(help="Name of a login for a camera that the worker keeps.")
     ] = None,
     fps: Annotated[float | None, typer.Option(help="Frames per second.")] = None,
     pace: Annotated[
@@ -70,9 +97,12 @@ def start(
 
     - `recorder start talk.mp4 --pace fast`: a file, as fast as it can be read
 
+    - `recorder start rtsp://camera/stream --profile copy --credentials door`: a camera as it is
+
     - `recorder start pattern --frames 300`: a synthetic desktop, for trying things out
     """
     options: dict[str, Any] = {
+        "profile": None if profile is Profile.SCREEN else profile.value,
         "fps": fps,
         "masks": [_mask(text) for text in mask or []],
         "max_duration_s": max_duration,
@@ -81,14 +111,17 @@ def start(
     }
     given = {name: value for name, value in options.items() if value not in (None, "", [], {})}
 
+    wanted = _source(source, pace, frames)
+    if wanted["kind"] == "rtsp":
+        wanted["transport"] = transport.value
+        wanted |= {"credentials": credentials} if credentials else {}
+
     async def go() -> None:
         from recorder_worker.bus.client import RecorderClient  # noqa: PLC0415  (loads NATS)
 
         login, bearer = client_login(config, nats), client_bearer(config, token_file)
         async with RecorderClient.connect(login, bearer=bearer) as client:
-            started = await client.start(
-                _source(source, pace, frames), session_id=session_id, timeout_s=timeout, **given
-            )
+            started = await client.start(wanted, session_id=session_id, timeout_s=timeout, **given)
         if json:
             print_json(started)
             return
@@ -107,6 +140,8 @@ def _source(text: str, pace: Pace, frames: int | None) -> dict[str, Any]:
     if text == "pattern":
         length = {} if frames is None else {"frames": frames}
         return {"kind": "pattern", "pace": pace.value, **length}
+    if text.startswith(("rtsp://", "rtsps://")):
+        return {"kind": "rtsp", "uri": text}
     if ":" in text and not text.startswith("file://") and not Path(text).exists():
         return {"kind": "x11", "uri": text}
     uri = text if text.startswith("file://") else str(Path(text).absolute())

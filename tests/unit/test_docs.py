@@ -248,7 +248,7 @@ def test_every_json_example_is_a_command_of_its_heading() -> None:
             checked += 1
     assert checked >= len(Command)
     sources = re.findall(r"`(\{\"kind\".*?\})`", section)
-    assert len(sources) == 3
+    assert len(sources) == 4
     for source in sources:
         parse_command(Command.START, f'{{"source":{source}}}'.encode())
 
