@@ -52,6 +52,17 @@ def write_film(
     return path
 
 
+def write_sound(path: Path, rate: int = 44_100) -> Path:
+    """A second of sound without a picture."""
+    with av.open(str(path), "w") as file:
+        sound: Any = file.add_stream("aac", rate=rate)
+        sound.layout = "mono"
+        for at in range(0, rate, 1024):
+            file.mux(sound.encode(tone(1024, at, rate, sound.format.name)))
+        file.mux(sound.encode())
+    return path
+
+
 def picture(number: int, fps: int) -> av.VideoFrame:
     pixels = np.full((SIZE[1], SIZE[0], 3), 40, np.uint8)
     at = number * 7 % (SIZE[0] - 16)
