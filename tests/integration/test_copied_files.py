@@ -17,7 +17,7 @@ from running_recorder import RunningRecorder, settings_in
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.cli.identities import cipher_of
 from recorder_worker.core.errors import RefusedError
-from recorder_worker.core.events import GapCaptured
+from recorder_worker.core.events import GapCaptured, MarkCaptured
 from recorder_worker.core.fmp4_stream import Piece, scan_pieces
 from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.core.recording_film import recording_film
@@ -172,6 +172,27 @@ async def test_a_file_that_breaks_off_is_recorded_up_to_there(
     session_id, report = await recorder.record(source, profile="copy")
     assert report.verdict in (Verdict.COMPLETE, Verdict.COMPLETE_WITH_GAPS)
     assert len(packets(b"".join(chunks_of(recorder, session_id)))) > 20
+
+
+async def test_times_that_jump_in_a_file_are_noted_and_the_film_goes_on(
+    recorder: RunningRecorder, tmp_path: Path
+) -> None:
+    film = write_film(tmp_path / "a.ts", rate=48_000)
+    film.write_bytes(film.read_bytes() * 2)
+    source = {"kind": "file", "uri": str(film), "pace": "fast"}
+    session_id, report = await recorder.record(source, profile="copy")
+    assert report.verdict is Verdict.COMPLETE
+    captured = await recorder.facts(Fact.CAPTURED, session_id)
+    (mark,) = [event for event in captured if isinstance(event, MarkCaptured)]
+    assert (mark.kind, mark.by) == ("recorder.timestamps", "recorder")
+    assert msgspec.json.decode(mark.body)["what"] == "backward"
+    chunks = chunks_of(recorder, session_id)
+    assert decoded(b"".join(chunks)) == sum(map(decoded, chunks)) == 60
+    shown = times(b"".join(chunks))
+    assert max(shown) - min(shown) < 6.5
+    assert len({piece.times.shift for piece in pieces_of(chunks)}) == 2
+    # What TS has around each piece of sound (ADTS) is taken off; none is lost at the seam.
+    assert len(packets(b"".join(chunks), "audio")) >= len(packets(film, "audio")) - 4
 
 
 def write_noise(path: Path) -> Path:
