@@ -15,6 +15,7 @@ from films import decoded, packets, times, write_film, write_sound
 from running_recorder import RunningRecorder, settings_in
 
 from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.bus.broker import Login
 from recorder_worker.cli.identities import cipher_of
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.events import GapCaptured, MarkCaptured
@@ -24,6 +25,7 @@ from recorder_worker.core.recording_film import recording_film
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
+from recorder_worker.service.replaying import replay_session
 from recorder_worker.service.settings_tree import CaptureSettings, ChunkSettings, EncryptionSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -135,6 +137,19 @@ async def test_an_encrypted_film_is_opened_by_its_recipient_alone(tmp_path: Path
             chunks_of(recorder, session_id)
         plain = b"".join(b"".join(part) for _, part in recording_film(recording, cipher))
     assert packets(plain) == packets(film)
+
+
+async def test_a_replay_makes_the_same_chunks_and_the_same_root(
+    recorder: RunningRecorder, tmp_path: Path
+) -> None:
+    source = {"kind": "file", "uri": str(write_film(tmp_path / "a.mp4")), "pace": "fast"}
+    session_id, _ = await recorder.record(source, profile="copy")
+    login, target = Login(servers=(recorder.url,)), tmp_path / "again"
+    result = await replay_session(recorder.settings, login, session_id, target)
+    assert result.same, result.difference
+    once, again = recorder.folder(session_id) / "chunks", Path(result.location) / "chunks"
+    assert {path.name for path in once.iterdir()} == {path.name for path in again.iterdir()}
+    assert all((again / path.name).read_bytes() == path.read_bytes() for path in once.iterdir())
 
 
 async def test_pictures_are_asked_of_a_recording_of_packets(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from handmade_pieces import box, fragment, head, piece, times, track, words
@@ -115,6 +116,13 @@ def test_times_are_the_same_bytes_and_back() -> None:
     data = pack_times(said)
     assert unpack_times(data) == said
     assert len(data) == 53 + 2 * 16
+
+
+def test_the_example_in_the_document_is_what_is_written() -> None:
+    said = PieceTimes(first_unit=7, shift=0, tick_num=1, tick_den=90_000, times=((8, 9),))
+    document = (Path(__file__).parents[2] / "docs/format.md").read_text("utf-8")
+    example = document.split("A `uuid` box of unit 7 alone", 1)[1].split("```")[1]
+    assert pack_times(said) == bytes.fromhex(example)
 
 
 def test_another_version_of_the_times_is_unsupported() -> None:
