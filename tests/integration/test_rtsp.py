@@ -16,8 +16,9 @@ from films import decoded, packets
 from running_recorder import RunningRecorder, settings_in
 
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.core.events import GapCaptured
+from recorder_worker.core.events import GapCaptured, MarkCaptured
 from recorder_worker.core.model import EndReason, GapReason
+from recorder_worker.core.notes import TIMESTAMPS
 from recorder_worker.core.recording_film import recording_film
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
@@ -32,7 +33,7 @@ SECOND_NS = 1_000_000_000
 async def recorder(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningRecorder]:
     settings = msgspec.structs.replace(
         settings_in(tmp_path_factory.mktemp("rtsp")),
-        capture=CaptureSettings(segment_s=0.25, retry_s=6.0),
+        capture=CaptureSettings(segment_s=0.25, retry_s=30.0),
         chunk=ChunkSettings(duration_s=1.0),
     )
     async with RunningRecorder(settings) as running:
@@ -40,7 +41,7 @@ async def recorder(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
 
 
 def rtsp(camera: Camera, **fields: object) -> dict[str, Any]:
-    return {"kind": "rtsp", "uri": camera.uri(), "stall_s": 1.0, "open_s": 5.0, **fields}
+    return {"kind": "rtsp", "uri": camera.uri(), "stall_s": 0.6, "open_s": 4.0, **fields}
 
 
 async def start(recorder: RunningRecorder, source: dict[str, Any]) -> str:
@@ -90,16 +91,16 @@ async def test_the_pictures_of_a_camera_are_recorded_bit_by_bit(
     encoded = tmp_path / "encoded"
     with Camera(encoded=str(encoded), audio=audio) as camera:
         session_id = await start(recorder, rtsp(camera, transport=transport))
-        await recorder.captured(session_id, 2 * SECOND_NS)
+        await recorder.captured(session_id, SECOND_NS)
         chunks = await stop(recorder, session_id)
     sent = slices(encoded.read_bytes())
     kept = [each for sample in packets(b"".join(chunks)) for each in slices_of(sample)]
-    assert len(kept) > 40
+    assert len(kept) > 20
     # The server encodes a little before it is asked to play, and then begins anew.
     begins = [at for at, each in enumerate(sent) if each == kept[0]]
     assert kept in [sent[at : at + len(kept)] for at in begins]
     assert sum(map(decoded, chunks)) == decoded(b"".join(chunks)) == len(kept) // 2
-    assert len(packets(b"".join(chunks), "audio")) > 5
+    assert len(packets(b"".join(chunks), "audio")) > 3
 
 
 async def test_a_camera_that_is_stopped_and_started_again_leaves_a_gap(
@@ -107,11 +108,10 @@ async def test_a_camera_that_is_stopped_and_started_again_leaves_a_gap(
 ) -> None:
     with Camera() as camera:
         session_id = await start(recorder, rtsp(camera))
-        before = await recorder.captured(session_id, SECOND_NS)
+        before = await recorder.captured(session_id)
         camera.stop()
-        await asyncio.sleep(0.5)
         camera.start()
-        await recorder.captured(session_id, before.cursor.t_ns + 3 * SECOND_NS)
+        await recorder.captured(session_id, before.cursor.t_ns + 2 * SECOND_NS)
         chunks = await stop(recorder, session_id)
     (gap,) = await gaps(recorder, session_id)
     assert gap.reason is GapReason.SOURCE_LOST
@@ -127,36 +127,41 @@ async def test_a_camera_that_hangs_or_sends_garbage_is_lost_and_found(
     with Camera() as camera:
         line = Line(camera.port)
         session_id = await start(recorder, rtsp(camera, uri=camera.uri(port=line.port)))
-        before = await recorder.captured(session_id, SECOND_NS)
+        before = await recorder.captured(session_id)
         if how == "stall":
             camera.stall()
             await asyncio.sleep(2.0)
             camera.go_on()
         else:
             line.garble = True
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(0.7)
             line.garble = False
-        await recorder.captured(session_id, before.cursor.t_ns + 4 * SECOND_NS)
+        await recorder.captured(session_id, before.cursor.t_ns + 5 * SECOND_NS // 2)
         chunks = await stop(recorder, session_id)
         line.close()
-    found = await gaps(recorder, session_id)
-    assert {gap.reason for gap in found} == {GapReason.SOURCE_LOST}
+    captured = await recorder.facts(Fact.CAPTURED, session_id)
+    reasons = {event.reason for event in captured if isinstance(event, GapCaptured)}
+    marks = {event.kind for event in captured if isinstance(event, MarkCaptured)}
+    # On a machine whose disk hangs as well, nobody asked the camera while it hung: then the times
+    # of its packets tell.
+    assert reasons == {GapReason.SOURCE_LOST} or (how == "stall" and TIMESTAMPS in marks)
     assert all(chunks)
 
 
-async def test_a_camera_that_stays_away_ends_the_session(recorder: RunningRecorder) -> None:
-    with Camera() as camera:
-        session_id = await start(recorder, rtsp(camera))
-        await recorder.captured(session_id, SECOND_NS)
-    sealed = await recorder.sealed(session_id)
-    assert sealed.reason is EndReason.SOURCE_LOST
-    assert recorder.report(session_id).verdict is Verdict.COMPLETE_WITH_GAPS
+async def test_a_camera_that_stays_away_ends_the_session(tmp_path: Path) -> None:
+    async with RunningRecorder(settings_in(tmp_path)) as recorder:
+        with Camera() as camera:
+            session_id = await start(recorder, rtsp(camera))
+            await recorder.captured(session_id)
+        sealed = await recorder.sealed(session_id)
+        assert sealed.reason is EndReason.SOURCE_LOST
+        assert recorder.report(session_id).verdict is Verdict.COMPLETE_WITH_GAPS
 
 
 async def test_a_stop_is_heard_while_a_camera_is_away(recorder: RunningRecorder) -> None:
     with Camera() as camera:
         session_id = await start(recorder, rtsp(camera))
-        await recorder.captured(session_id, SECOND_NS)
+        await recorder.captured(session_id)
         camera.stop()
         await asyncio.sleep(0.5)
         async with asyncio.timeout(3):
@@ -168,11 +173,11 @@ async def test_a_pause_hangs_up_and_a_resume_begins_with_a_keyframe(
 ) -> None:
     with Camera() as camera:
         session_id = await start(recorder, rtsp(camera))
-        before = await recorder.captured(session_id, SECOND_NS)
+        before = await recorder.captured(session_id)
         await recorder.client.pause(session_id)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.2)
         await recorder.client.resume(session_id)
-        await recorder.captured(session_id, before.cursor.t_ns + 2 * SECOND_NS)
+        await recorder.captured(session_id, before.cursor.t_ns + SECOND_NS)
         chunks = await stop(recorder, session_id)
     assert {gap.reason for gap in await gaps(recorder, session_id)} == {GapReason.PAUSE}
     assert all(decoded(chunk) == len(packets(chunk)) for chunk in chunks)
@@ -188,3 +193,18 @@ async def test_a_camera_is_decoded_for_the_profile_screen(recorder: RunningRecor
     assert len(pictures) >= 4
     assert pictures[0].shape == (120, 160, 3)
     assert len({picture.tobytes() for picture in pictures}) > 2
+
+
+async def test_a_worker_that_takes_over_has_the_login_from_the_command(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    with Camera(user="viewer", password="secret") as camera:
+        async with RunningRecorder(settings) as recorder:
+            source = rtsp(camera, uri=camera.uri(login="viewer:secret@"))
+            session_id = await start(recorder, source)
+            before = await recorder.captured(session_id)
+        async with RunningRecorder(settings) as recorder:
+            await recorder.captured(session_id, before.cursor.t_ns + SECOND_NS // 2)
+            chunks = await stop(recorder, session_id)
+            found = await gaps(recorder, session_id)
+    assert found[0].reason is GapReason.HANDOVER
+    assert sum(map(decoded, chunks)) > 10
