@@ -76,7 +76,7 @@ class Tracks:
         try:
             self._write(out, packets, shift)
             out.close()
-        except (av.error.FFmpegError, ValueError) as error:
+        except (av.error.FFmpegError, OSError, OverflowError, ValueError) as error:
             raise SourceLostError(
                 f"{self.name}: expected packets that MP4 can hold, found none ({_said(error)}); "
                 "the stream is damaged"

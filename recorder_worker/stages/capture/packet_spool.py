@@ -8,6 +8,7 @@ from blake3 import blake3
 
 from recorder_worker.core import keys
 from recorder_worker.core.cipher.session_cipher import SessionCipher, plain_hasher
+from recorder_worker.core.errors import FormatError, SourceLostError
 from recorder_worker.core.fmp4 import MAX_UNITS, PieceTimes, pack_times
 from recorder_worker.core.fmp4_stream import scan_pieces
 from recorder_worker.core.model import Cursor, Span
@@ -112,18 +113,7 @@ class PacketWriter:
         """
         if not self._times or self._source is None:
             return None
-        head, body = self._source.piece(self._packets, self._shift)
-        tick_num, tick_den = self._source.tick
-        times = PieceTimes(
-            first_unit=self.cursor.unit,
-            shift=self._shift,
-            tick_num=tick_num,
-            tick_den=tick_den,
-            times=tuple(self._times),
-        )
-        plain = (head if self._keyframe else b"") + pack_times(times) + body
-        # Read as a verifier will: a piece that it would refuse must not become evidence.
-        raw_size = sum(piece.size for piece in scan_pieces((plain,)))
+        plain, raw_size = self._piece(self._source)
         stored = zstandard.ZstdCompressor(level=self._limits.level).compress(plain)
         if self._cipher is not None:
             stored = b"".join(self._cipher.seal(segment_place(self.cursor.unit), stored))
@@ -147,6 +137,24 @@ class PacketWriter:
         for packet in late:
             self.hear(packet)
         return segment
+
+    def _piece(self, source: PacketSource) -> tuple[bytes, int]:
+        """The bytes of the segment, and those of its samples. Raises SourceLostError."""
+        head, body = source.piece(self._packets, self._shift)
+        tick_num, tick_den = source.tick
+        times = PieceTimes(
+            first_unit=self.cursor.unit,
+            shift=self._shift,
+            tick_num=tick_num,
+            tick_den=tick_den,
+            times=tuple(self._times),
+        )
+        try:
+            plain = (head if self._keyframe else b"") + pack_times(times) + body
+            # Read as a verifier will: a piece that it would refuse must not become evidence.
+            return plain, sum(piece.size for piece in scan_pieces((plain,)))
+        except FormatError as error:
+            raise SourceLostError(f"its packets make no piece of a recording: {error}") from error
 
     def abandon(self, t1_ns: int) -> Span:
         """Give up the units that could not be stored: the span that is missing now."""
