@@ -2,14 +2,17 @@
 # Installs what recording a desktop and the tests need, on Debian and its kin, and only what is
 # missing: Xvfb (a display without a screen), xrandr and xsetroot, and the X libraries; b3sum, zstd
 # and openssl, with which a recording is verified by hand and time-stamped in the tests; chromium, in
-# which the tests look at /status; and TigerVNC's server, a second kind of display. With the word
-# `demo` only what the demo needs: the first three. Says what it does. Where it cannot install, it says
-# what will not work, and succeeds: everything else does work.
+# which the tests look at /status; TigerVNC's server, a second kind of display; and GStreamer's RTSP
+# server, a camera for the tests. With the word `demo` only what the demo needs: the first three. Says
+# what it does. Where it cannot install, it says what will not work, and succeeds: everything else does
+# work.
 set -euo pipefail
 
 packages=(xvfb libxcb1 libxcb-shm0 libxcb-randr0 x11-xserver-utils)
 if [ "${1:-}" != demo ]; then
   packages+=(b3sum zstd openssl chromium tigervnc-standalone-server)
+  packages+=(gir1.2-gst-rtsp-server-1.0 python3-gi)
+  packages+=(gstreamer1.0-plugins-{base,good,bad,ugly})
 fi
 
 if [ "$(uname -s)" != Linux ]; then

@@ -39,9 +39,11 @@ from reference_format import (
 from reference_frames import Player, inflate
 from reference_log import check_proofs, check_receipts, check_time_of_open
 from reference_notes import Note, read_note, read_notes, verifies, verify_checkpoint
+from reference_packets import read_packets
 
 WORST_FIRST = ["EQUIVOCATION", "TAMPERED", "UNSUPPORTED", "TRUNCATED"]
 DEAD_LETTER = 8
+PACKETS = 2
 Keys = list[tuple[int, bytes]]
 
 
@@ -302,7 +304,9 @@ class Coverage:
             self.totals[n] += record[name]
         player = self.players.setdefault(stream, Player(self.folder.frames))
         plain = self.folder.plain(record)
-        if plain is not None:
+        if plain is not None and record["frames"] == PACKETS:
+            self.folder.frames += read_packets(record, plain)
+        elif plain is not None:
             player.play(record, plain)
 
     def gap(self, record: Record) -> None:

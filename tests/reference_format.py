@@ -19,7 +19,7 @@ LAYOUT = {
     "source_rate_mhz:u4 source_clock:c2 profile:t frame_rate_mhz:u4 masks:masks "
     "checkpoint_interval_ns:u8 checkpoint_leaves:u4 epoch_length_ns:u8 wall_ns:u8 clock:c3 "
     "beacon:blob timestamped:blob timestamp:blob device_signatures:blobs",
-    CHUNK: "span:span frames:c1 codec:c2 cipher:c2 raw_size:u8 plain_size:u8 plain_blake3:b32 "
+    CHUNK: "span:span frames:c2 codec:c2 cipher:c2 raw_size:u8 plain_size:u8 plain_blake3:b32 "
     "stored_size:u8 stored_blake3:b32 stored_sha256:b32 keyframe:flag keyframe_index:u8 clock:c3",
     GAP: "span:span reason:c8 detail:t wall_ns:u8",
     MARK: "t_ns:u8 wall_ns:u8 kind:t by:t body_size:u8 body_blake3:b32",

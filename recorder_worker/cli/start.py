@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +17,21 @@ from recorder_worker.cli.settings_option import (
     client_bearer,
     client_login,
 )
+from recorder_worker.cli.source_word import source_of
+
+
+class Profile(StrEnum):
+    """How a source is kept."""
+
+    SCREEN = "screen"
+    COPY = "copy"
+
+
+class Transport(StrEnum):
+    """How an RTSP server sends."""
+
+    TCP = "tcp"
+    UDP = "udp"
 
 
 class Pace(StrEnum):
@@ -44,13 +58,23 @@ def start(
     source: Annotated[
         str,
         typer.Argument(
-            help="A display (:10), a video file, a directory or pattern of pictures, a device "
-            "(/dev/video0), a NATS subject (nats:source.lab.frames), or `pattern`.",
+            help="A display (:10), a video file, rtsp://…, a directory or pattern of pictures, a "
+            "device (/dev/video0), a NATS subject (nats:source.lab.frames), or `pattern`.",
             metavar="SOURCE",
         ),
     ],
     session_id: Annotated[
         str | None, typer.Option("--session", help="A UUID; made if left out.")
+    ] = None,
+    profile: Annotated[
+        Profile,
+        typer.Option(help="`copy` keeps the packets of a file or camera as they are."),
+    ] = Profile.SCREEN,
+    transport: Annotated[
+        Transport, typer.Option(help="What a camera sends its packets by.")
+    ] = Transport.TCP,
+    credentials: Annotated[
+        str | None, typer.Option(help="Name of a login for a camera that the worker keeps.")
     ] = None,
     fps: Annotated[float | None, typer.Option(help="Frames per second.")] = None,
     pace: Annotated[
@@ -112,11 +136,14 @@ def start(
 
     - `recorder start talk.mp4 --pace fast`: a file, as fast as it can be read
 
+    - `recorder start rtsp://camera/stream --profile copy --credentials door`: a camera as it is
+
     - `recorder start 'shots/*.png' --fps 5`: pictures in the order of their names
 
     - `recorder start pattern --frames 300`: a synthetic desktop, for trying things out
     """
     options: dict[str, Any] = {
+        "profile": None if profile is Profile.SCREEN else profile.value,
         "fps": fps,
         "masks": [rectangle_of("--mask", text) for text in mask or []],
         "max_duration_s": max_duration,
@@ -129,7 +156,10 @@ def start(
     }
     given = {name: value for name, value in options.items() if value not in (None, "", [], {})}
 
-    what = {**_source(source, pace, frames), **_part(monitor, region)}
+    what = {**source_of(source, pace.value, frames), **_part(monitor, region)}
+    if what["kind"] == "rtsp":
+        what["transport"] = transport.value
+        what |= {"credentials": credentials} if credentials else {}
 
     async def go() -> None:
         from recorder_worker.bus.client import RecorderClient  # noqa: PLC0415  (loads NATS)
@@ -148,24 +178,6 @@ def start(
         out.print(started.session_id, markup=False)
 
     asyncio.run(go())
-
-
-def _source(text: str, pace: Pace, frames: int | None) -> dict[str, Any]:
-    """The source object that a word on the command line means."""
-    if text == "pattern":
-        length = {} if frames is None else {"frames": frames}
-        return {"kind": "pattern", "pace": pace.value, **length}
-    if text.startswith("nats:"):
-        return {"kind": "nats", "uri": text.removeprefix("nats:")}
-    if text.startswith(("/dev/video", "/dev/v4l/")):
-        return {"kind": "v4l2", "uri": text}
-    path = Path(text)
-    if path.is_dir() or (not path.exists() and any(sign in path.name for sign in "*?%")):
-        return {"kind": "images", "uri": str(path.absolute()), "pace": pace.value}
-    if ":" in text and not text.startswith("file://") and not Path(text).exists():
-        return {"kind": "x11", "uri": text}
-    uri = text if text.startswith("file://") else str(Path(text).absolute())
-    return {"kind": "file", "uri": uri, "pace": pace.value}
 
 
 def _part(monitor: str | None, region: str | None) -> dict[str, Any]:

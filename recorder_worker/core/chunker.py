@@ -8,6 +8,9 @@ so every worker that folds the same log gets the same leaves. A chunk ends
 * when it has lasted as long as the policy says or its segments have reached a size limit,
 * before a gap, at a pause, at a hand-over and at the end.
 
+A chunk of packets (`fmp4`) lasts until the keyframe behind its length, so that it plays by itself;
+only the size limits, or four times the length, cut it elsewhere.
+
 A mark, a beat and the turn of an epoch get their leaves at once and do not end the chunk that is
 being filled: a client that marks every second must not cost a compression window every second.
 """
@@ -38,7 +41,11 @@ from recorder_worker.core.events import (
     SegmentCaptured,
     SegmentRef,
 )
+from recorder_worker.core.fmp4 import PACKETS_FORMAT
 from recorder_worker.core.model import ClockState, RecordingPolicy, Span
+
+KEYFRAME_WAIT = 4
+"""So many times its length a chunk of packets may last until there is a keyframe."""
 
 _BESIDE = (MarkCaptured, BeatCaptured, EpochCaptured)
 
@@ -111,16 +118,27 @@ class _Fold:
         self.state = msgspec.structs.replace(self.state, applied=event.ordinal + 1)
 
     def _segment(self, event: SegmentCaptured) -> None:
-        if event.keyframe:
+        if event.keyframe and not self._goes_on():
             self._flush()
         opened = (*self.state.open, event)
         self.state = msgspec.structs.replace(self.state, open=opened, applied=event.ordinal + 1)
         if self._full(opened):
             self._flush()
 
-    def _full(self, segments: tuple[SegmentCaptured, ...]) -> bool:
+    def _goes_on(self) -> bool:
+        """Whether a keyframe may stand inside the open chunk."""
+        opened = self.state.open
         return (
-            segments[-1].span.t1_ns - segments[0].span.t0_ns >= self.policy.chunk_duration_ns
+            self.policy.frames == PACKETS_FORMAT
+            and bool(opened)
+            and opened[0].keyframe
+            and _joined(opened).duration_ns < self.policy.chunk_duration_ns
+        )
+
+    def _full(self, segments: tuple[SegmentCaptured, ...]) -> bool:
+        waits = KEYFRAME_WAIT if self.policy.frames == PACKETS_FORMAT else 1
+        return (
+            _joined(segments).duration_ns >= self.policy.chunk_duration_ns * waits
             or sum(s.stored_size for s in segments) >= self.policy.chunk_max_stored_size
             or sum(s.plain_size for s in segments) >= self.policy.chunk_max_plain_size
         )
@@ -148,6 +166,7 @@ class _Fold:
                 zstd_level=self.policy.zstd_level,
                 zstd_window_log=self.policy.zstd_window_log,
                 cipher=self.policy.cipher,
+                frames=self.policy.frames,
                 segments=tuple(_reference(s) for s in segments),
             ),
             open_segments=(),

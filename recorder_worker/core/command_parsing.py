@@ -19,6 +19,8 @@ from recorder_worker.core.commands import (
 )
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.model import Mask, Source
+from recorder_worker.core.profiles import check_start
+from recorder_worker.core.source_urls import shown
 from recorder_worker.core.subjects import UNKNOWN_SESSION, Command, is_owner_name
 
 MAX_COMMAND_BYTES = 65_536
@@ -49,14 +51,15 @@ _WORDS = {
     "$.source.kind": f"one of {_KINDS}",
     "$.session_id": "a UUID in lower case with hyphens",
     "$.source.pace": "native or fast",
-    "$.profile": "screen",
+    "$.profile": "screen or copy",
     "$.type": "1 to 64 characters that do not begin with recorder.",
 }
 """Expectations that a regular expression would state badly."""
 _HINTS = {
     "$.session_id": "take it from session.started.<id>; in session.start it may be left out",
-    "$.source.uri": "an absolute path for file and images, a display such as :10 for x11, a device "
-    "such as /dev/video0 for v4l2, a subject such as source.lab.frames for nats",
+    "$.source.uri": "an absolute path for file and images, a display such as :10 for x11, "
+    "rtsp://host/path for rtsp, a device such as /dev/video0 for v4l2, a subject such as "
+    "source.lab.frames for nats",
 }
 
 
@@ -74,7 +77,7 @@ def parse_command(command: Command, data: bytes) -> AnyCommand:
             hint="a command names a source; it does not carry its data",
         )
     try:
-        return msgspec.json.decode(data, type=COMMAND_TYPES[command])
+        parsed = msgspec.json.decode(data, type=COMMAND_TYPES[command])
     except msgspec.ValidationError as error:
         try:
             value = msgspec.json.decode(data)
@@ -83,6 +86,9 @@ def parse_command(command: Command, data: bytes) -> AnyCommand:
         raise _invalid(command, str(error), value) from error
     except NOT_JSON as error:
         raise _not_json(command, error, data) from error
+    if isinstance(parsed, StartSession):
+        check_start(parsed)
+    return parsed
 
 
 def session_id_in(data: bytes) -> str:
@@ -187,4 +193,5 @@ def _similar(name: str, known: list[str]) -> str:
 
 
 def _shown(text: str) -> str:
+    text = shown(text)
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"

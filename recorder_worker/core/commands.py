@@ -8,7 +8,8 @@ import msgspec
 from blake3 import blake3
 from msgspec import Meta, field
 
-from recorder_worker.core.model import Mask, SessionId, Source, Wire
+from recorder_worker.core.model import Mask, RtspSource, SessionId, Source, Wire
+from recorder_worker.core.source_urls import bare
 
 Label = Annotated[str, Meta(max_length=256)]
 Labels = Annotated[
@@ -32,7 +33,7 @@ class StartSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     source: Source
     session_id: SessionId | None = None
     fps: Annotated[float, Meta(ge=0.001, le=120)] | None = None
-    profile: Literal["screen"] = "screen"
+    profile: Literal["screen", "copy"] = "screen"
     masks: Masks = ()
     max_duration_s: Annotated[float, Meta(gt=0, le=604_800)] | None = None
     idle_stop_s: Annotated[float, Meta(gt=0, le=604_800)] | None = None
@@ -97,6 +98,12 @@ TRIGGER = "trigger"
 
 
 def start_digest(command: StartSession, session_id: str) -> str:
-    """BLAKE3 in hexadecimal; the same for the same request, however its JSON was laid out."""
+    """BLAKE3 in hexadecimal; the same for the same request, however its JSON was laid out.
+
+    A login in the source is left out: a digest of a password is as good as the password.
+    """
     named = msgspec.structs.replace(command, session_id=session_id)
+    if isinstance(named.source, RtspSource):
+        source = msgspec.structs.replace(named.source, uri=bare(named.source.uri))
+        named = msgspec.structs.replace(named, source=source)
     return blake3(msgspec.json.encode(named, order="deterministic")).hexdigest()

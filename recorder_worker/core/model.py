@@ -118,6 +118,29 @@ class PatternSource(
     resize_every: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
 
 
+class RtspSource(
+    Wire, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="rtsp", tag_field="kind"
+):
+    """A camera or another RTSP server. `credentials` names a login that the worker keeps."""
+
+    uri: Annotated[
+        str,
+        Meta(
+            pattern=r"^rtsps?://[^\s]+$",
+            max_length=2048,
+            description="rtsp:// or rtsps://; a login in it is kept out of the recording.",
+        ),
+    ]
+    transport: Literal["tcp", "udp"] = "tcp"
+    credentials: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
+    open_s: Annotated[
+        float, Meta(ge=1, le=60, description="How long its first keyframe may take.")
+    ] = 10.0
+    stall_s: Annotated[
+        float, Meta(ge=0.5, le=60, description="How long nothing may come before it is lost.")
+    ] = 5.0
+
+
 class ImagesSource(
     Wire, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="images", tag_field="kind"
 ):
@@ -170,7 +193,9 @@ class NatsSource(
     timeout_s: Annotated[float, Meta(ge=0.1, le=3600)] = 10.0
 
 
-Source = FileSource | X11Source | PatternSource | ImagesSource | V4l2Source | NatsSource
+Source = (
+    FileSource | X11Source | PatternSource | RtspSource | ImagesSource | V4l2Source | NatsSource
+)
 
 
 class SourceClock(StrEnum):
@@ -250,6 +275,11 @@ class Span(Wire, frozen=True, kw_only=True):
     wall0_ns: Nanoseconds
     wall1_ns: Nanoseconds
 
+    @property
+    def duration_ns(self) -> int:
+        """Session time that it covers."""
+        return self.t1_ns - self.t0_ns
+
 
 class Cursor(Wire, frozen=True, kw_only=True):
     """How far a session's stream is covered: the next unit, and the time that it begins at.
@@ -271,7 +301,8 @@ class RecordingPolicy(Wire, frozen=True, kw_only=True):
     and not of the settings of whichever worker comes later. A single segment may be larger than a
     chunk's limits: it is never split. The recorder promises a signed checkpoint at least every
     `checkpoint_interval_ns` and every `checkpoint_leaves` leaves, and keys that sign for no longer
-    than `epoch_length_ns`. `cipher` names what segments and chunks are encrypted with.
+    than `epoch_length_ns`. `cipher` names what segments and chunks are encrypted with, `frames`
+    what they hold; chunks of packets are cut at keyframes.
     """
 
     chunk_duration_ns: Nanoseconds
@@ -283,3 +314,4 @@ class RecordingPolicy(Wire, frozen=True, kw_only=True):
     checkpoint_leaves: Annotated[int, Meta(ge=1, le=2**32 - 1)] = 64
     epoch_length_ns: Nanoseconds = 300_000_000_000
     cipher: str = CIPHER_NONE
+    frames: str = "tiles64-bgr"

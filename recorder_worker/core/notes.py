@@ -29,6 +29,9 @@ RATE: Final = "recorder.rate"
 ARMED: Final = "recorder.armed"
 """From here on the last seconds are kept in memory alone, until a trigger: `Armed`."""
 
+TIMESTAMPS: Final = "recorder.timestamps"
+"""The times of a source jumped, or begin anew: which, and by how much."""
+
 SlowedBy = Literal["overload", "behind"]
 """Why a session has another frame rate than its own: the machine, or the stages behind capture."""
 

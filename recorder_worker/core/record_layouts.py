@@ -43,7 +43,7 @@ from recorder_worker.core.records import (
 from recorder_worker.core.signing_keys import KeyKind, PublicKey
 
 HASHES = ("blake3",)
-FRAME_FORMATS = ("tiles64-bgr",)
+FRAME_FORMATS = ("tiles64-bgr", "fmp4")
 CODECS = ("zstd", "stored")
 TYPES = ("OPEN", "CHUNK", "GAP", "MARK", "SEAL", "EPOCH", "BEAT")
 """Names of the type codes, from 1."""

@@ -16,6 +16,7 @@ from recorder_worker.core.errors import (
     FormatError,
     RefusedError,
 )
+from recorder_worker.core.fmp4 import PACKETS_FORMAT
 from recorder_worker.core.playback import DecodedFrame, FrameDecoder
 from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.record_file import unframed
@@ -36,7 +37,7 @@ def recording_frames(
 
     Raises:
         FormatError: a record, a chunk or a frame is not of the format.
-        RefusedError: a chunk is encrypted and no cipher is given.
+        RefusedError: a chunk is encrypted and no cipher is given, or holds no pictures.
     """
     decoder = FrameDecoder()
     for data in recording_records(recording):
@@ -45,6 +46,13 @@ def recording_frames(
             decoder = FrameDecoder()
         if not isinstance(record, ChunkRecord):
             continue
+        if record.frames == PACKETS_FORMAT:
+            raise RefusedError(
+                field="profile",
+                expected="a recording of pictures",
+                got="one of copied packets (profile copy)",
+                hint="its chunks, one behind the other, are an MP4 that any player shows",
+            )
         for piece in _plain(recording, record, cipher):
             yield from decoder.feed(piece)
         decoder.finish()
@@ -54,7 +62,7 @@ def _plain(
     recording: RecordingReader, record: ChunkRecord, cipher: SessionCipher | None
 ) -> Iterable[bytes]:
     pieces = chunk_payload(recording, record, cipher)
-    return _inflated(pieces, chunk_name(record)) if record.codec == "zstd" else pieces
+    return inflated(pieces, chunk_name(record)) if record.codec == "zstd" else pieces
 
 
 def chunk_payload(
@@ -94,7 +102,7 @@ def recording_records(recording: RecordingReader) -> Iterator[bytes]:
             yield recording.read(name)
 
 
-def _inflated(pieces: Iterable[bytes], name: str) -> Iterator[bytes]:
+def inflated(pieces: Iterable[bytes], name: str) -> Iterator[bytes]:
     """Decompress in bounded pieces, so that a hostile chunk costs time but not memory."""
     decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 23)
     file = cast("IO[bytes]", _PieceFile(pieces))  # zstandard asks a file for its `read` alone

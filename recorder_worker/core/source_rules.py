@@ -55,7 +55,7 @@ class SourceRules(msgspec.Struct, frozen=True, kw_only=True):
         max_pixels: the largest picture that is decoded out of a file or a message.
     """
 
-    kinds: tuple[str, ...] = ("file", "x11", "pattern", "images", "v4l2", "nats")
+    kinds: tuple[str, ...] = ("file", "x11", "pattern", "rtsp", "images", "v4l2", "nats")
     file_roots: tuple[str, ...] = (EVERYTHING,)
     displays: tuple[str, ...] = (":*",)
     hosts: tuple[str, ...] = (LOCALHOST,)

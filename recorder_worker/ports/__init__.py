@@ -9,6 +9,7 @@ from recorder_worker.ports.frame_feed import FrameFeed, FrameSubscription, Publi
 from recorder_worker.ports.gate import Admission, Asked, RequestGate
 from recorder_worker.ports.metrics import StageMetrics
 from recorder_worker.ports.optics import Optics, SmallPicture
+from recorder_worker.ports.packets import Packet, PacketOpener, PacketSource
 from recorder_worker.ports.signing import Signer
 from recorder_worker.ports.sources import ArrivingSource, Frame, FrameSource, SourceOpener
 from recorder_worker.ports.stores import BlobStore, BlobWriter
@@ -39,6 +40,9 @@ __all__ = [
     "Logged",
     "NoTracing",
     "Optics",
+    "Packet",
+    "PacketOpener",
+    "PacketSource",
     "Published",
     "PublishedFrame",
     "RequestGate",

@@ -17,7 +17,7 @@ from recorder_worker.service.settings_load import LoadSettings
 from recorder_worker.service.settings_pictures import QualitySettings, ThumbnailSettings
 
 Stage = Literal["capture", "chunk", "compress", "merkle"]
-Kind = Literal["file", "x11", "pattern", "images", "v4l2", "nats"]
+Kind = Literal["file", "x11", "pattern", "rtsp", "images", "v4l2", "nats"]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 Bytes = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Workers = Annotated[int, Meta(ge=1, le=256)]
@@ -91,6 +91,7 @@ class SourceSettings(Group, frozen=True, kw_only=True):
     devices: Annotated[tuple[Device, ...], Meta(max_length=256)] = ("/dev/video*", "/dev/v4l/*")
     subjects: Annotated[tuple[Subject, ...], Meta(max_length=256)] = ("source.>",)
     max_pixels: Annotated[int, Meta(ge=1, le=2**27)] = 33_177_600
+    credentials_dir: Annotated[str, Meta(max_length=4096)] = ""
 
 
 class ChunkSettings(Group, frozen=True, kw_only=True):

@@ -102,6 +102,11 @@ class StageSet:
             AuditTrail(bus.log, self._clock, self._node),
             rejections,
         )
+        opener = GuardedOpener(
+            policies.source_rules(self._settings),
+            bus.frames,
+            self._settings.sources.credentials_dir,
+        )
         control = ControlStage(bus.log, self._clock, gate)
         self.capture = CaptureStage(
             CaptureServices(
@@ -112,7 +117,8 @@ class StageSet:
                 controls=bus.controls,
                 gate=gate,
                 rejections=rejections,
-                open_source=GuardedOpener(policies.source_rules(self._settings), bus.frames),
+                open_source=opener,
+                open_packets=opener,
                 optics=OpenCvOptics(),
                 number=partial(number, bus.log, self._store),
                 identity=self.identity,

@@ -24,7 +24,6 @@ from recorder_worker.core.events import (
     CompressedEvent,
     GapLeaf,
 )
-from recorder_worker.core.frame_header import FRAMES_FORMAT
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.model import GapReason
 from recorder_worker.core.subjects import Fact
@@ -115,7 +114,7 @@ def stored_chunk(plan: ChunkPlanned, payload: StoredPayload) -> ChunkStored:
         keyframe_index=plan.keyframe_index,
         span=plan.span,
         keyframe=plan.keyframe,
-        frames=FRAMES_FORMAT,
+        frames=plan.frames,
         cipher=plan.cipher,
         raw_size=plan.raw_size,
         plain_size=plan.plain_size,

@@ -24,6 +24,7 @@ from recorder_worker.core.errors import (
     StoreError,
 )
 from recorder_worker.core.events import ChunkPlanned, SegmentRef
+from recorder_worker.core.fmp4 import PACKETS_FORMAT
 from recorder_worker.ports import BlobStore
 from recorder_worker.stages.payload_writer import (
     Digests,
@@ -84,7 +85,10 @@ def write_payload(
     Raises:
         ImmutableConflictError: there is another payload under this name.
     """
-    return _compress(store, plan, cipher, segments()) or _copy(store, plan, cipher, segments())
+    written = None
+    if plan.frames != PACKETS_FORMAT:  # what a video encoder made, zstd only spends time on
+        written = _compress(store, plan, cipher, segments())
+    return written or _copy(store, plan, cipher, segments())
 
 
 def find_payload(

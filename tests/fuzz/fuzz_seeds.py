@@ -8,6 +8,7 @@ import cv2
 import msgspec
 import numpy as np
 import pyrage
+from handmade_pieces import piece
 from recording_files import FilesReader
 from recordings import device_key, whole
 
@@ -226,6 +227,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     ),
     "pictures": (_pictures(),),
     "picture": tuple(_picture_files()),
+    "packets": (piece(7, [0, 10]) + piece(9, [20], keyframe=False), piece(0, [0])),
     "manifest": (_manifest(),),
     "encryption": (_manifest(), _declaring()),
     "wrapped key": (WRAP.wrap(WRAPPED).encode(),),

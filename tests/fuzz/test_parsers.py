@@ -30,6 +30,7 @@ from recorder_worker.core.errors import FormatError, RefusedError, SettingsError
 from recorder_worker.core.evidence.clip_file import decode_clip, encode_clip
 from recorder_worker.core.evidence.proof_check import check_proof
 from recorder_worker.core.evidence.proof_file import decode_proof, encode_proof
+from recorder_worker.core.fmp4_stream import scan_pieces
 from recorder_worker.core.frame_header import PLAIN_TILES
 from recorder_worker.core.frames import FrameEncoder
 from recorder_worker.core.note import parse_note, parse_notes
@@ -128,6 +129,7 @@ TARGETS: dict[str, tuple[Target, tuple[type[Exception], ...]]] = {
     "frames": (nothing(lambda data: scan_headers([data])), (FormatError,)),
     "pictures": (pictures_again, (FormatError,)),
     "picture": (nothing(lambda data: decode_picture(data, 10_000)), (FormatError,)),
+    "packets": (nothing(lambda data: scan_pieces([data])), (FormatError,)),
     "manifest": (
         nothing(lambda data: msgspec.json.decode(data, type=Manifest)),
         (msgspec.DecodeError, UnicodeDecodeError, RecursionError),

@@ -144,3 +144,26 @@ def test_beats_and_epochs_get_their_leaves_at_once_and_end_no_chunk(
     ]
     spans = [leaf.span for leaf in leaves if isinstance(leaf, ChunkPlanned)]
     assert spans == [leaf.span for leaf in fold(renumbered) if isinstance(leaf, ChunkPlanned)]
+
+
+PACKETS = msgspec.structs.replace(POLICY, frames="fmp4", chunk_duration_ns=5 * SECOND)
+
+
+def chunks(log: LogBuilder) -> list[tuple[int, bool]]:
+    made = [leaf for leaf in fold(log.end(), policy=PACKETS) if isinstance(leaf, ChunkPlanned)]
+    assert {leaf.frames for leaf in made} == {"fmp4"}
+    return [(leaf.span.unit_count, leaf.keyframe) for leaf in made]
+
+
+def test_chunks_of_packets_begin_at_the_keyframe_behind_their_length() -> None:
+    log = LogBuilder()
+    for second in range(14):
+        log.segment(keyframe=second % 2 == 0)
+    assert chunks(log) == [(60, True), (60, True), (20, True)]
+
+
+def test_without_keyframes_a_chunk_of_packets_ends_all_the_same() -> None:
+    log = LogBuilder()
+    for second in range(24):
+        log.segment(keyframe=second in (0, 22))
+    assert chunks(log) == [(200, True), (20, False), (20, True)]

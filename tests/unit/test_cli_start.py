@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from recorder_worker.cli.start import Pace, _source
+from recorder_worker.cli.source_word import source_of
 from recorder_worker.core.model import Source
 
 
@@ -24,11 +24,13 @@ from recorder_worker.core.model import Source
         ("{here}/%03d.png", {"kind": "images", "uri": "{here}/%03d.png", "pace": "fast"}),
         ("{here}/50%.mp4", {"kind": "file", "uri": "{here}/50%.mp4", "pace": "fast"}),
         ("/dev/video0", {"kind": "v4l2", "uri": "/dev/video0"}),
+        ("rtsp://camera/door", {"kind": "rtsp", "uri": "rtsp://camera/door"}),
+        ("rtsps://camera:322/x", {"kind": "rtsp", "uri": "rtsps://camera:322/x"}),
         ("nats:source.lab.frames", {"kind": "nats", "uri": "source.lab.frames"}),
     ],
 )
 def test_a_word_is_a_source(tmp_path: Path, word: str, wanted: dict[str, str]) -> None:
     (tmp_path / "50%.mp4").touch()
-    found = _source(word.format(here=tmp_path), Pace.FAST, None)
+    found = source_of(word.format(here=tmp_path), "fast", None)
     assert found == {name: value.replace("{here}", str(tmp_path)) for name, value in wanted.items()}
     msgspec.convert(found, Source)

@@ -96,7 +96,7 @@ def test_a_mark_may_be_as_long_as_a_page() -> None:
 # --- bad ones ------------------------------------------------------------------------------------
 
 
-KINDS = "one of file, x11, pattern, images, v4l2, nats"
+KINDS = "one of file, x11, pattern, rtsp, images, v4l2, nats"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,8 @@ KINDS = "one of file, x11, pattern, images, v4l2, nats"
         (start(fps=121), "fps", "float <= 120.0", "121"),
         (start(fps="10"), "fps", "float | null", '"10"'),
         (start(max_duration_s=-1), "max_duration_s", "float > 0.0", "-1"),
-        (start(profile="copy"), "profile", "screen", '"copy"'),
+        (start(profile="film"), "profile", "screen or copy", '"film"'),
+        (start(profile="copy"), "profile", "screen, for this kind of source", "copy"),
         (
             start(masks=[{"x": 0, "y": 0, "width": 0, "height": 1}]),
             "masks[0].width",

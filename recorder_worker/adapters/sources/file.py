@@ -16,14 +16,14 @@ from recorder_worker.core.model import FileSource, SourceClock, SourceFacts
 from recorder_worker.core.pictures import Picture
 from recorder_worker.ports import Frame
 
-_CONTAINERS: Final = (
+CONTAINERS: Final = (
     "matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,avi,flv,mpegts,mpeg,mpegvideo,h264,hevc,vvc,m4v,obu,av1,"
     "ivf,ogg,asf,gif,apng,mjpeg,png_pipe,jpeg_pipe,mxf,yuv4mpegpipe,nut,dv"
 )
 """What FFmpeg may take a file for. Not among them: whatever names other files or hosts (hls, dash,
 concat, sdp, image2, imf), so that a file is only itself."""
 
-_OPTIONS: Final = f"protocol_whitelist;file|format_whitelist;{_CONTAINERS}"
+_OPTIONS: Final = f"protocol_whitelist;file|format_whitelist;{CONTAINERS}"
 _LARGEST_COUNT: Final = 2**53
 """Where a container declares no length, FFmpeg's count comes out as garbage far above this."""
 

@@ -145,16 +145,25 @@ class SourceGuard:
         check_display(self._rules, f":{screen.split('.')[0]}")
         if host in _LOCAL_HOSTS:
             return source.uri
-        address = check_host(self._rules, host, _addresses(host, source.uri))
+        address = self.host(host, f"display {source.uri}")
         return f"[{address}]:{screen}" if ":" in address else f"{address}:{screen}"
 
+    def host(self, host: str, name: str) -> str:
+        """The address of a host to connect to; `name` is what is said of the source.
 
-def _addresses(host: str, uri: str) -> list[str]:
+        Raises:
+            SourceForbiddenError: the rules do not allow it.
+            SourceError: the host is not known.
+        """
+        return check_host(self._rules, host, _addresses(host, name))
+
+
+def _addresses(host: str, name: str) -> list[str]:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise SourceError(
-            f"display {uri}: expected a host that can be looked up, found: {error}"
+            f"{name}: expected a host that can be looked up, found: {error}"
         ) from error
     return [str(entry[4][0]).split("%")[0] for entry in found]
 

@@ -8,8 +8,12 @@ from typing import Any, Final
 from recorder_worker.adapters.sources.file import VideoFile
 from recorder_worker.adapters.sources.guard import SourceGuard
 from recorder_worker.adapters.sources.images import ImageSequence
+from recorder_worker.adapters.sources.kept_logins import with_kept_login
+from recorder_worker.adapters.sources.packet_file import PacketFile
 from recorder_worker.adapters.sources.pattern import PatternDesktop
 from recorder_worker.adapters.sources.published import PublishedFrames
+from recorder_worker.adapters.sources.rtsp_packets import RtspPackets
+from recorder_worker.adapters.sources.rtsp_pictures import RtspPictures
 from recorder_worker.adapters.sources.sampled import SampledSource
 from recorder_worker.adapters.sources.v4l2 import V4l2Device
 from recorder_worker.core.errors import SourceError
@@ -18,21 +22,26 @@ from recorder_worker.core.model import (
     ImagesSource,
     NatsSource,
     PatternSource,
+    RtspSource,
     Source,
     V4l2Source,
     X11Source,
 )
 from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.ports import FrameFeed, FrameSource
+from recorder_worker.core.source_urls import shown
+from recorder_worker.ports import FrameFeed, FrameSource, PacketSource
 
 
 class GuardedOpener:
-    """Opens what its rules allow. Satisfies `ports.SourceOpener`."""
+    """Opens what its rules allow. Satisfies `ports.SourceOpener` and `ports.PacketOpener`."""
 
-    def __init__(self, rules: SourceRules, frames: FrameFeed | None = None) -> None:
+    def __init__(
+        self, rules: SourceRules, frames: FrameFeed | None = None, credentials_dir: str = ""
+    ) -> None:
         """`frames` is where sources of kind `nats` take theirs from; without it there are none."""
         self._guard = SourceGuard(rules)
         self._frames = frames
+        self._credentials_dir = credentials_dir
 
     def __call__(self, source: Source, fps: float | None, first_unit: int) -> FrameSource:
         """Open a source; a `media` one at unit `first_unit`.
@@ -49,20 +58,40 @@ class GuardedOpener:
             SourceError: it cannot be opened; the text says why and what to do.
         """
         if fps is not None and not fps > 0:
-            raise SourceError(f"source {source.uri}: expected fps above 0, found {fps}")
+            raise SourceError(f"source {shown(source.uri)}: expected fps above 0, found {fps}")
         if first_unit < 0:
-            raise SourceError(f"source {source.uri}: expected first_unit >= 0, found {first_unit}")
+            raise SourceError(
+                f"source {shown(source.uri)}: expected first_unit >= 0, found {first_unit}"
+            )
         if isinstance(source, NatsSource) and self._frames is not None:
             return self._open_nats(source, self._frames, fps, first_unit)
         row = _OPENERS.get(type(source))
         if row is None:
             raise SourceError(
-                f"source {source.uri}: expected one of "
+                f"source {shown(source.uri)}: expected one of "
                 f"{', '.join(kind.__name__ for kind in _OPENERS)}, found {type(source).__name__}; "
                 "this worker cannot open it"
             )
         self._guard.check_kind(str(source.__struct_config__.tag))
-        return row(source, fps, first_unit, self._guard)
+        return row(self._complete(source), fps, first_unit, self._guard)
+
+    def packets(self, source: Source, first_unit: int) -> PacketSource:
+        """Open a source for the profile `copy`. Raises as `__call__`."""
+        self._guard.check_kind(str(source.__struct_config__.tag))
+        if isinstance(source, RtspSource):
+            return RtspPackets(with_kept_login(source, self._credentials_dir), self._guard)
+        if isinstance(source, FileSource):
+            return PacketFile(source, self._guard, first_unit=first_unit)
+        raise SourceError(
+            f"source {shown(source.uri)}: expected a file or an RTSP server, found "
+            f"{type(source).__name__}, which has no packets to copy"
+        )
+
+    def _complete(self, source: Source) -> Source:
+        """A source with the login that it names."""
+        if isinstance(source, RtspSource):
+            return with_kept_login(source, self._credentials_dir)
+        return source
 
     def _open_nats(
         self, source: NatsSource, frames: FrameFeed, fps: float | None, first_unit: int
@@ -124,9 +153,17 @@ def _open_v4l2(
     return V4l2Device(source, path=path, fps=fps, max_pixels=guard.max_pixels)
 
 
+def _open_rtsp(
+    source: RtspSource, fps: float | None, _first_unit: int, guard: SourceGuard
+) -> FrameSource:
+    return RtspPictures(source, guard, fps=_needed(source, fps))
+
+
 def _needed(source: Source, fps: float | None) -> float:
     if fps is None:
-        raise SourceError(f"source {source.uri}: expected a rate, for it has none of its own")
+        raise SourceError(
+            f"source {shown(source.uri)}: expected a rate, for it has none of its own"
+        )
     return fps
 
 
@@ -137,4 +174,5 @@ _OPENERS: Final[dict[type, _Open]] = {
     X11Source: _open_x11,
     ImagesSource: _open_images,
     V4l2Source: _open_v4l2,
+    RtspSource: _open_rtsp,
 }

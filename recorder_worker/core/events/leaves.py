@@ -81,6 +81,7 @@ class ChunkPlanned(Leaf, frozen=True, kw_only=True, tag="chunk", tag_field="type
     zstd_level: Annotated[int, Meta(ge=1, le=22)]
     zstd_window_log: Annotated[int, Meta(ge=10, le=23)]
     cipher: str = CIPHER_NONE
+    frames: str = "tiles64-bgr"
     segments: tuple[SegmentRef, ...]
 
 

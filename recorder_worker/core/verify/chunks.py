@@ -27,9 +27,11 @@ from recorder_worker.core.errors import (
     RecorderError,
     UnsupportedError,
 )
+from recorder_worker.core.fmp4 import PACKETS_FORMAT
 from recorder_worker.core.frame_header import FrameHeader
 from recorder_worker.core.playback import scan_headers
 from recorder_worker.core.records import ChunkRecord
+from recorder_worker.core.verify.packets import PacketWalk
 from recorder_worker.core.verify.plain import MAX_PLAIN_SIZE, ChunkFaultError, PlainBytes
 from recorder_worker.core.verify.reader import RecordingReader
 from recorder_worker.core.verify.steps import Step
@@ -98,7 +100,7 @@ def check_chunk(
 ) -> ChunkCheck:
     """Check one chunk; what is wrong with it is in the result."""
     encrypted = record.cipher != CIPHER_NONE
-    frames = FrameWalk(record)
+    frames = PacketWalk(record) if record.frames == PACKETS_FORMAT else FrameWalk(record)
     step = Step.STORED
     try:
         _check_stored(record, reader.stream(chunk_name(record)))
@@ -155,7 +157,7 @@ def _check_stored(record: ChunkRecord, stored: Iterator[bytes]) -> None:
             )
 
 
-def _check_plain(plain: PlainBytes, frames: FrameWalk) -> None:
+def _check_plain(plain: PlainBytes, frames: FrameWalk | PacketWalk) -> None:
     fault: ChunkFaultError | None = None
     try:
         frames.walk(plain)

@@ -25,7 +25,7 @@ class Adjustments:
     def __init__(
         self,
         writer: SegmentWriter,
-        coverage: Coverage,
+        coverage: Coverage[SegmentWriter],
         timeline: Timeline,
         pacer: Pacer,
         arming: Arming | None,
@@ -63,6 +63,10 @@ class Adjustments:
                 self.hold = None
             case _:
                 pass
+
+    def make_standing(self, request: Request) -> None:
+        """As `make`, while nothing is read."""
+        self.make(request, self._timeline.now_ns(), standing=True)
 
     def arm(self) -> None:
         """From now on the last seconds are held in memory, until `TriggerNow`."""

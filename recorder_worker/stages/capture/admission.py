@@ -13,6 +13,7 @@ from recorder_worker.core.events import SessionStarted
 from recorder_worker.core.identity import NOBODY
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.model import SourceFacts
+from recorder_worker.core.source_urls import shown
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Delivery
 from recorder_worker.stages.capture.services import CaptureServices
@@ -142,12 +143,12 @@ def bad_source(command: StartSession, error: SourceError) -> RefusedError:
         return RefusedError(
             field=error.field,
             expected="a source that this worker may record",
-            got=f"{command.source.__struct_config__.tag} {command.source.uri}",
+            got=f"{command.source.__struct_config__.tag} {shown(command.source.uri)}",
             hint=str(error),
         )
     return RefusedError(
         field="source.uri",
         expected="a source that can be opened",
-        got=command.source.uri,
+        got=shown(command.source.uri),
         hint=str(error),
     )

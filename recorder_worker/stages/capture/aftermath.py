@@ -43,13 +43,36 @@ async def tell_aftermath(services: CaptureServices, end: EndCaptured) -> None:
 async def refuse_control(services: CaptureServices, control: Control, state: State) -> None:
     """Answer a command that the session's state has no row for."""
     triggers = ", ".join(t.value for t in allowed(state) if t.value in COMMANDS)
-    await services.rejections.publish(
+    await _refuse(
+        services,
+        control,
         RefusedError(
             field="session_id",
             expected=f"a session that can {control.command.removeprefix('session.')}",
             got=f"one that is {state.value}",
             hint=f"in this state it takes: {triggers or 'no command'}",
         ),
+    )
+
+
+async def refuse_mask(services: CaptureServices, control: Control) -> None:
+    """Answer a mask for a session of the profile `copy`."""
+    await _refuse(
+        services,
+        control,
+        RefusedError(
+            field="session_id",
+            expected="a session of pictures",
+            got="one of copied packets",
+            hint="they are never decoded, so nothing in them can be blacked out; record with "
+            "profile screen",
+        ),
+    )
+
+
+async def _refuse(services: CaptureServices, control: Control, error: RefusedError) -> None:
+    await services.rejections.publish(
+        error,
         command=control.command,
         command_id=control.command_id,
         session_id=control.session_id,

@@ -12,8 +12,9 @@ from recorder_worker.core.lifecycle import State, Trigger, next_state
 from recorder_worker.core.model import EndReason, Mask
 from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.ports import EventLog
-from recorder_worker.stages.capture.aftermath import refuse_control
+from recorder_worker.stages.capture.aftermath import refuse_control, refuse_mask
 from recorder_worker.stages.capture.journal import CapturedJournal
+from recorder_worker.stages.capture.packet_reader import PacketReader
 from recorder_worker.stages.capture.reader import Reader
 from recorder_worker.stages.capture.requests import (
     MaskWith,
@@ -39,7 +40,12 @@ TRIGGERS: dict[Command, Trigger] = {
 class Controls:
     """Reads the session's control log, refuses what its state has no row for, asks the reader."""
 
-    def __init__(self, journal: CapturedJournal, reader: Reader, services: CaptureServices) -> None:
+    def __init__(
+        self,
+        journal: CapturedJournal,
+        reader: Reader | PacketReader,
+        services: CaptureServices,
+    ) -> None:
         self._journal = journal
         self._reader = reader
         self._services = services
@@ -80,6 +86,10 @@ class Controls:
         state = next_state(self._state, trigger)
         if state is None:
             await self._refuse(control)
+            return
+        if trigger is Trigger.MASK and isinstance(self._reader, PacketReader):
+            await refuse_mask(self._services, control)
+            self._journal.controls = control.ordinal + 1
             return
         self._state = state
         if trigger is Trigger.MARK:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 import msgspec
 
@@ -15,11 +15,12 @@ from recorder_worker.ports import Clock
 from recorder_worker.stages.capture.items import Ended, Gap, Item, Released, Triggered
 from recorder_worker.stages.capture.pre_record import Held, PreRecord
 from recorder_worker.stages.capture.reader_policy import Arming
-from recorder_worker.stages.capture.spool import SegmentWriter
+from recorder_worker.stages.capture.spool import SegmentWriter, UnitWriter
 from recorder_worker.stages.capture.timeline import SECOND_NS, Timeline
 from recorder_worker.stages.capture.write_watch import SessionWrites
 
 T = TypeVar("T")
+W_co = TypeVar("W_co", bound=UnitWriter, covariant=True)
 
 ARMED_GROUPS = 4
 """An armed session has a keyframe this often in the time that it keeps: it keeps a quarter more."""
@@ -35,13 +36,16 @@ class Finished(Exception):  # noqa: N818  (it ends the reader's loop; nothing we
     """The last item has been handed over."""
 
 
-class Coverage:
-    """Closes segments, declares gaps and ends, each from the cursor that the last one left."""
+class Coverage(Generic[W_co]):
+    """Closes segments, declares gaps and ends, each from the cursor that the last one left.
+
+    Only what frames are coded into can be armed: packets are not made for the recorder.
+    """
 
     def __init__(
         self,
         *,
-        writer: SegmentWriter,
+        writer: W_co,
         timeline: Timeline,
         clock: Clock,
         retry_s: float,
@@ -78,7 +82,7 @@ class Coverage:
         """Whether what is covered is held in memory, until a trigger."""
         return self._pre_record is not None
 
-    def arm(self, arming: Arming) -> None:
+    def arm(self: Coverage[SegmentWriter], arming: Arming) -> None:
         """From now on hold the last seconds in memory; what passed until now is not kept."""
         base = self.cursor
         span = self._timeline.missed(base, self._missed_until())
@@ -99,7 +103,7 @@ class Coverage:
         if self._pre_record is not None:
             self._pre_record.forget(self.cursor)
 
-    def trigger(self, arming: Arming, t1_ns: int) -> None:
+    def trigger(self: Coverage[SegmentWriter], arming: Arming, t1_ns: int) -> None:
         """Record what is held, behind a gap for what was not, and all that comes.
 
         Raises:
@@ -119,7 +123,7 @@ class Coverage:
             self.deliver(one.item)
         self.deliver(Triggered(t_ns=t1_ns))
 
-    def _store_held(self, arming: Arming, one: Held) -> None:
+    def _store_held(self: Coverage[SegmentWriter], arming: Arming, one: Held) -> None:
         rest = msgspec.structs.replace(
             one.item.span,
             unit_count=self.cursor.unit - one.item.span.first_unit,

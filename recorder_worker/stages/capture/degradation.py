@@ -18,11 +18,12 @@ from recorder_worker.core.notes import SlowedBy
 from recorder_worker.core.rate_ladder import lowered
 from recorder_worker.ports import Clock, StageMetrics
 from recorder_worker.stages.capture.governor import Governor
+from recorder_worker.stages.capture.packet_reader import PacketReader
 from recorder_worker.stages.capture.reader import Reader
 from recorder_worker.stages.capture.requests import GoOn, Hold, SetRate, Stop
 
 ARRIVING = (V4l2Source, NatsSource)
-"""What cannot be read less often."""
+"""What cannot be read less often, as packets that are copied cannot."""
 
 log = structlog.get_logger(__name__)
 
@@ -38,13 +39,13 @@ class Degradation:
         facts: SourceFacts,
         fps: float,
         governor: Governor,
-        reader: Reader,
+        reader: Reader | PacketReader,
         clock: Clock,
         metrics: StageMetrics,
     ) -> None:
         self._session_id = session_id
         self._policy = command.when_behind
-        self._paced = facts.clock is SourceClock.LIVE and not isinstance(command.source, ARRIVING)
+        self._paced = _paced(command, facts)
         self._own_fps = fps
         self._governor = governor
         self._reader = reader
@@ -122,3 +123,9 @@ class Degradation:
         if reason == "behind":
             return self._governor.pressure.detail
         return f"{self._governor.ladder.late_share:.0%} of reads came late"
+
+
+def _paced(command: StartSession, facts: SourceFacts) -> bool:
+    """Whether the recorder decides how often a source is read, while time goes on without it."""
+    arrives = command.profile == "copy" or isinstance(command.source, ARRIVING)
+    return facts.clock is SourceClock.LIVE and not arrives

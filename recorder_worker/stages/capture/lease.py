@@ -8,6 +8,7 @@ taken up behind it by the next delivery of the message.
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import msgspec
 import structlog
@@ -28,8 +29,17 @@ from recorder_worker.core.events import (
     Opened,
     SessionStarted,
 )
-from recorder_worker.core.model import Cursor, EndReason, FileSource, GapReason, V4l2Source
-from recorder_worker.ports import Delivery, FrameSource, Logged
+from recorder_worker.core.logins import Login, with_login
+from recorder_worker.core.model import (
+    Cursor,
+    EndReason,
+    FileSource,
+    GapReason,
+    RtspSource,
+    SourceFacts,
+    V4l2Source,
+)
+from recorder_worker.ports import Delivery, FrameSource, Logged, PacketSource
 from recorder_worker.stages.capture.admission import Admission, bad_source, id_in_use
 from recorder_worker.stages.capture.aftermath import tell_aftermath
 from recorder_worker.stages.capture.controls import masks_in_force
@@ -39,9 +49,16 @@ from recorder_worker.stages.capture.journal import CapturedJournal
 from recorder_worker.stages.capture.mailbox import Mailbox
 from recorder_worker.stages.capture.manifest import Manifest, read_manifest, write_manifest
 from recorder_worker.stages.capture.new_manifest import new_manifest
+from recorder_worker.stages.capture.opening import OpenPackets
+from recorder_worker.stages.capture.packet_reader import PacketReader
 from recorder_worker.stages.capture.pulse import Pulse
 from recorder_worker.stages.capture.reader import Reader
-from recorder_worker.stages.capture.reader_setup import frame_rate, make_reader
+from recorder_worker.stages.capture.reader_policy import Reopen
+from recorder_worker.stages.capture.reader_setup import (
+    frame_rate,
+    make_packet_reader,
+    make_reader,
+)
 from recorder_worker.stages.capture.recording import Recording
 from recorder_worker.stages.capture.services import CaptureServices
 
@@ -59,7 +76,9 @@ class Lease:
         session_id: str,
         command: StartSession,
         delivery: Delivery,
+        login: Login | None = None,
     ) -> None:
+        self._login = login
         self._services = services
         self._admission = Admission(services)
         self.session_id = session_id
@@ -98,16 +117,7 @@ class Lease:
             )
             queue_size = self._services.policy.queue_segments
             mailbox = Mailbox(asyncio.get_running_loop(), queue_size, wake)
-            reader = make_reader(
-                services=self._services,
-                command=self._command,
-                facts=manifest.source,
-                journal=journal,
-                source=source,
-                reopen=self._open_source,
-                cipher=cipher,
-                deliver=mailbox.put,
-            )
+            reader = self._reader(source, manifest.source, journal, cipher, mailbox)
         except BaseException:
             if source is not None:
                 source.close()
@@ -132,7 +142,7 @@ class Lease:
             await self._end_lost(journal, error)
             raise PermanentError(f"the recording failed: {error!r}") from error
 
-    def _degradation(self, reader: Reader, manifest: Manifest) -> Degradation:
+    def _degradation(self, reader: Reader | PacketReader, manifest: Manifest) -> Degradation:
         services = self._services
         return Degradation(
             session_id=self.session_id,
@@ -144,6 +154,40 @@ class Lease:
             clock=services.clock,
             metrics=services.metrics,
         )
+
+    def _reader(
+        self,
+        source: FrameSource | PacketSource | None,
+        facts: SourceFacts,
+        journal: CapturedJournal,
+        cipher: SessionCipher | None,
+        mailbox: Mailbox,
+    ) -> Reader | PacketReader:
+        if self._copies:
+            return make_packet_reader(
+                services=self._services,
+                command=self._command,
+                facts=facts,
+                journal=journal,
+                source=cast("PacketSource | None", source),
+                reopen=cast("OpenPackets", self._open_source),
+                cipher=cipher,
+                deliver=mailbox.put,
+            )
+        return make_reader(
+            services=self._services,
+            command=self._command,
+            facts=facts,
+            journal=journal,
+            source=cast("FrameSource | None", source),
+            reopen=cast("Reopen", self._open_source),
+            cipher=cipher,
+            deliver=mailbox.put,
+        )
+
+    @property
+    def _copies(self) -> bool:
+        return self._command.profile == "copy"
 
     async def _end_lost(self, journal: CapturedJournal, error: Exception) -> None:
         """A defect must not leave a session that nobody ends: it is sealed with its reason."""
@@ -175,7 +219,7 @@ class Lease:
 
     async def _open(
         self, started: SessionStarted | None, journal: CapturedJournal
-    ) -> tuple[FrameSource | None, Manifest, SessionStarted | None]:
+    ) -> tuple[FrameSource | PacketSource | None, Manifest, SessionStarted | None]:
         """The source, and what the session is; a source that was there before may be away now."""
         manifest = await asyncio.to_thread(read_manifest, self._services.store, self.session_id)
         known = started is not None or journal.last is not None
@@ -183,7 +227,7 @@ class Lease:
             raise id_in_use(self.session_id)
         if not known:
             self._admission.check_wishes(self._command)
-        source: FrameSource | None = None
+        source: FrameSource | PacketSource | None = None
         try:
             source = await asyncio.to_thread(self._open_source, journal.cursor.unit)
         except SourceError as error:
@@ -212,11 +256,16 @@ class Lease:
             raise
         return source, manifest, started
 
-    def _open_source(self, first_unit: int) -> FrameSource:
+    def _open_source(self, first_unit: int) -> FrameSource | PacketSource:
+        source = self._command.source
+        if isinstance(source, RtspSource):
+            source = with_login(source, self._login)
+        if self._copies:
+            return self._services.open_packets.packets(source, first_unit)
         fps = self._command.fps
         if fps is None and not isinstance(self._command.source, FileSource | V4l2Source):
             fps = self._services.policy.default_fps
-        return self._services.open_source(self._command.source, fps, first_unit)
+        return self._services.open_source(source, fps, first_unit)
 
     async def _cipher(self, journal: CapturedJournal, manifest: Manifest) -> SessionCipher | None:
         """What to seal with; a session whose key is gone ends here, rather than go on plain."""

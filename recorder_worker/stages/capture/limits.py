@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from recorder_worker.core.model import EndReason
+from recorder_worker.core.model import EndReason, Mask
 from recorder_worker.ports import Frame
 from recorder_worker.stages.capture.coverage import Coverage
 from recorder_worker.stages.capture.idle import IdleWatch
 from recorder_worker.stages.capture.reader_policy import ReaderPolicy
+from recorder_worker.stages.capture.spool import UnitWriter
 from recorder_worker.stages.capture.timeline import SECOND_NS, Timeline
 
 
 class Limits:
     """Ends the session, as `Coverage.end`, where a limit is reached."""
 
-    def __init__(self, policy: ReaderPolicy, timeline: Timeline, coverage: Coverage) -> None:
+    def __init__(
+        self, policy: ReaderPolicy, timeline: Timeline, coverage: Coverage[UnitWriter]
+    ) -> None:
         self._longest_ns = policy.max_duration_ns
         self._idle_ns = policy.idle_stop_ns
         self._idle = None if policy.idle_stop_ns is None else IdleWatch(policy.idle_stop_ns)
@@ -44,15 +47,15 @@ class Limits:
             end_ns = self._coverage.cursor.t_ns
             self._coverage.end(EndReason.MAX_DURATION, f"the time was up while {doing}", end_ns)
 
-    def check_idle(self, frame: Frame, t_ns: int) -> None:
-        """Take a frame that is recorded now. Raises Finished.
+    def check_idle(self, frame: Frame, masks: tuple[Mask, ...], t_ns: int) -> None:
+        """Take a frame that is recorded now, with these masks. Raises Finished.
 
         Not while armed: nothing is recorded then, so nothing is gained by an end.
         """
         idle, limit_ns = self._idle, self._idle_ns
         if idle is None or limit_ns is None or self._coverage.armed:
             return
-        if idle.is_over(frame, self._coverage.writer.masks, t_ns):
+        if idle.is_over(frame, masks, t_ns):
             detail = f"nothing changed on the picture for {limit_ns / SECOND_NS:g} s"
             self._coverage.end(EndReason.IDLE, detail, self._timeline.end_ns())
 

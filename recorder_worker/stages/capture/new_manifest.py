@@ -7,8 +7,9 @@ import msgspec
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import PermanentError
 from recorder_worker.core.events import SessionStarted
-from recorder_worker.core.model import SourceFacts
-from recorder_worker.ports import FrameSource
+from recorder_worker.core.fmp4 import PACKETS_FORMAT
+from recorder_worker.core.model import RecordingPolicy, SourceFacts
+from recorder_worker.ports import FrameSource, PacketSource
 from recorder_worker.stages.capture.encryption import with_encryption
 from recorder_worker.stages.capture.manifest import Manifest
 from recorder_worker.stages.capture.services import CaptureServices
@@ -19,7 +20,7 @@ def new_manifest(
     session_id: str,
     command: StartSession,
     command_id: str,
-    source: FrameSource | None,
+    source: FrameSource | PacketSource | None,
     started: SessionStarted | None,
 ) -> Manifest:
     """Blocking. The key of an encrypted session is durable before its manifest is.
@@ -32,7 +33,7 @@ def new_manifest(
         command_id=command_id,
         command=msgspec.structs.replace(command, session_id=session_id, owner=owner),
         source=_facts(source, started),
-        policy=services.policy.recording,
+        policy=_policy(services, command),
         node=services.identity.node,
         software=services.identity.software,
         accepted_wall_ns=services.clock.wall_ns(),
@@ -40,7 +41,16 @@ def new_manifest(
     return with_encryption(manifest, services.cipher_keys, services.key_wrap)
 
 
-def _facts(source: FrameSource | None, started: SessionStarted | None) -> SourceFacts:
+def _policy(services: CaptureServices, command: StartSession) -> RecordingPolicy:
+    policy = services.policy.recording
+    if command.profile == "copy":
+        return msgspec.structs.replace(policy, frames=PACKETS_FORMAT)
+    return policy
+
+
+def _facts(
+    source: FrameSource | PacketSource | None, started: SessionStarted | None
+) -> SourceFacts:
     if source is not None:
         return source.facts
     if started is None:

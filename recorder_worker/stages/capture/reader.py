@@ -38,6 +38,7 @@ from recorder_worker.stages.capture.requests import (
     Resume,
     Stop,
 )
+from recorder_worker.stages.capture.spool import SegmentWriter
 from recorder_worker.stages.capture.standstill import LOOK_S, Standstill
 from recorder_worker.stages.capture.timeline import SECOND_NS, Pacer, Timeline
 
@@ -55,7 +56,7 @@ class Reader:
         *,
         source: FrameSource | None,
         reopen: Reopen,
-        coverage: Coverage,
+        coverage: Coverage[SegmentWriter],
         timeline: Timeline,
         policy: ReaderPolicy,
         clock: Clock,
@@ -76,7 +77,7 @@ class Reader:
         )
         self._requests = RequestBox()
         self._standstill = Standstill(
-            self._requests, self._limits, coverage, self._adjustments, timeline, self._gap
+            self._requests, self._limits, coverage, self._gap, self._adjustments.make_standing
         )
         self._pending: tuple[Frame, int] | None = None
         self._thread: threading.Thread | None = None
@@ -206,7 +207,7 @@ class Reader:
     def _add(self, frame: Frame, t_ns: int) -> None:
         self._limits.check_frame(t_ns)
         self._writer.add(frame, t_ns)
-        self._limits.check_idle(frame, t_ns)
+        self._limits.check_idle(frame, self._writer.masks, t_ns)
         if self._watch is not None and not self._coverage.armed:
             for note in self._watch.see(frame, t_ns):
                 self._coverage.deliver(note)

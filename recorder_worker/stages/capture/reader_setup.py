@@ -6,11 +6,20 @@ from collections.abc import Callable
 
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.commands import StartSession
-from recorder_worker.core.model import FileSource, ImagesSource, PatternSource, SourceFacts
-from recorder_worker.ports import FrameSource
+from recorder_worker.core.model import (
+    FileSource,
+    ImagesSource,
+    PatternSource,
+    SourceClock,
+    SourceFacts,
+)
+from recorder_worker.ports import FrameSource, PacketSource
 from recorder_worker.stages.capture.coverage import Coverage
 from recorder_worker.stages.capture.items import Item
 from recorder_worker.stages.capture.journal import CapturedJournal
+from recorder_worker.stages.capture.opening import OpenPackets
+from recorder_worker.stages.capture.packet_reader import PacketReader
+from recorder_worker.stages.capture.packet_spool import PacketWriter
 from recorder_worker.stages.capture.picture_watch import PictureWatch
 from recorder_worker.stages.capture.reader import Reader
 from recorder_worker.stages.capture.reader_policy import Arming, ReaderPolicy, Reopen
@@ -33,7 +42,6 @@ def make_reader(
 ) -> Reader:
     """A reader that goes on where the journal's cursor is; its source may be away now."""
     policy = services.policy
-    longest_s = min(command.max_duration_s or policy.longest_session_s, policy.longest_session_s)
     writer = SegmentWriter(
         store=services.store,
         session_id=journal.session_id,
@@ -44,13 +52,7 @@ def make_reader(
         masks=journal.masks,
         cipher=cipher,
     )
-    timeline = Timeline(
-        facts.clock,
-        journal.cursor,
-        services.clock,
-        frame_rate(facts, command, policy),
-        same_boot=journal.same_boot,
-    )
+    timeline = _timeline(services, command, facts, journal)
     return Reader(
         source=source,
         reopen=reopen,
@@ -63,13 +65,7 @@ def make_reader(
             deliver=deliver,
         ),
         timeline=timeline,
-        policy=ReaderPolicy(
-            native=_native(command),
-            max_duration_ns=round(longest_s * SECOND_NS),
-            retry_s=policy.retry_s,
-            idle_stop_ns=_ns(command.idle_stop_s),
-            arming=_arming(command, services),
-        ),
+        policy=_reader_policy(services, command),
         clock=services.clock,
         watch=make_watch(services, journal.session_id, facts.kind, writer, cipher),
     )
@@ -102,6 +98,72 @@ def make_watch(
         policy=policy.watch,
         conditions=conditions,
         thumbnails=thumbnails,
+    )
+
+
+def make_packet_reader(
+    *,
+    services: CaptureServices,
+    command: StartSession,
+    facts: SourceFacts,
+    journal: CapturedJournal,
+    source: PacketSource | None,
+    reopen: OpenPackets,
+    cipher: SessionCipher | None,
+    deliver: Callable[[Item], None],
+) -> PacketReader:
+    """As `make_reader`, for the profile `copy`."""
+    writer = PacketWriter(
+        store=services.store,
+        session_id=journal.session_id,
+        clock=services.clock,
+        cursor=journal.cursor,
+        limits=services.policy.segment,
+        whole_groups=facts.clock is SourceClock.MEDIA,
+        cipher=cipher,
+    )
+    timeline = _timeline(services, command, facts, journal)
+    return PacketReader(
+        source=source,
+        reopen=reopen,
+        coverage=Coverage(
+            writer=writer,
+            timeline=timeline,
+            clock=services.clock,
+            retry_s=services.policy.retry_s,
+            writes=services.writes.of(journal.session_id),
+            deliver=deliver,
+        ),
+        timeline=timeline,
+        policy=_reader_policy(services, command),
+        clock=services.clock,
+    )
+
+
+def _timeline(
+    services: CaptureServices,
+    command: StartSession,
+    facts: SourceFacts,
+    journal: CapturedJournal,
+) -> Timeline:
+    return Timeline(
+        facts.clock,
+        journal.cursor,
+        services.clock,
+        frame_rate(facts, command, services.policy),
+        same_boot=journal.same_boot,
+    )
+
+
+def _reader_policy(services: CaptureServices, command: StartSession) -> ReaderPolicy:
+    policy = services.policy
+    longest_s = min(command.max_duration_s or policy.longest_session_s, policy.longest_session_s)
+    return ReaderPolicy(
+        native=_native(command),
+        max_duration_ns=round(longest_s * SECOND_NS),
+        retry_s=policy.retry_s,
+        idle_stop_ns=_ns(command.idle_stop_s),
+        arming=_arming(command, services),
     )
 
 

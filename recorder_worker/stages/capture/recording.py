@@ -35,6 +35,7 @@ from recorder_worker.stages.capture.controls import Controls
 from recorder_worker.stages.capture.degradation import Degradation
 from recorder_worker.stages.capture.journal import CapturedJournal
 from recorder_worker.stages.capture.mailbox import Mailbox
+from recorder_worker.stages.capture.packet_reader import PacketReader
 from recorder_worker.stages.capture.pulse import Pulse
 from recorder_worker.stages.capture.reader import Reader
 from recorder_worker.stages.capture.requests import Release
@@ -55,7 +56,7 @@ class Recording:
         *,
         journal: CapturedJournal,
         pulse: Pulse,
-        reader: Reader,
+        reader: Reader | PacketReader,
         mailbox: Mailbox,
         wake: asyncio.Event,
         release: asyncio.Event,

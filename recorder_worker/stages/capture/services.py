@@ -18,6 +18,7 @@ from recorder_worker.ports import (
     EventLog,
     KeyWrap,
     Optics,
+    PacketOpener,
     SourceOpener,
     StageMetrics,
 )
@@ -70,6 +71,7 @@ class CaptureServices:
     rejections: Rejections
     open_source: SourceOpener
     optics: Optics
+    open_packets: PacketOpener
     number: Callable[[str], Awaitable[SessionNumbered]]
     cipher_keys: CipherKeys
     key_wrap: KeyWrap | None

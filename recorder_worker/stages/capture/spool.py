@@ -34,6 +34,33 @@ class SegmentStore(Protocol):
         ...
 
 
+class UnitWriter(Protocol):
+    """Makes segments of units, from a cursor on."""
+
+    cursor: Cursor
+
+    @property
+    def count(self) -> int:
+        """How many units are in the segment being filled."""
+        ...
+
+    def close(self, t1_ns: int) -> Segment | None:
+        """Make the segment durable, up to session time `t1_ns`; None where it has no unit.
+
+        Raises:
+            StoreError: it could not be stored. The units are kept: `close` may be repeated.
+        """
+        ...
+
+    def abandon(self, t1_ns: int) -> Span:
+        """Give up the units that could not be stored: the span that is missing now."""
+        ...
+
+    def restart(self, cursor: Cursor) -> None:
+        """Go on from behind a gap."""
+        ...
+
+
 class SegmentWriter:
     """Collects frames from the cursor on and makes segments of them.
 

@@ -16,6 +16,7 @@ from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import FencedError, LeaseReleasedError, RefusedError
 from recorder_worker.core.events import EndCaptured
 from recorder_worker.core.ids import session_id_for
+from recorder_worker.core.logins import Login, without_login
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Delivery
 from recorder_worker.stages.capture.admission import DuplicateStartError
@@ -74,21 +75,24 @@ class CaptureStage:
             command = await self._services.gate.parsed(delivery)
             if not isinstance(command, StartSession):
                 raise TypeError(f"{delivery.command} is not a start")
+            command, login = without_login(command)
         except RefusedError as error:
             await self._services.gate.refuse(error, delivery, session_id_in(delivery.body))
             return
         session_id = command.session_id or session_id_for(delivery.command_id, delivery.received_ns)
         with structlog.contextvars.bound_contextvars(session_id=session_id):
             try:
-                await self._hold(session_id, command, delivery)
+                await self._hold(session_id, command, delivery, login)
             except DuplicateStartError:
                 log.info("StartRepeated", command_id=delivery.command_id)
             except RefusedError as error:
                 await self._services.gate.refuse(error, delivery, session_id)
 
-    async def _hold(self, session_id: str, command: StartSession, delivery: Delivery) -> None:
+    async def _hold(
+        self, session_id: str, command: StartSession, delivery: Delivery, login: Login | None
+    ) -> None:
         """Hold the lease; a redelivery to the worker that has it already waits with it."""
-        lease = Lease(self._services, session_id, command, delivery)
+        lease = Lease(self._services, session_id, command, delivery, login)
         held = self._active.get(session_id)
         if held is not None:
             await self._wait_with(held, lease, delivery)

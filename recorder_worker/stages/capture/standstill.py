@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from recorder_worker.core.model import GapReason
-from recorder_worker.stages.capture.adjustments import Adjustments
 from recorder_worker.stages.capture.coverage import Coverage
 from recorder_worker.stages.capture.limits import Limits
 from recorder_worker.stages.capture.requests import (
@@ -17,7 +16,7 @@ from recorder_worker.stages.capture.requests import (
     RequestBox,
     Stop,
 )
-from recorder_worker.stages.capture.timeline import Timeline
+from recorder_worker.stages.capture.spool import UnitWriter
 
 LOOK_S = 0.25
 """How long a wait may last before limits are looked at again."""
@@ -30,17 +29,16 @@ class Standstill:
         self,
         requests: RequestBox,
         limits: Limits,
-        coverage: Coverage,
-        adjustments: Adjustments,
-        timeline: Timeline,
+        coverage: Coverage[UnitWriter],
         gap: Callable[[GapReason, str], None],
+        other: Callable[[Request], None],
     ) -> None:
+        """`gap` declares what passed as missing; `other` takes requests that end no standstill."""
         self._requests = requests
         self._limits = limits
         self._coverage = coverage
-        self._adjustments = adjustments
-        self._timeline = timeline
         self._gap = gap
+        self._other = other
 
     def until_caught_up(self, hold: Hold, covered_ns: int) -> Request:
         """Wait, from session time `covered_ns` on, until later stages are not behind any more.
@@ -76,4 +74,4 @@ class Standstill:
                     self._gap(reason, detail)
                     return request
                 case _:
-                    self._adjustments.make(request, self._timeline.now_ns(), standing=True)
+                    self._other(request)

@@ -1,0 +1,85 @@
+"""What the `copy` profile records: sources that give packets as an encoder made them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from recorder_worker.core.model import Source, SourceFacts
+
+
+class Packet(msgspec.Struct, frozen=True, kw_only=True):
+    """One encoded picture, which is a unit, or a piece of the sound beside it.
+
+    `pts`, `dts` and `duration` are the source's own, in ticks of its track; every packet has both
+    times, and 0 stands for a duration that is not known. `t_ns` is on the source's clock: the
+    position in the material (`media`) or `Clock.monotonic_ns` when it came (`live`).
+    """
+
+    video: bool
+    keyframe: bool
+    pts: int
+    dts: int
+    duration: int
+    t_ns: int
+    data: bytes
+
+
+class PacketSource(Protocol):
+    """An open source. One thread uses it."""
+
+    @property
+    def facts(self) -> SourceFacts:
+        """What the source turned out to be when it was opened."""
+        ...
+
+    @property
+    def tick(self) -> tuple[int, int]:
+        """A tick of the video is so many seconds: numerator and denominator."""
+        ...
+
+    @property
+    def skipped(self) -> int:
+        """Units of a `media` source before the first that is given, for want of a keyframe."""
+        ...
+
+    def read(self, wait_s: float) -> tuple[Packet, ...] | None:
+        """The next packets, none where none came in that time; None where the source has ended.
+
+        The first one of video is a keyframe.
+
+        Raises:
+            SourceLostError: it was delivering and cannot any more.
+        """
+        ...
+
+    def piece(self, packets: Sequence[Packet], shift: int) -> tuple[bytes, bytes]:
+        """Packets as fragmented MP4: ftyp and moov, and the moof with its mdat.
+
+        Args:
+            packets: in the order in which they came, one of video at least.
+            shift: ticks of the video that are added to their times.
+
+        Raises:
+            SourceLostError: they cannot be written; the text says why.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the source; harmless when repeated, and quick."""
+        ...
+
+
+class PacketOpener(Protocol):
+    """Opens sources of packets by their kind."""
+
+    def packets(self, source: Source, first_unit: int) -> PacketSource:
+        """Open a source, a `media` one at unit `first_unit`.
+
+        Raises:
+            SourceForbiddenError: the operator's rules do not allow it.
+            SourceError: it cannot be opened; the text says why and what to do.
+        """
+        ...

@@ -1,0 +1,210 @@
+"""A real RTSP server, recorded as it is: stopped, stalled, garbled, and with a login to keep."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import pytest_asyncio
+import reference
+from camera import Camera, Line
+from films import decoded, packets
+from running_recorder import RunningRecorder, settings_in
+
+from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.core.events import GapCaptured, MarkCaptured
+from recorder_worker.core.model import EndReason, GapReason
+from recorder_worker.core.notes import TIMESTAMPS
+from recorder_worker.core.recording_film import recording_film
+from recorder_worker.core.subjects import Fact
+from recorder_worker.core.verify.verdicts import Verdict
+from recorder_worker.service.settings_tree import CaptureSettings, ChunkSettings
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SECOND_NS = 1_000_000_000
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def recorder(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningRecorder]:
+    settings = msgspec.structs.replace(
+        settings_in(tmp_path_factory.mktemp("rtsp")),
+        capture=CaptureSettings(segment_s=0.25, retry_s=30.0),
+        chunk=ChunkSettings(duration_s=1.0),
+    )
+    async with RunningRecorder(settings) as running:
+        yield running
+
+
+def rtsp(camera: Camera, **fields: object) -> dict[str, Any]:
+    return {"kind": "rtsp", "uri": camera.uri(), "stall_s": 0.6, "open_s": 4.0, **fields}
+
+
+async def start(recorder: RunningRecorder, source: dict[str, Any]) -> str:
+    started = await recorder.client.start(source, profile="copy", timeout_s=20)
+    return started.session_id
+
+
+async def stop(recorder: RunningRecorder, session_id: str) -> list[bytes]:
+    """Stop, verify with both programs; the chunks."""
+    await recorder.client.stop(session_id)
+    await recorder.sealed(session_id)
+    report = recorder.report(session_id)
+    assert report.verdict in (Verdict.COMPLETE, Verdict.COMPLETE_WITH_GAPS), report
+    theirs = reference.check(recorder.folder(session_id))
+    assert theirs["root_hash"] == report.root_hash
+    recording = FolderRecording(recorder.folder(session_id))
+    return [b"".join(pieces) for _, pieces in recording_film(recording)]
+
+
+def slices(data: bytes) -> list[bytes]:
+    """The slices of H.264 in Annex B."""
+    found = (each.rstrip(b"\0") for each in data.split(b"\0\0\1"))
+    return [each for each in found if each and each[0] & 31 in (1, 5)]
+
+
+def slices_of(sample: bytes) -> list[bytes]:
+    """The slices of H.264 in a sample of MP4: a length before each."""
+    found, at = [], 0
+    while at < len(sample):
+        size = int.from_bytes(sample[at : at + 4])
+        unit = sample[at + 4 : at + 4 + size]
+        if unit[0] & 31 in (1, 5):
+            found.append(unit.rstrip(b"\0"))
+        at += 4 + size
+    return found
+
+
+async def gaps(recorder: RunningRecorder, session_id: str) -> list[GapCaptured]:
+    facts = await recorder.facts(Fact.CAPTURED, session_id)
+    return [event for event in facts if isinstance(event, GapCaptured)]
+
+
+@pytest.mark.parametrize(("transport", "audio"), [("tcp", "aac"), ("udp", "mulaw")])
+async def test_the_pictures_of_a_camera_are_recorded_bit_by_bit(
+    recorder: RunningRecorder, tmp_path: Path, transport: str, audio: str
+) -> None:
+    encoded = tmp_path / "encoded"
+    with Camera(encoded=str(encoded), audio=audio) as camera:
+        session_id = await start(recorder, rtsp(camera, transport=transport))
+        await recorder.captured(session_id, SECOND_NS)
+        chunks = await stop(recorder, session_id)
+    sent = slices(encoded.read_bytes())
+    kept = [each for sample in packets(b"".join(chunks)) for each in slices_of(sample)]
+    assert len(kept) > 20
+    # The server encodes a little before it is asked to play, and then begins anew.
+    begins = [at for at, each in enumerate(sent) if each == kept[0]]
+    assert kept in [sent[at : at + len(kept)] for at in begins]
+    assert sum(map(decoded, chunks)) == decoded(b"".join(chunks)) == len(kept) // 2
+    assert len(packets(b"".join(chunks), "audio")) > 3
+
+
+async def test_a_camera_that_is_stopped_and_started_again_leaves_a_gap(
+    recorder: RunningRecorder,
+) -> None:
+    with Camera() as camera:
+        session_id = await start(recorder, rtsp(camera))
+        before = await recorder.captured(session_id)
+        camera.stop()
+        camera.start()
+        await recorder.captured(session_id, before.cursor.t_ns + 2 * SECOND_NS)
+        chunks = await stop(recorder, session_id)
+    (gap,) = await gaps(recorder, session_id)
+    assert gap.reason is GapReason.SOURCE_LOST
+    assert gap.span.unit_count > 5
+    assert all(decoded(chunk) == len(packets(chunk)) for chunk in chunks)
+    assert decoded(b"".join(chunks)) == sum(map(decoded, chunks))
+
+
+@pytest.mark.parametrize("how", ["stall", "garble"])
+async def test_a_camera_that_hangs_or_sends_garbage_is_lost_and_found(
+    recorder: RunningRecorder, how: str
+) -> None:
+    with Camera() as camera:
+        line = Line(camera.port)
+        session_id = await start(recorder, rtsp(camera, uri=camera.uri(port=line.port)))
+        before = await recorder.captured(session_id)
+        if how == "stall":
+            camera.stall()
+            await asyncio.sleep(2.0)
+            camera.go_on()
+        else:
+            line.garble = True
+            await asyncio.sleep(0.7)
+            line.garble = False
+        await recorder.captured(session_id, before.cursor.t_ns + 5 * SECOND_NS // 2)
+        chunks = await stop(recorder, session_id)
+        line.close()
+    captured = await recorder.facts(Fact.CAPTURED, session_id)
+    reasons = {event.reason for event in captured if isinstance(event, GapCaptured)}
+    marks = {event.kind for event in captured if isinstance(event, MarkCaptured)}
+    # On a machine whose disk hangs as well, nobody asked the camera while it hung: then the times
+    # of its packets tell.
+    assert reasons == {GapReason.SOURCE_LOST} or (how == "stall" and TIMESTAMPS in marks)
+    assert all(chunks)
+
+
+async def test_a_camera_that_stays_away_ends_the_session(tmp_path: Path) -> None:
+    async with RunningRecorder(settings_in(tmp_path)) as recorder:
+        with Camera() as camera:
+            session_id = await start(recorder, rtsp(camera))
+            await recorder.captured(session_id)
+        sealed = await recorder.sealed(session_id)
+        assert sealed.reason is EndReason.SOURCE_LOST
+        assert recorder.report(session_id).verdict is Verdict.COMPLETE_WITH_GAPS
+
+
+async def test_a_stop_is_heard_while_a_camera_is_away(recorder: RunningRecorder) -> None:
+    with Camera() as camera:
+        session_id = await start(recorder, rtsp(camera))
+        await recorder.captured(session_id)
+        camera.stop()
+        await asyncio.sleep(0.5)
+        async with asyncio.timeout(3):
+            await stop(recorder, session_id)
+
+
+async def test_a_pause_hangs_up_and_a_resume_begins_with_a_keyframe(
+    recorder: RunningRecorder,
+) -> None:
+    with Camera() as camera:
+        session_id = await start(recorder, rtsp(camera))
+        before = await recorder.captured(session_id)
+        await recorder.client.pause(session_id)
+        await asyncio.sleep(0.2)
+        await recorder.client.resume(session_id)
+        await recorder.captured(session_id, before.cursor.t_ns + SECOND_NS)
+        chunks = await stop(recorder, session_id)
+    assert {gap.reason for gap in await gaps(recorder, session_id)} == {GapReason.PAUSE}
+    assert all(decoded(chunk) == len(packets(chunk)) for chunk in chunks)
+
+
+async def test_a_camera_is_decoded_for_the_profile_screen(recorder: RunningRecorder) -> None:
+    with Camera() as camera:
+        started = await recorder.client.start(rtsp(camera), profile="screen", fps=5, timeout_s=20)
+        await recorder.captured(started.session_id, SECOND_NS)
+        await recorder.client.stop(started.session_id)
+        await recorder.sealed(started.session_id)
+    pictures = recorder.pictures(started.session_id)
+    assert len(pictures) >= 4
+    assert pictures[0].shape == (120, 160, 3)
+    assert len({picture.tobytes() for picture in pictures}) > 2
+
+
+async def test_a_worker_that_takes_over_has_the_login_from_the_command(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    with Camera(user="viewer", password="secret") as camera:
+        async with RunningRecorder(settings) as recorder:
+            source = rtsp(camera, uri=camera.uri(login="viewer:secret@"))
+            session_id = await start(recorder, source)
+            before = await recorder.captured(session_id)
+        async with RunningRecorder(settings) as recorder:
+            await recorder.captured(session_id, before.cursor.t_ns + SECOND_NS // 2)
+            chunks = await stop(recorder, session_id)
+            found = await gaps(recorder, session_id)
+    assert found[0].reason is GapReason.HANDOVER
+    assert sum(map(decoded, chunks)) > 10

@@ -1,0 +1,350 @@
+"""The reader of packets: what it hands over tiles the stream, and begins with keyframes."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+
+import msgspec
+import pytest
+import zstandard
+from handmade_pieces import fragment, head
+from memory_store import MemoryStore
+
+from recorder_worker.adapters.system_clock import SystemClock
+from recorder_worker.core.errors import SourceError, SourceForbiddenError, SourceLostError
+from recorder_worker.core.fmp4_stream import Piece, scan_pieces
+from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock, SourceFacts
+from recorder_worker.ports import Packet, PacketSource
+from recorder_worker.service.metrics import Metrics
+from recorder_worker.stages.capture import items
+from recorder_worker.stages.capture.coverage import Coverage
+from recorder_worker.stages.capture.packet_reader import PacketReader
+from recorder_worker.stages.capture.packet_spool import PacketWriter
+from recorder_worker.stages.capture.reader_policy import ReaderPolicy
+from recorder_worker.stages.capture.requests import Pause, Release, Resume, Stop
+from recorder_worker.stages.capture.spool import SegmentLimits
+from recorder_worker.stages.capture.timeline import Timeline
+from recorder_worker.stages.capture.write_watch import WriteWatch
+
+SECOND = 1_000_000_000
+FPS = 50
+STEP = SECOND // FPS
+SESSION = "00000000-0000-4000-8000-000000000001"
+DEADLINE_S = 20.0
+
+
+def video(unit: int, *, group: int = 10, dts: int | None = None, t_ns: int | None = None) -> Packet:
+    return Packet(
+        video=True,
+        keyframe=unit % group == 0,
+        pts=unit if dts is None else dts,
+        dts=unit if dts is None else dts,
+        duration=1,
+        t_ns=unit * STEP if t_ns is None else t_ns,
+        data=bytes([unit % 256]) * 10,
+    )
+
+
+class Material:
+    """A source of packets as a test wrote them down; behind them nothing, an end, or an error."""
+
+    tick = (1, FPS)
+
+    def __init__(
+        self,
+        packets: Sequence[Packet],
+        kind: SourceClock = SourceClock.MEDIA,
+        *,
+        then: SourceLostError | None = None,
+        ends: bool = True,
+        skipped: int = 0,
+    ) -> None:
+        self._packets = list(packets)
+        self._then = then
+        self._ends = ends
+        self.skipped = skipped
+        self.closed = False
+        self.facts = SourceFacts(
+            kind="test", uri="t:", description="", width=8, height=8, clock=kind, frame_rate=FPS
+        )
+
+    def read(self, wait_s: float) -> tuple[Packet, ...] | None:
+        if self._packets:
+            return (self._packets.pop(0),)
+        if self._then is not None:
+            raise self._then
+        if self._ends:
+            return None
+        threading.Event().wait(min(wait_s, 0.02))
+        return ()
+
+    def piece(self, packets: Sequence[Packet], shift: int) -> tuple[bytes, bytes]:  # noqa: ARG002  (of the port)
+        if any(packet.data == b"bad" for packet in packets):
+            raise SourceLostError("MP4 cannot hold it")
+        sizes = [len(packet.data) for packet in packets if packet.video]
+        first = next(packet for packet in packets if packet.video)
+        return head(), fragment((1, sizes), keyframe=first.keyframe)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Bench:
+    """A reader over material, with what it hands over."""
+
+    def __init__(
+        self,
+        source: Material | None,
+        *,
+        reopen: Callable[[int], PacketSource] | None = None,
+        kind: SourceClock = SourceClock.MEDIA,
+        retry_s: float = 0.4,
+    ) -> None:
+        self.clock = SystemClock()
+        self.items: list[items.Item] = []
+        self.store = MemoryStore()
+        self._news: queue.SimpleQueue[items.Item] = queue.SimpleQueue()
+        kind = source.facts.clock if source else kind
+        timeline = Timeline(kind, Cursor(), self.clock, FPS, same_boot=False)
+        writer = PacketWriter(
+            store=self.store,
+            session_id=SESSION,
+            clock=self.clock,
+            cursor=Cursor(),
+            limits=SegmentLimits(duration_ns=SECOND // 5, plain_size=1 << 20, level=1),
+            whole_groups=kind is SourceClock.MEDIA,
+        )
+        self.reader = PacketReader(
+            source=source,
+            reopen=reopen or _no_source,
+            coverage=Coverage(
+                writer=writer,
+                timeline=timeline,
+                clock=self.clock,
+                retry_s=retry_s,
+                writes=WriteWatch(self.clock, Metrics(version="", node="")).of(SESSION),
+                deliver=self._news.put,
+            ),
+            timeline=timeline,
+            policy=ReaderPolicy(native=False, max_duration_ns=None, retry_s=retry_s),
+            clock=self.clock,
+        )
+
+    def start(self, gap: GapReason | None = None) -> Bench:
+        self.reader.start(gap=gap, paused=False)
+        return self
+
+    def wait_for(self, *kinds: type[items.Item]) -> items.Item:
+        while True:
+            item = self._news.get(timeout=DEADLINE_S)
+            self.items.append(item)
+            if isinstance(item, kinds):
+                return item
+
+    def end(self) -> items.Ended:
+        """Take items until the end; they tile the stream, and no gap is followed by a delta."""
+        ended = self.wait_for(items.Ended)
+        assert isinstance(ended, items.Ended)
+        self.reader.join(DEADLINE_S)
+        unit, t_ns, keyframe_due = 0, 0, True
+        for item in self.items:
+            if isinstance(item, items.Segment | items.Gap):
+                assert (item.span.first_unit, item.span.t0_ns) == (unit, t_ns)
+                unit, t_ns = unit + item.span.unit_count, item.span.t1_ns
+            if isinstance(item, items.Segment):
+                assert item.keyframe or not keyframe_due
+            keyframe_due = isinstance(item, items.Gap) or (
+                keyframe_due and not isinstance(item, items.Segment)
+            )
+        assert (ended.cursor.unit, ended.cursor.t_ns) == (unit, t_ns)
+        return ended
+
+    def pieces(self) -> list[Piece]:
+        found: list[Piece] = []
+        for item in self.items:
+            if isinstance(item, items.Segment):
+                stored = self.store.get(f"sessions/{SESSION}/{item.name}")
+                found += scan_pieces([zstandard.ZstdDecompressor().decompress(stored)])
+        return found
+
+    def gaps(self) -> list[items.Gap]:
+        return [item for item in self.items if isinstance(item, items.Gap)]
+
+    def notes(self) -> list[items.Note]:
+        return [item for item in self.items if isinstance(item, items.Note)]
+
+
+def _no_source(_unit: int) -> PacketSource:
+    raise SourceError("it does not come back")
+
+
+def now(units: int, *, group: int = 10) -> list[Packet]:
+    at = SystemClock().monotonic_ns()
+    return [video(unit, group=group, t_ns=at + unit) for unit in range(units)]
+
+
+def test_material_is_cut_at_keyframes_alone() -> None:
+    bench = Bench(Material([video(unit) for unit in range(45)])).start()
+    assert bench.end().reason is EndReason.SOURCE_ENDED
+    segments = [item for item in bench.items if isinstance(item, items.Segment)]
+    assert [segment.span.unit_count for segment in segments] == [10, 10, 10, 10, 5]
+    assert all(segment.keyframe for segment in segments)
+    assert bench.gaps() == []
+    assert [piece.times.times[0][0] for piece in bench.pieces()] == [
+        0,
+        10 * STEP,
+        *(unit * STEP for unit in (20, 30, 40)),
+    ]
+
+
+def test_pictures_that_are_all_keyframes_share_a_segment() -> None:
+    bench = Bench(Material([video(unit, group=1) for unit in range(20)])).start()
+    bench.end()
+    counts = [i.span.unit_count for i in bench.items if isinstance(i, items.Segment)]
+    assert counts == [5, 5, 5, 5]
+
+
+def test_a_live_source_waits_for_no_keyframe() -> None:
+    at = SystemClock().monotonic_ns()
+    packets = [video(unit, group=100, t_ns=at + unit * STEP) for unit in range(25)]
+    bench = Bench(Material(packets, SourceClock.LIVE, ends=False)).start()
+    bench.wait_for(items.Segment)
+    bench.wait_for(items.Segment)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    bench.end()
+    assert [piece.keyframe for piece in bench.pieces()][:2] == [True, False]
+
+
+def test_times_that_step_back_are_noted_and_shifted() -> None:
+    packets = [video(unit) for unit in range(20)]
+    packets += [video(20 + unit, dts=3 + unit) for unit in range(10)]
+    bench = Bench(Material(packets)).start()
+    bench.end()
+    (note,) = bench.notes()
+    assert note.kind == "recorder.timestamps"
+    said = msgspec.json.decode(note.body)
+    assert (said["what"], said["before"], said["after"]) == ("backward", 19, 3)
+    assert [piece.times.shift for piece in bench.pieces()] == [0, 0, 17]
+    assert bench.gaps() == []
+
+
+def test_a_pause_of_material_reads_again_from_the_last_keyframe_that_was_kept() -> None:
+    asked = []
+
+    def reopen(unit: int) -> PacketSource:
+        asked.append(unit)
+        return Material([video(each) for each in range(unit, 40)])
+
+    first = Material([video(unit) for unit in range(15)], ends=False)
+    bench = Bench(first, reopen=reopen).start()
+    bench.wait_for(items.Segment)
+    bench.reader.request(Pause())
+    bench.wait_for(items.Paused)
+    assert first.closed
+    bench.reader.request(Resume())
+    bench.end()
+    assert asked == [10]
+    assert [t for piece in bench.pieces() for t, _ in piece.times.times] == [
+        unit * STEP for unit in range(40)
+    ]
+    assert [gap.span.unit_count for gap in bench.gaps()] == [0]
+
+
+def test_a_release_of_material_leaves_it_at_a_keyframe() -> None:
+    bench = Bench(Material([video(unit) for unit in range(15)], ends=False)).start()
+    bench.wait_for(items.Segment)
+    bench.reader.request(Release())
+    released = bench.wait_for(items.Released)
+    assert isinstance(released, items.Released)
+    assert released.cursor.unit == 10
+
+
+def test_units_before_a_keyframe_are_a_gap() -> None:
+    source = Material([video(unit) for unit in range(10, 20)], skipped=4)
+    bench = Bench(source).start(GapReason.CRASH)
+    bench.end()
+    assert [(gap.reason, gap.span.unit_count) for gap in bench.gaps()] == [
+        (GapReason.CRASH, 0),
+        (GapReason.SOURCE_LOST, 4),
+    ]
+
+
+def test_a_live_source_that_is_lost_is_looked_for_and_goes_on_with_a_keyframe() -> None:
+    tries = []
+
+    def reopen(unit: int) -> PacketSource:
+        tries.append(unit)
+        if len(tries) == 1:
+            raise SourceError("not yet")
+        return Material(now(10), SourceClock.LIVE, ends=False)
+
+    first = Material(now(7), SourceClock.LIVE, then=SourceLostError("it broke"))
+    bench = Bench(first, reopen=reopen, retry_s=5).start()
+    bench.wait_for(items.Gap)
+    bench.wait_for(items.Segment)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    bench.end()
+    (gap,) = bench.gaps()
+    assert (gap.reason, gap.detail) == (GapReason.SOURCE_LOST, "it broke")
+    assert gap.span.unit_count > 10
+    assert first.closed
+
+
+def test_one_that_stays_away_ends_the_session_with_the_last_reason() -> None:
+    bench = Bench(Material(now(3), SourceClock.LIVE, then=SourceLostError("it broke"))).start()
+    ended = bench.end()
+    assert (ended.reason, ended.detail) == (EndReason.SOURCE_LOST, "it does not come back")
+
+
+def test_one_that_is_forbidden_meanwhile_ends_it_at_once() -> None:
+    def forbidden(_unit: int) -> PacketSource:
+        raise SourceForbiddenError("source.uri", "not any more")
+
+    first = Material(now(3), SourceClock.LIVE, then=SourceLostError("it broke"))
+    ended = Bench(first, reopen=forbidden, retry_s=60).start().end()
+    assert ended.reason is EndReason.POLICY
+
+
+def test_a_stop_is_heard_while_an_opening_hangs_and_what_it_opens_is_closed() -> None:
+    hanging, late = threading.Event(), Material([], SourceClock.LIVE)
+
+    def reopen(_unit: int) -> PacketSource:
+        hanging.wait(DEADLINE_S)
+        return late
+
+    first = Material(now(3), SourceClock.LIVE, then=SourceLostError("it broke"))
+    bench = Bench(first, reopen=reopen, retry_s=60).start()
+    bench.wait_for(items.Segment)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    assert bench.end().reason is EndReason.STOPPED
+    hanging.set()
+    for _ in range(100):
+        if late.closed:
+            break
+        threading.Event().wait(0.02)
+    assert late.closed
+
+
+def test_material_that_breaks_off_ends_there() -> None:
+    packets = [video(unit) for unit in range(12)]
+    bench = Bench(Material(packets, then=SourceLostError("the container is damaged"))).start()
+    ended = bench.end()
+    assert (ended.reason, ended.detail) == (EndReason.SOURCE_LOST, "the container is damaged")
+    assert ended.cursor.unit == 12
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [msgspec.structs.replace(video(5), data=b"bad"), video(5, dts=-(1 << 70))],
+    ids=["refused by FFmpeg", "of times that no piece can say"],
+)
+def test_packets_that_mp4_cannot_hold_are_a_gap(bad: Packet) -> None:
+    packets = [video(unit) for unit in range(5)] + [bad] + [video(unit) for unit in range(6, 15)]
+    bench = Bench(Material(packets)).start()
+    ended = bench.end()
+    assert ended.reason is EndReason.SOURCE_LOST
+    (gap,) = bench.gaps()
+    assert gap.reason is GapReason.SOURCE_LOST
+    assert 0 < gap.span.unit_count <= 10
