@@ -113,7 +113,7 @@ async def test_a_refusal_is_addressed_to_the_session_that_the_command_names(
     body = json.dumps({"session_id": session_id, "source": {"kind": "film"}}).encode()
     answer = only(await recorder.rejections("session.start", body, session_id=session_id))
     assert (answer.field, answer.got) == ("source.kind", '"film"')
-    assert answer.expected == "one of file, x11, pattern"
+    assert answer.expected == "one of file, x11, pattern, rtsp"
 
 
 @pytest.mark.parametrize(
