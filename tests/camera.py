@@ -50,8 +50,9 @@ class Camera:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self) -> None:
-        """Start, on the port of the last time."""
+    def start(self, **fields: object) -> None:
+        """Start, on the port of the last time, perhaps with other fields."""
+        self._fields |= fields
         if not _there():
             pytest.skip("no RTSP server of GStreamer here; see scripts/setup-system.sh")
         self._process = subprocess.Popen(

@@ -103,7 +103,11 @@ def read_moof(moof: bytes, mdat: bytes) -> tuple[int, bool, int]:
         need(len(tfhd) == 8 + 4 * len(names), "the length of a tfhd")
         default = dict(zip(names, struct.unpack_from(f">{len(names)}I", tfhd, 8), strict=True))
         has, count, offset = struct.unpack_from(">III", trun)
-        need(has & 1 and not has & ~0xF05 and has & 0x404 != 0x404, "flags of a trun")
+        version, has = has >> 24, has & 0xFFFFFF
+        need(
+            version <= 1 and has & 1 and not has & ~0xF05 and has & 0x404 != 0x404,
+            "flags of a trun",
+        )
         start = 12 + (4 if has & 4 else 0)
         fields = [bit for bit in (0x100, 0x200, 0x400, 0x800) if has & bit]
         need(count > 0 and len(trun) == start + 4 * len(fields) * count, "the length of a trun")

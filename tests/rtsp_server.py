@@ -21,6 +21,7 @@ CAMERA = {
     "audio": "",
     "group": 10,
     "fps": 20,
+    "size": [160, 120],
     "encoded": "",
     "user": "",
     "password": "",
@@ -66,9 +67,11 @@ def main() -> None:
 
 
 def launch(camera: dict[str, Any]) -> str:
+    width, height = camera["size"]
     video = (
-        f"videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=160,height=120,"
-        f"framerate={camera['fps']}/1 ! {ENCODERS[camera['video']].format(**camera)} "
+        f"videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width={width},"
+        f"height={height},framerate={camera['fps']}/1 "
+        f"! {ENCODERS[camera['video']].format(**camera)} "
         f"! identity name=encoded signal-handoffs=true "
         f"! {PAYLOADERS[camera['video']]} name=pay0 pt=96"
     )

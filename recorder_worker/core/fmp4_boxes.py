@@ -144,10 +144,15 @@ def _tfhd(moof: bytes, begin: int, end: int) -> tuple[int, int, int]:
 
 def _trun(moof: bytes, begin: int, end: int, size: int, flags: int) -> tuple[int, int, int, bool]:
     """Offset of the data, number and bytes of the samples, whether a film may begin with them."""
-    has = _field(moof, begin, end, 4, 0) & 0xFFFFFF
+    version, has = divmod(_field(moof, begin, end, 4, 0), 1 << 24)
     known = _TRUN_OFFSET | _TRUN_FIRST_FLAGS | sum(_TRUN_FIELDS)
-    if has & ~known or not has & _TRUN_OFFSET or (has & _TRUN_FIRST_FLAGS and has & _TRUN_FLAGS):
-        raise FormatError(f"MP4: a trun of flags {has:#x}")
+    if (
+        version > 1
+        or has & ~known
+        or not has & _TRUN_OFFSET
+        or (has & _TRUN_FIRST_FLAGS and has & _TRUN_FLAGS)
+    ):
+        raise FormatError(f"MP4: a trun of version {version} and flags {has:#x}")
     count, offset, at = _field(moof, begin, end, 4, 4), _field(moof, begin, end, 4, 8), 12
     if has & _TRUN_FIRST_FLAGS:
         flags = _field(moof, begin, end, 4, at)

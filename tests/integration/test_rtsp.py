@@ -120,6 +120,20 @@ async def test_a_camera_that_is_stopped_and_started_again_leaves_a_gap(
     assert decoded(b"".join(chunks)) == sum(map(decoded, chunks))
 
 
+async def test_a_camera_that_comes_back_with_another_picture_plays_chunk_by_chunk(
+    recorder: RunningRecorder,
+) -> None:
+    with Camera() as camera:
+        session_id = await start(recorder, rtsp(camera))
+        before = await recorder.captured(session_id)
+        camera.stop()
+        camera.start(size=[96, 64], video="h265")
+        await recorder.captured(session_id, before.cursor.t_ns + 2 * SECOND_NS)
+        chunks = await stop(recorder, session_id)
+    assert all(decoded(chunk) == len(packets(chunk)) for chunk in chunks)
+    assert {b"avc1" in chunk for chunk in chunks} == {True, False}
+
+
 @pytest.mark.parametrize("how", ["stall", "garble"])
 async def test_a_camera_that_hangs_or_sends_garbage_is_lost_and_found(
     recorder: RunningRecorder, how: str

@@ -58,7 +58,11 @@ def test_a_stream_that_is_cut_short_is_refused_within_a_piece(size: int) -> None
 GOOD = fragment((1, [10]))
 MOVED = GOOD.replace(words(0x201, 1, len(GOOD) - 10), words(0x201, 1, len(GOOD) - 9))
 
+SIGNED = GOOD.replace(words(0x201, 1), words(0x1000201, 1))
 WRONG: dict[str, bytes] = {
+    "a trun of another version": head()
+    + times(0, [0])
+    + GOOD.replace(words(0x201, 1), words(0x2000201, 1)),
     "no ftyp before a keyframe": times(0, [0]) + GOOD,
     "ftyp before a delta": head() + times(0, [0]) + fragment((1, [10]), keyframe=False),
     "bytes behind the samples": head() + times(0, [0]) + fragment((1, [10]), more=b"hidden"),
@@ -109,6 +113,14 @@ def test_both_programs_take_what_is_good() -> None:
     span = {"first_unit": 7, "unit_count": 6, "t0_ns": 0, "t1_ns": 100}
     units = read_packets({"span": span, "keyframe": True, "raw_size": 90}, STREAM)
     assert [unit["t_ns"] for unit in units] == [0, 10, 20, 30, 40, 50]
+
+
+def test_both_programs_take_presentation_before_decoding() -> None:
+    data = head() + times(0, [0]) + SIGNED
+    assert data != head() + times(0, [0]) + GOOD
+    span = {"first_unit": 0, "unit_count": 1, "t0_ns": 0, "t1_ns": 100}
+    assert len(read_packets({"span": span, "keyframe": True, "raw_size": 10}, data)) == 1
+    assert len(list(scan_pieces([data]))) == 1
 
 
 def test_times_are_the_same_bytes_and_back() -> None:

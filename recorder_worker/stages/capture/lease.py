@@ -8,6 +8,7 @@ taken up behind it by the next delivery of the message.
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import msgspec
@@ -229,7 +230,11 @@ class Lease:
             self._admission.check_wishes(self._command)
         source: FrameSource | PacketSource | None = None
         try:
-            source = await asyncio.to_thread(self._open_source, journal.cursor.unit)
+            # In a thread of its own: cameras that do not answer must not hold up everything else.
+            pool = ThreadPoolExecutor(1, thread_name_prefix="opening")
+            opening = pool.submit(self._open_source, journal.cursor.unit)
+            pool.shutdown(wait=False)
+            source = await asyncio.wrap_future(opening)
         except SourceError as error:
             if not known:
                 raise bad_source(self._command, error) from error
