@@ -23,7 +23,7 @@ from recorder_worker.stages.capture.coverage import Coverage
 from recorder_worker.stages.capture.packet_reader import PacketReader
 from recorder_worker.stages.capture.packet_spool import PacketWriter
 from recorder_worker.stages.capture.reader_policy import ReaderPolicy
-from recorder_worker.stages.capture.requests import Pause, Release, Resume, Stop
+from recorder_worker.stages.capture.requests import GoOn, Hold, Pause, Release, Resume, Stop
 from recorder_worker.stages.capture.spool import SegmentLimits
 from recorder_worker.stages.capture.timeline import Timeline
 from recorder_worker.stages.capture.write_watch import WriteWatch
@@ -250,6 +250,59 @@ def test_a_pause_of_material_reads_again_from_the_last_keyframe_that_was_kept() 
         unit * STEP for unit in range(40)
     ]
     assert [gap.span.unit_count for gap in bench.gaps()] == [0]
+
+
+def test_held_material_is_read_again_from_where_it_was_kept() -> None:
+    asked = []
+
+    def reopen(unit: int) -> PacketSource:
+        asked.append(unit)
+        return Material([video(each) for each in range(unit, 40)])
+
+    first = Material([video(unit) for unit in range(15)], ends=False)
+    bench = Bench(first, reopen=reopen).start()
+    bench.wait_for(items.Segment)
+    bench.reader.request(Hold(detail="2000 messages wait"))
+    bench.wait_for(items.Gap)
+    assert first.closed
+    bench.reader.request(GoOn())
+    assert bench.end().reason is EndReason.SOURCE_ENDED
+    assert asked == [10]
+    assert sum(len(piece.times.times) for piece in bench.pieces()) == 40
+    assert {(gap.reason, gap.span.unit_count) for gap in bench.gaps()} == {
+        (GapReason.BACK_PRESSURE, 0)
+    }
+
+
+def test_a_live_source_that_is_held_misses_what_it_showed_meanwhile() -> None:
+    def reopen(_unit: int) -> PacketSource:
+        return Material(now(10), SourceClock.LIVE, ends=False)
+
+    first = Material(now(7), SourceClock.LIVE, ends=False)
+    bench = Bench(first, reopen=reopen).start()
+    bench.wait_for(items.Segment)
+    bench.reader.request(Hold(detail="2000 messages wait"))
+    bench.wait_for(items.Gap)
+    threading.Event().wait(0.1)
+    bench.reader.request(GoOn())
+    bench.wait_for(items.Segment)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    bench.end()
+    assert {gap.reason for gap in bench.gaps()} == {GapReason.BACK_PRESSURE}
+    assert sum(gap.span.unit_count for gap in bench.gaps()) >= 4
+
+
+def test_a_held_source_can_be_paused_and_stopped() -> None:
+    first = Material(now(7), SourceClock.LIVE, ends=False)
+    bench = Bench(first).start()
+    bench.wait_for(items.Segment)
+    bench.reader.request(Hold(detail="2000 messages wait"))
+    bench.wait_for(items.Gap)
+    bench.reader.request(Pause(by="kim"))
+    bench.wait_for(items.Paused)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    assert bench.end().reason is EndReason.STOPPED
+    assert bench.gaps()[-1].reason is GapReason.PAUSE
 
 
 def test_a_release_of_material_leaves_it_at_a_keyframe() -> None:
