@@ -82,6 +82,11 @@ class Example:
             assert code in {0, -signal.SIGKILL}, self.text
             assert "Traceback" not in self.text, self.text
 
+    def ends(self) -> None:
+        """Wait until it has ended by itself."""
+        assert self._process is not None
+        self._process.wait(DEADLINE_S)
+
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()
@@ -237,6 +242,7 @@ async def test_the_frame_publisher_has_its_pictures_recorded(
             source = {"kind": "nats", "uri": "source.lab.frames"}
             started = await client.start(source, timeout_s=DEADLINE_S)
             sealed = await client.wait_sealed(started.session_id, DEADLINE_S)
+        running.ends()
     assert (sealed.reason.value, sealed.frame_count) == ("source_ended", len(pictures))
     assert running.text.count("accepted") == len(pictures)
     assert "damaged.png: refused, $: expected a whole PNG picture" in running.text

@@ -33,7 +33,7 @@ from recorder_worker.core.salts import Salts
 from recorder_worker.core.signing_keys import verify_signature
 from recorder_worker.core.tree import BLAKE3, frontier_of
 
-PINNED_ROOT = "aaf0c8b8044fc2e4daa1837ce72d92550d3307a6fb59b5a2faee6e8b78ed9152"
+PINNED_ROOT = "891ac8b5b5a1f3da773bfd73b4978a2c7f5fe9c3d34e33655bd75f0ed69a7a6b"
 
 
 def head_of(state: LedgerState) -> Head:

@@ -80,7 +80,7 @@ def test_frames_that_are_not_what_the_record_says(change: Callable[[bytes], byte
     expect(frames_attack(change), Step.FRAMES)
 
 
-@pytest.mark.parametrize("change", [spoiled(0, b"\x03"), spoiled(1, b"\x02")])
+@pytest.mark.parametrize("change", [spoiled(0, b"\x03"), spoiled(1, b"\x03")])
 def test_frames_of_an_unknown_kind_are_unsupported(change: Callable[[bytes], bytes]) -> None:
     expect(frames_attack(change), Step.FRAMES, Verdict.UNSUPPORTED)
 
