@@ -164,7 +164,7 @@ def export(
 
 
 def _holds_packets(recording: FolderRecording) -> bool:
-    """What the verification that follows will say of records that cannot be read is said by it."""
+    """Of records that cannot be read the verification that follows says more."""
     try:
         return holds_packets(recording)
     except PermanentError:

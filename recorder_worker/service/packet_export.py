@@ -187,12 +187,22 @@ def _copied(
 
 
 def _parts(reel: Reel, times: dict[int, tuple[int, int]]) -> list[Part]:
-    """The parts with their times in the film; what is missing is between those of pictures."""
+    """The parts with their times in the film; what is missing fills the time between pictures."""
+    limits = [max(end for _, end in times.values())]
+    for part in reel.parts[::-1]:
+        limits.append(times[part.first_unit][0] if part.what == PICTURES else limits[-1])
     made: list[Part] = []
-    next_ns = max((end for _, end in times.values()), default=0)
-    for part in reversed(reel.parts):
-        pictures = part.what == PICTURES
-        begin_ns, end_ns = times[part.first_unit] if pictures else (next_ns, next_ns)
+    at_ns = 0
+    for number, part in enumerate(reel.parts):
+        limit_ns = limits[-2 - number]
+        followed = [other.what for other in reel.parts[number + 1 : number + 2]]
+        if part.what == PICTURES:
+            begin_ns, end_ns = times[part.first_unit]
+        else:
+            begin_ns, end_ns = at_ns, limit_ns
+            if followed not in ([], [PICTURES]):  # several are missing, one behind the other
+                end_ns = min(limit_ns, at_ns + part.t1_ns - part.t0_ns)
+        at_ns = end_ns
         made.append(
             Part(
                 what=part.what,
@@ -205,8 +215,7 @@ def _parts(reel: Reel, times: dict[int, tuple[int, int]]) -> list[Part]:
                 lost_units=part.lost_units,
             )
         )
-        next_ns = begin_ns
-    return made[::-1]
+    return made
 
 
 def _file(film: NewFile, facts: TrackFacts, copier: PacketCopier) -> FilmFile:

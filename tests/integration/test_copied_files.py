@@ -136,7 +136,19 @@ async def test_an_encrypted_film_is_opened_by_its_recipient_alone(tmp_path: Path
         with pytest.raises(RefusedError):
             chunks_of(recorder, session_id)
         plain = b"".join(b"".join(part) for _, part in recording_film(recording, cipher))
-    assert packets(plain) == packets(film)
+        assert packets(plain) == packets(film)
+        program = [
+            sys.executable,
+            "-m",
+            "recorder_worker",
+            "export",
+            str(recorder.folder(session_id)),
+        ]
+        target = tmp_path / "film.mp4"
+        assert subprocess.run([*program, target], check=False).returncode == 65
+        subprocess.run([*program, target, "--identity", key], check=True)
+    assert packets(target) == packets(film)
+    assert packets(target, "audio") == packets(plain, "audio")
 
 
 async def test_a_replay_makes_the_same_chunks_and_the_same_root(

@@ -77,16 +77,18 @@ class PacketCopier:
     """
 
     def __init__(self, path: Path, form: CopyForm, facts: TrackFacts) -> None:
-        if facts.g711 and form.container == "mp4":
+        if facts.g711 and form.container != "mov":
+            # Matroska could hold it, but not by PyAV, which asks FFmpeg in another way.
             raise RefusedError(
                 field="OUT",
-                expected=f"a name that ends in .mov or .mkv, for sound in {facts.sound}",
-                got=".mp4, which has no name for it",
-                hint="nothing is encoded again; QuickTime (.mov) is MP4 with a name for it",
+                expected=f"a name that ends in .mov, for sound in {facts.sound}",
+                got=f"{form.container}, into which it cannot be copied",
+                hint="QuickTime (.mov) is MP4 with a name for it; ffmpeg makes others of that one",
             )
         self.picture_count = self.sound_count = self.sound_left_out = 0
         self.end_ns = 0
         self._path = path
+        self._form = form
         self._facts = facts
         self._streams: list[Stream] = []
         self._last: list[int | None] = [None, None]
@@ -149,18 +151,18 @@ class PacketCopier:
             self._container.close()
 
     def _open(self, tracks: Tracks) -> None:
-        for stream in filter(None, tracks):
-            new = self._container.add_stream_from_template(stream, opaque=True)
-            new.time_base = stream.time_base
-            self._streams.append(new)
         try:
+            for stream in filter(None, tracks):
+                new = self._container.add_stream_from_template(stream, opaque=True)
+                new.time_base = stream.time_base
+                self._streams.append(new)
             self._container.start_encoding()
         except (av.FFmpegError, ValueError) as error:
             raise RefusedError(
                 field="OUT",
                 expected=f"a container that holds {self._facts.video} {self._facts.sound}".rstrip(),
-                got=f"{self._path.suffix}: {error}",
-                hint="a name that ends in .mkv takes all that is recorded",
+                got=f"{self._form.container}: {error}",
+                hint=f"choose another name: one that ends in {', '.join(COPY_FORMS)}",
             ) from error
 
     def _begins(self, packet: Packet[Stream]) -> int:
