@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from packet_recordings import Film, PacketRecording
 from read_films import read_film
 from recording_files import write
-from recordings import FRAME_NS
+from recordings import FRAME_NS, WALL_NS
 
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.cli.main import main
@@ -216,6 +216,39 @@ def test_a_part_is_cut_at_keyframes_and_proved(
     again = run("export", "film.mp4.clip", "again.mp4", "--from", asked[0], "--to", asked[1])
     assert again[0] == 0, again
     assert (tmp_path / "again.mp4").read_bytes() == path.read_bytes()
+
+
+def test_a_part_by_the_wall_clock_says_what_was_asked(
+    run: Run, folder: Path, film: Film, tmp_path: Path
+) -> None:
+    asked = ("--from", "2025-10-09T08:53:20.6Z", "--to", "2025-10-09T08:53:20.9Z", "--no-proof")
+    ended = run("export", folder, "film.mp4", *asked)
+    assert ended[0] == 0, ended
+    assert packets(tmp_path / "film.mp4") == film.packets()[5:10]
+    account = account_of(tmp_path / "film.mp4")
+    assert account["asked"] == {
+        "begin_ns": WALL_NS + 6 * FRAME_NS,
+        "end_ns": WALL_NS + 9 * FRAME_NS,
+        "wall": True,
+    }
+    assert account["shown"]["wall0_ns"] == WALL_NS + 5 * FRAME_NS
+    assert account["shown"]["wall1_ns"] == WALL_NS + 10 * FRAME_NS
+    assert there(tmp_path) == {"film.mp4", "film.mp4.json"}
+
+
+def test_sound_that_a_source_gave_twice_is_there_once(run: Run, tmp_path: Path) -> None:
+    twice = Film(write_film(tmp_path / "a.mp4"))
+    whole = [each.data for group in twice.groups[:2] for each in group if not each.video]
+    last = [packet for packet in twice.groups[0] if not packet.video][-2:]
+    first = next(at for at, packet in enumerate(twice.groups[1]) if not packet.video)
+    twice.groups[1][first:first] = last
+    made = recording().packets(twice, 0).packets(twice, 1)
+    folder = write(tmp_path / "session", made.seal().sealed())
+    ended = run("export", folder, "film.mp4")
+    assert ended[0] == 0, ended
+    assert "2 packets of sound that were there twice" in text(ended)
+    assert packets(tmp_path / "film.mp4", "audio") == whole
+    assert account_of(tmp_path / "film.mp4")["sound_left_out"] == 2
 
 
 def test_a_part_that_ends_within_chunks_without_keyframes_goes_on_to_the_next(
