@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -131,6 +133,13 @@ class RunningRecorder:
 
     def report(self, session_id: str) -> Report:
         return verify(FolderRecording(self.folder(session_id)))
+
+    def export(self, session_id: str, target: Path, *options: object) -> tuple[int, str]:
+        """As a person calls `recorder export`: its exit code, and what it said."""
+        program = Path(sys.executable).parent / "recorder"
+        command = [program, "export", self.folder(session_id), target, *options]
+        ended = subprocess.run(list(map(str, command)), check=False, capture_output=True, text=True)
+        return ended.returncode, ended.stdout + ended.stderr
 
     def pictures(self, session_id: str) -> list[NDArray[np.uint8]]:
         recording = FolderRecording(self.folder(session_id))

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.cli.evidence_files import read_policy
 from recorder_worker.cli.identities import IdentityOption, cipher_of, encryption_of
 from recorder_worker.cli.output import JsonOption, err, fields, out, print_json, seconds, size
+from recorder_worker.cli.progress_bar import ProgressBar
 from recorder_worker.cli.times import TIME_HELP, window_of
 from recorder_worker.cli.verify import check_is_outside, check_is_recording, checked
 from recorder_worker.core.cipher.session_cipher import SessionCipher
-from recorder_worker.core.errors import RefusedError
+from recorder_worker.core.errors import PermanentError, RefusedError
 from recorder_worker.core.evidence.clip_plan import Window
+from recorder_worker.core.recording_film import holds_packets
 from recorder_worker.core.recording_frames import recording_records
 from recorder_worker.core.screening.account import UNCHANGED, FilmAccount, FilmOptions
+from recorder_worker.core.screening.exposures import Part
 from recorder_worker.core.screening.extent import extent_of
 from recorder_worker.core.verify.report import Report, TrustStatus
 from recorder_worker.core.verify.verdicts import EXIT_UNTRUSTED
 
 MAX_FPS = 120
+MAX_TOLD = 10
+"""How many parts without pictures are printed; the account has more."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,7 +49,8 @@ def export(
     target: Annotated[
         Path,
         typer.Argument(
-            help="The film to make: `.mp4` (H.264, plays in a browser) or `.mkv` (lossless).",
+            help="The film to make: `.mp4` (H.264, plays in a browser) or `.mkv` (lossless). Of "
+            "copied packets `.mp4`, `.mov` or `.mkv`.",
             metavar="OUT",
         ),
     ],
@@ -63,8 +68,12 @@ def export(
         ),
     ] = None,
     cursor: Annotated[
-        bool, typer.Option("--cursor/--no-cursor", help="Draw the pointer, where one is recorded.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--cursor/--no-cursor",
+            help="Draw the pointer, where one is recorded; by default it is drawn.",
+        ),
+    ] = None,
     burn_time: Annotated[
         bool, typer.Option("--burn-time", help="Draw wall clock and session time into pictures.")
     ] = False,
@@ -101,6 +110,10 @@ def export(
     Gaps and pauses become cards with their times and the reason. OUT.json says what the film is of
     and what was verified; beside the film of a part, OUT.clip is the clip that proves it.
 
+    Copied packets (profile `copy`) are not encoded again: such a film begins and ends at keyframes,
+    has sound, and where a gap is it has no pictures. `--fps`, `--cursor` and `--burn-time` are
+    refused.
+
     Exit codes: 0 made; 13, 14, 15 the recording is not what was signed: nothing was made, but with
     `--tampered-too`; 20 by a key that `--trust` does not name, or against a rule of it: nothing
     was made; 65 the times lie outside of the session, it is encrypted and for none of the
@@ -113,19 +126,26 @@ def export(
         check_request,
         export_film,
     )
+    from recorder_worker.service.packet_export import (  # noqa: PLC0415  (as above)
+        check_packet_request,
+        export_packets,
+    )
 
     check_is_recording(folder)
     check_is_outside(folder, target)
     recording = FolderRecording(folder)
+    packets = _holds_packets(recording)
+    drawn = not packets if cursor is None else cursor
     request = FilmRequest(
         target=target,
         window=None,
-        options=FilmOptions(fps=fps, cursor=cursor, burn_time=burn_time),
+        options=FilmOptions(fps=fps, cursor=drawn, burn_time=burn_time),
         damaged_too=tampered_too,
         proof=proof,
         replace=force,
+        packets=packets,
     )
-    check_request(request)
+    (check_packet_request if packets else check_request)(request)
     cipher = _cipher(recording, identity)
     report = checked(folder, read_policy(trust), jobs=jobs, cipher=cipher)
     _refuse(folder, report, tampered_too=tampered_too)
@@ -134,12 +154,21 @@ def export(
         | {"window": _window(recording, begin, end)}
     )
     with ProgressBar() as bar:
-        account = export_film(recording, report, request, cipher, bar.tell)
+        make = export_packets if packets else export_film
+        account = make(recording, report, request, cipher, bar.tell)
     if json:
         print_json(account)
     else:
-        out.print(_summary(account, target), markup=False)
+        out.print(_summary(account, target, packets=packets), markup=False)
     sys.exit(0 if report.verdict in UNCHANGED else report.exit_code)
+
+
+def _holds_packets(recording: FolderRecording) -> bool:
+    """Of records that cannot be read the verification that follows says more."""
+    try:
+        return holds_packets(recording)
+    except PermanentError:
+        return False
 
 
 def _cipher(recording: FolderRecording, identities: list[Path] | None) -> SessionCipher | None:
@@ -186,58 +215,43 @@ def _window(recording: FolderRecording, begin: str | None, end: str | None) -> W
     )
 
 
-class ProgressBar:
-    """A progress bar where a person looks on: how far, how much longer, how much faster than life.
-
-    A context manager.
-    """
-
-    def __init__(self) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
-            console=err,
-            transient=True,
-            disable=not err.is_terminal,
-        )
-        self._tasks = {
-            what: self._bar.add_task(what, total=None, visible=False, start=False, speed="")
-            for what in ("looking", "writing")
-        }
-
-    def __enter__(self) -> Self:
-        self._bar.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-    def tell(self, what: str, done_ns: int, total_ns: int) -> None:
-        """How far the work is, in nanoseconds of session time."""
-        number = self._tasks[what]
-        task = self._bar.tasks[number]
-        if not task.started:
-            self._bar.start_task(number)
-        taken_s = task.elapsed or 0
-        speed = f"{done_ns / 1e9 / taken_s:.1f}x" if taken_s > 1 else ""
-        self._bar.update(number, completed=done_ns, total=total_ns, visible=True, speed=speed)
-
-
-def _summary(account: FilmAccount, target: Path) -> str:
+def _summary(account: FilmAccount, target: Path, *, packets: bool) -> str:
     film, shown = account.film, account.shown
-    cards = sum(part.what != "pictures" for part in account.parts)
+    missing = [part for part in account.parts if part.what != "pictures"]
     more = {"damaged": f"{account.damaged_count} chunks"} if account.damaged_count else {}
+    lasts = f"{seconds(film.duration_ns)}, {film.frame_count} pictures, "
+    if packets:
+        lasts += f"{account.sound_count} packets of sound, {len(missing)} times without pictures"
+        more |= _without_pictures(account, missing)
+    else:
+        lasts += f"{len(missing)} cards"
     more |= {"proof": f"recorder verify {target}.clip"} if account.proof else {}
     return fields(
         film=f"{target}, {size(film.size_bytes)}, {film.width}x{film.height}, {film.codec}",
         shows=f"{seconds(shown.t0_ns)} to {seconds(shown.t1_ns)} of session {account.session_id}",
-        lasts=f"{seconds(film.duration_ns)}, {film.frame_count} pictures, {cards} cards",
+        lasts=lasts,
         recording=account.verdict.value,
         root_hash=account.root_hash,
         blake3=f"{film.blake3} (of the film)",
         account=f"{target}.json",
         **more,
     )
+
+
+def _without_pictures(account: FilmAccount, missing: list[Part]) -> dict[str, str]:
+    """What a film of packets cannot show, and where it was cut in place of where it was asked."""
+    more = {}
+    shown, asked = account.shown, account.asked
+    exact = (shown.wall0_ns, shown.wall1_ns) if asked and asked.wall else (shown.t0_ns, shown.t1_ns)
+    if asked is not None and (asked.begin_ns, asked.end_ns) != exact:
+        more["cut"] = "at keyframes, so it shows another part than was asked for"
+    said = [
+        f"{seconds(part.t0_ns)} to {seconds(part.t1_ns)} ({part.reason})"
+        for part in missing[:MAX_TOLD]
+    ]
+    if said:
+        rest = f" … {account.part_count} parts" if len(missing) > MAX_TOLD else ""
+        more["missing"] = ", ".join(said) + rest
+    if account.sound_left_out:
+        more["left_out"] = f"{account.sound_left_out} packets of sound that were there twice"
+    return more

@@ -14,11 +14,13 @@ from recorder_worker.cli.identities import IdentityOption, cipher_of
 from recorder_worker.cli.output import JsonOption, fields, out, print_json, seconds
 from recorder_worker.cli.times import TIME_HELP, time_of
 from recorder_worker.cli.verify import check_is_outside, check_is_recording
+from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import StoreError
 from recorder_worker.core.evidence.clip_plan import Window
 from recorder_worker.core.picture_finder import PictureFinder
 from recorder_worker.core.playback import DecodedFrame
 from recorder_worker.core.pointer_overlay import draw_pointer
+from recorder_worker.core.recording_film import holds_packets
 from recorder_worker.core.recording_frames import recording_records
 from recorder_worker.core.screening.card_text import wall_time
 from recorder_worker.core.screening.extent import extent_of
@@ -59,7 +61,8 @@ def frame(
     """Write one picture as PNG, pixel by pixel as it was captured, and print its digest.
 
     Only the chunks that it is made of are read; their bytes are compared with their records.
-    Signatures are not looked at: `recorder verify` does that.
+    Signatures are not looked at: `recorder verify` does that. Of copied packets (profile `copy`)
+    the picture is what FFmpeg decodes.
 
     Exit codes: 0 written; 65 nothing was recorded then, a chunk is damaged, it is encrypted and
     for none of the identities, or OUT is taken; 74 it cannot be written; 2 wrong usage.
@@ -73,8 +76,7 @@ def frame(
     recording = FolderRecording(folder)
     moment = None if at is None else _session_time(recording, at)
     with NewFile(target, replace=force) as file:
-        finder = PictureFinder(recording, cipher_of(recording, identity))
-        found = finder.at_time(moment) if moment is not None else finder.at_unit(unit or 0)
+        found = _found(recording, cipher_of(recording, identity), moment, unit or 0)
         picture = found.picture
         if cursor and found.pointer is not None:
             picture = picture.copy()
@@ -85,6 +87,19 @@ def frame(
             raise StoreError(f"{target}: cannot be written: {error}") from error
         file.publish()
     _tell(target, found, json=json)
+
+
+def _found(
+    recording: FolderRecording, cipher: SessionCipher | None, moment: int | None, unit: int
+) -> DecodedFrame:
+    """The picture of a session time, in ns, or where there is none, of a unit."""
+    if holds_packets(recording):
+        # Only here: pictures that are not encoded need no PyAV.
+        from recorder_worker.service.packet_frame import packet_frame  # noqa: PLC0415  (as above)
+
+        return packet_frame(recording, cipher, moment, unit)
+    finder = PictureFinder(recording, cipher)
+    return finder.at_unit(unit) if moment is None else finder.at_time(moment)
 
 
 def _session_time(recording: FolderRecording, at: str) -> int:

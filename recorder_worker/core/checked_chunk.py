@@ -4,7 +4,8 @@ What no record vouches for is given to no parser. The file is read twice, so tha
 grow with its size: once for its digest, once to be opened and inflated. One that is changed in
 between is found by the digest of its plain bytes, when all of them were read.
 
-Here stands which formats of frames can be shown: `playable_format` is the one place to ask.
+Here stands which formats of frames can be shown, and as what: `playable_format` is the one place to
+ask.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from blake3 import blake3
 from recorder_worker.core.cipher.names import CIPHER_NONE
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import BlobDamagedError, RefusedError, UnsupportedError
+from recorder_worker.core.fmp4 import PACKETS_FORMAT
 from recorder_worker.core.frame_header import FRAMES_FORMAT
 from recorder_worker.core.records import ChunkRecord
 from recorder_worker.core.verify.chunks import chunk_name
@@ -24,19 +26,27 @@ from recorder_worker.core.verify.reader import RecordingReader
 
 PLAYABLE = (FRAMES_FORMAT,)
 """Formats whose plain bytes `FrameDecoder` reads."""
+COPYABLE = (PACKETS_FORMAT,)
+"""Formats whose plain bytes are packets, which a film takes over as they are."""
 
 
-def playable_format(record: ChunkRecord) -> None:
-    """Whether pictures can be made of a chunk here.
+def playable_format(record: ChunkRecord, formats: tuple[str, ...] = PLAYABLE) -> None:
+    """Whether a chunk is of one of the formats that are being shown.
 
     Raises:
-        UnsupportedError: its frames are of a format that this program cannot show.
+        UnsupportedError: it is of another one.
     """
-    if record.frames not in PLAYABLE:
-        raise UnsupportedError(
-            f"{chunk_name(record)}: expected frames of format {', '.join(PLAYABLE)}, found "
-            f"{record.frames}; pictures of it cannot be made here: use a newer recorder"
-        )
+    if record.frames in formats:
+        return
+    hint = (
+        "pictures and packets are not shown together"
+        if record.frames in PLAYABLE + COPYABLE
+        else "pictures of it cannot be made here: use a newer recorder"
+    )
+    raise UnsupportedError(
+        f"{chunk_name(record)}: expected frames of format {', '.join(formats)}, found "
+        f"{record.frames}; {hint}"
+    )
 
 
 def check_stored(recording: RecordingReader, record: ChunkRecord) -> None:
@@ -67,19 +77,20 @@ def checked_plain(
     cipher: SessionCipher | None,
     *,
     whole: bool = True,
+    formats: tuple[str, ...] = PLAYABLE,
 ) -> Iterator[bytes]:
     """The plain bytes of a chunk, in pieces, once its stored ones are those of its record.
 
     `whole=False` is for those who need not read them all: their digest is then not held, which
-    tells nothing more than that of the stored bytes did.
+    tells nothing more than that of the stored bytes did. `formats` are those that are being shown.
 
     Raises:
         BlobDamagedError: stored or plain bytes are not what the record says.
-        UnsupportedError: its frames are of a format that cannot be shown.
+        UnsupportedError: its frames are of another format.
         RefusedError: it is encrypted and no cipher is given.
         RecorderError: it cannot be read.
     """
-    playable_format(record)
+    playable_format(record, formats)
     encrypted = record.cipher != CIPHER_NONE
     if encrypted and cipher is None:
         raise RefusedError(

@@ -33,15 +33,20 @@ _FOLLOWS: Final = {
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """One piece. `size` is the bytes of its samples, of all tracks.
 
-    `begin` is the time of the first video sample, in ticks of its track; `headed` says whether
-    ftyp and moov stand before it.
+    `begin` is the time of the first video sample, in ticks of its track; `head` are ftyp and moov,
+    as they are read, where they stand before it, and else nothing.
     """
 
     times: PieceTimes
     keyframe: bool
-    headed: bool
+    head: bytes
     begin: int
     size: int
+
+    @property
+    def headed(self) -> bool:
+        """Whether ftyp and moov stand before it."""
+        return bool(self.head)
 
 
 def scan_pieces(stream: Iterable[bytes | memoryview]) -> Iterator[Piece]:
@@ -66,7 +71,7 @@ class _Walk:
         self._held = bytearray()
         self._left = 0
         self._moof_size = 0
-        self._headed = False
+        self._top = b""
         self._times: PieceTimes | None = None
         self._runs: tuple[Run, ...] = ()
 
@@ -113,9 +118,11 @@ class _Walk:
         """A box is whole; what it says, and the piece that it ends."""
         held, self._held = bytes(self._held), bytearray()
         match self._kind:
+            case b"ftyp":
+                self._top = _box(b"ftyp", held)
             case b"moov":
                 check_moov(held)
-                self._headed = True
+                self._top += _box(b"moov", held)
             case b"uuid":
                 self._times = unpack_times(held)
             case b"moof":
@@ -141,7 +148,7 @@ class _Walk:
             )
 
     def _piece(self) -> Piece:
-        times, headed = self._times, self._headed
+        times, head = self._times, self._top
         video = [run for run in self._runs if run.track == VIDEO_TRACK]
         if times is None or not video:
             raise FormatError("packet stream: a piece without video")
@@ -151,10 +158,14 @@ class _Walk:
                 f"unit {times.first_unit}: expected {len(times.times)} video samples by the times, "
                 f"found {run.count}"
             )
-        if run.keyframe != headed:
+        if run.keyframe != bool(head):
             raise FormatError(
                 f"unit {times.first_unit}: expected ftyp and moov before a keyframe, and there only"
             )
-        self._times, self._headed = None, False
+        self._times, self._top = None, b""
         size = sum(each.size for each in self._runs)
-        return Piece(times=times, keyframe=run.keyframe, headed=headed, begin=run.begin, size=size)
+        return Piece(times=times, keyframe=run.keyframe, head=head, begin=run.begin, size=size)
+
+
+def _box(kind: bytes, contents: bytes) -> bytes:
+    return (len(contents) + BOX_HEADER).to_bytes(4) + kind + contents

@@ -57,7 +57,7 @@ class PictureFinder:
             RefusedError: nothing was recorded at that time.
             RecorderError: a chunk is damaged, or cannot be read.
         """
-        place = self._place(self._begins_ns, t_ns, lambda span: (span.t0_ns, span.t1_ns), "time")
+        place = self.place_at(t_ns)
         unit = self._chunk(place).span.first_unit
         for header in scan_headers(self._plain(self._chunk(place))):
             if header.t_ns > t_ns:
@@ -67,12 +67,19 @@ class PictureFinder:
 
     def at_unit(self, unit: int) -> DecodedFrame:
         """The frame of this number. Raises as `at_time`."""
+        return self._picture(self.place_of(unit), unit)
+
+    def place_at(self, t_ns: int) -> int:
+        """The place of the chunk that holds a session time. Raises RefusedError."""
+        return self._place(self._begins_ns, t_ns, lambda span: (span.t0_ns, span.t1_ns), "time")
+
+    def place_of(self, unit: int) -> int:
+        """The place of the chunk that holds a unit. Raises RefusedError."""
 
         def units(span: Span) -> tuple[int, int]:
             return span.first_unit, span.first_unit + span.unit_count
 
-        place = self._place(self._units, unit, units, "unit")
-        return self._picture(place, unit)
+        return self._place(self._units, unit, units, "unit")
 
     def _place(
         self, begins: list[int], wanted: int, reach: Callable[[Span], tuple[int, int]], what: str
@@ -98,7 +105,7 @@ class PictureFinder:
 
     def _picture(self, place: int, unit: int) -> DecodedFrame:
         seeker = FrameSeeker(unit)
-        for record in self._group(place):
+        for record in self.group(place):
             for piece in self._plain(record):
                 if frame := seeker.feed(piece):
                     return frame
@@ -106,8 +113,12 @@ class PictureFinder:
             f"{chunk_name(self._chunk(place))}: expected unit {unit} in it, found no such frame"
         )
 
-    def _group(self, place: int) -> list[ChunkRecord]:
-        """The chunks from a keyframe on that the one at `place` builds on, and itself."""
+    def group(self, place: int) -> list[ChunkRecord]:
+        """The chunks from a keyframe on that the one at a place builds on, and itself.
+
+        Raises:
+            FormatError: one of them is not there.
+        """
         last = self._chunk(place)
         group = [last]
         while not group[0].keyframe:

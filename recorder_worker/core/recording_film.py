@@ -40,3 +40,16 @@ def recording_film(
         if record.codec == "zstd":
             pieces = inflated(pieces, chunk_name(record))
         yield record, iter(pieces)
+
+
+def holds_packets(recording: RecordingReader) -> bool:
+    """Whether a recording's chunks hold packets: what its first chunk says.
+
+    Raises:
+        FormatError: a record before it is not of the format.
+    """
+    for data in recording_records(recording):
+        record = decode_record(data)
+        if isinstance(record, ChunkRecord):
+            return record.frames == PACKETS_FORMAT
+    return False

@@ -51,7 +51,7 @@ def recording_frames(
                 field="profile",
                 expected="a recording of pictures",
                 got="one of copied packets (profile copy)",
-                hint="its chunks, one behind the other, are an MP4 that any player shows",
+                hint="`recorder export` makes a film of it, and `recorder frame` one picture",
             )
         for piece in _plain(recording, record, cipher):
             yield from decoder.feed(piece)

@@ -6,7 +6,6 @@ its account, and its proof, beside it.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -15,18 +14,16 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
-from blake3 import blake3
 
+from recorder_worker.adapters.film.packet_copier import copy_form_of
 from recorder_worker.adapters.film.painter import Painter
 from recorder_worker.adapters.film.writer import LIBRARIES, FilmForm, FilmWriter, form_of
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.adapters.new_file import NewFile
-from recorder_worker.adapters.new_folder import NewFolder
 from recorder_worker.core import keys
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import ImmutableConflictError, RefusedError, StoreError
-from recorder_worker.core.evidence.clip import clip_files, plan_of
-from recorder_worker.core.evidence.clip_plan import ClipPlan, Window
+from recorder_worker.core.evidence.clip_plan import Window
 from recorder_worker.core.frame_header import MAX_PIXELS
 from recorder_worker.core.recording_frames import recording_records
 from recorder_worker.core.screening.account import (
@@ -43,12 +40,17 @@ from recorder_worker.core.screening.extent import Extent, extent_of
 from recorder_worker.core.screening.scenes import Card, CardKind, Scene, scenes
 from recorder_worker.core.screening.survey import Survey, survey
 from recorder_worker.core.verify.report import Report
+from recorder_worker.service.film_files import (
+    digests_of,
+    plan_of_part,
+    write_account,
+    write_proof,
+)
 from recorder_worker.service.software import SOFTWARE
 
 DEFAULT_SIZE = (1280, 720)
 """Of a film that has cards alone."""
 DEFAULT_RATE = 10.0
-PIECE_SIZE = 1 << 20
 LONGEST_STILL_NS = SECOND_NS
 """A picture that stays is written again after so long, so that players have something to seek."""
 
@@ -71,6 +73,7 @@ class FilmRequest(msgspec.Struct, frozen=True, kw_only=True):
         damaged_too: chunks that are damaged become cards; else they are an error.
         proof: write the clip of the part beside the film, where there is a part.
         replace: what is there under the names may be replaced.
+        packets: the recording is one of copied packets.
     """
 
     target: Path
@@ -79,6 +82,7 @@ class FilmRequest(msgspec.Struct, frozen=True, kw_only=True):
     damaged_too: bool = False
     proof: bool = True
     replace: bool = False
+    packets: bool = False
 
     @property
     def account_file(self) -> Path:
@@ -99,7 +103,10 @@ def check_request(request: FilmRequest) -> None:
         ImmutableConflictError: a name is taken.
         StoreError: there is no such folder.
     """
-    form_of(request.target)
+    if request.packets:
+        copy_form_of(request.target)
+    else:
+        form_of(request.target)
     if not request.target.parent.is_dir():
         raise StoreError(f"{request.target}: expected a folder to write to, found none")
     for path in (request.target, request.account_file):
@@ -129,7 +136,7 @@ def export_film(
     """
     check_request(request)
     extent = extent_of(lambda: recording_records(recording), request.window)
-    plan = _plan(recording, request)
+    plan = plan_of_part(recording, request.window) if request.window and request.proof else None
     form = form_of(request.target)
     length_ns = extent.end_ns - extent.begin_ns
 
@@ -146,7 +153,13 @@ def export_film(
         )
         filming = _Filming(request, form, extent, found, tell)
         written = filming.write(film.spare, shown)
-        proof = _proof(recording, request, plan) if plan and not found.damaged_count else None
+        if request.replace:
+            shutil.rmtree(request.clip_folder, ignore_errors=True)
+        proof = (
+            write_proof(recording, request.clip_folder, plan)
+            if plan and not found.damaged_count
+            else None
+        )
         made = Making(
             film=written,
             options=request.options,
@@ -158,10 +171,8 @@ def export_film(
             software=SOFTWARE,
             libraries=LIBRARIES,
         )
-        account = account_of(report, extent, made, whole=request.window is None)
-        _write(note.spare, account_json(account))
-        if request.replace and proof is None:
-            shutil.rmtree(request.clip_folder, ignore_errors=True)
+        account = account_of(report, extent, made, request.window)
+        write_account(note.spare, account_json(account))
         note.publish()
         film.publish()
     return account
@@ -211,17 +222,12 @@ class _Filming:
         self._tell("writing", min(max(0, exposure.t_ns - begin_ns), length_ns), length_ns)
 
     def _file(self, path: Path, frame_count: int) -> FilmFile:
-        size, first, second = 0, blake3(), hashlib.sha256()
-        with path.open("rb") as film:
-            while piece := film.read(PIECE_SIZE):
-                size += len(piece)
-                first.update(piece)
-                second.update(piece)
+        size, first, second = digests_of(path)
         return FilmFile(
             name=self._request.target.name,
             size_bytes=size,
-            blake3=first.hexdigest(),
-            sha256=second.hexdigest(),
+            blake3=first,
+            sha256=second,
             codec=self._form.description,
             lossless=self._form.lossless,
             width=self._size[0],
@@ -258,27 +264,3 @@ def _warning(report: Report, extent: Extent) -> Iterator[Scene]:
         reason=f"recorder verify: {report.verdict.value}",
         detail=f"Step {failed.number}: {failed.title}: {failed.detail}" if failed else "",
     )
-
-
-def _plan(recording: FolderRecording, request: FilmRequest) -> ClipPlan | None:
-    """The clip of the part, where one can be made; a clip is its own proof."""
-    if request.window is None or not request.proof or keys.CLIP in recording.names():
-        return None
-    return plan_of(recording, request.window)
-
-
-def _proof(recording: FolderRecording, request: FilmRequest, plan: ClipPlan) -> str:
-    """Write the clip; the name of its folder."""
-    if request.replace:
-        shutil.rmtree(request.clip_folder, ignore_errors=True)
-    with NewFolder(request.clip_folder) as made:
-        for name, pieces in clip_files(recording, plan):
-            made.write(name, pieces)
-    return request.clip_folder.name
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error}") from error

@@ -107,6 +107,7 @@ async def test_a_film_that_changes_hands_loses_nothing(tmp_path: Path) -> None:
         report = recorder.report(started.session_id)
         chunks = chunks_of(recorder, started.session_id)
         gaps = await recorder.facts(Fact.CAPTURED, started.session_id)
+        exported = recorder.export(started.session_id, tmp_path / "out.mp4")
     assert sealed.reason is EndReason.SOURCE_ENDED
     assert report.verdict is Verdict.COMPLETE_WITH_GAPS
     assert [(e.reason, e.span.unit_count) for e in gaps if isinstance(e, GapCaptured)] == [
@@ -115,6 +116,14 @@ async def test_a_film_that_changes_hands_loses_nothing(tmp_path: Path) -> None:
     assert packets(b"".join(chunks)) == packets(film)
     assert decoded(b"".join(chunks)) == 80
     assert sum(map(decoded, chunks)) == 80
+    assert exported[0] == 0, exported
+    assert "(handover)" in exported[1]
+    assert packets(tmp_path / "out.mp4") == packets(film)
+    shown = times(tmp_path / "out.mp4")
+    assert shown == sorted(shown)
+    heard, was = packets(tmp_path / "out.mp4", "audio"), packets(film, "audio")
+    assert was[-len(heard) :] == heard, "no sound is there twice"
+    assert len(was) - len(heard) <= 1
 
 
 async def test_an_encrypted_film_is_opened_by_its_recipient_alone(tmp_path: Path) -> None:
@@ -136,7 +145,12 @@ async def test_an_encrypted_film_is_opened_by_its_recipient_alone(tmp_path: Path
         with pytest.raises(RefusedError):
             chunks_of(recorder, session_id)
         plain = b"".join(b"".join(part) for _, part in recording_film(recording, cipher))
-    assert packets(plain) == packets(film)
+        assert packets(plain) == packets(film)
+        target = tmp_path / "film.mp4"
+        assert recorder.export(session_id, target)[0] == 65
+        assert recorder.export(session_id, target, "--identity", key)[0] == 0
+    assert packets(target) == packets(film)
+    assert packets(target, "audio") == packets(plain, "audio")
 
 
 async def test_a_replay_makes_the_same_chunks_and_the_same_root(
@@ -206,6 +220,9 @@ async def test_times_that_jump_in_a_file_are_noted_and_the_film_goes_on(
     shown = times(b"".join(chunks))
     assert max(shown) - min(shown) < 6.5
     assert len({piece.times.shift for piece in pieces_of(chunks)}) == 2
+    exported = recorder.export(session_id, tmp_path / "out.mkv")
+    assert exported[0] == 0, exported
+    assert packets(tmp_path / "out.mkv") == packets(b"".join(chunks))
     # What TS has around each piece of sound (ADTS) is taken off; none is lost at the seam.
     assert len(packets(b"".join(chunks), "audio")) >= len(packets(film, "audio")) - 4
 

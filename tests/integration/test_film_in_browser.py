@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from aiohttp import web
 from chromium import needs_chromium, open_page
+from films import write_film
+from packet_recordings import Film, PacketRecording
 from recording_files import write
 from recordings import FRAME_NS, WALL_NS, Recording
 from worker_process import run_recorder
@@ -106,4 +108,29 @@ async def test_an_exported_film_plays_and_seeks_in_a_browser(tmp_path: Path) -> 
         card = await page.evaluate("colourAt(5.5, 5, 5)")
         assert np.abs(np.subtract(card, (38, 46, 58, 255))).max() <= 8, "the card of the gap"
         assert await page.evaluate("playedThrough()") > 10
+        assert said == []
+
+
+@needs_chromium
+async def test_a_film_of_copied_packets_plays_over_a_gap_in_a_browser(tmp_path: Path) -> None:
+    film = Film(write_film(tmp_path / "source.mp4"))
+    made = PacketRecording(checkpoint_every=1)
+    made.open()
+    made.packets(film, 0, 1).gap(3, duration_ns=3 * 10**9)
+    write(tmp_path / "session", made.packets(film, 2, 3).seal().sealed())
+    ended = run_recorder("export", str(tmp_path / "session"), "film.mp4", folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    (tmp_path / "index.html").write_text(PAGE, encoding="utf-8")
+    async with (
+        served(tmp_path) as url,
+        open_page(url, width=800, height=600) as (page, said),
+    ):
+        width, height, length_s = await page.evaluate("loaded()")
+        assert (width, height) == (96, 64)
+        assert length_s == pytest.approx(1 + 3 + 1, abs=0.1)
+        # Unit 9 begins at 63 from the left, and stays until unit 10 comes at 70 behind the gap.
+        shown = [await page.evaluate(f"colourAt({at}, 66, 30)") for at in (0.95, 2.5, 4.05)]
+        assert np.abs(np.subtract(shown[0], shown[1])).max() <= 8, shown
+        assert np.abs(np.subtract(shown[1], shown[2])).max() > 40, shown
+        assert await page.evaluate("playedThrough()") > 5
         assert said == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -101,10 +103,14 @@ async def test_the_pictures_of_a_camera_are_recorded_bit_by_bit(
     assert kept in [sent[at : at + len(kept)] for at in begins]
     assert sum(map(decoded, chunks)) == decoded(b"".join(chunks)) == len(kept) // 2
     assert len(packets(b"".join(chunks), "audio")) > 3
+    film = tmp_path / ("film.mp4" if audio == "aac" else "film.mov")
+    assert recorder.export(session_id, film)[0] == 0
+    assert packets(film) == packets(b"".join(chunks))
+    assert decoded(film.read_bytes()) == len(kept) // 2
 
 
 async def test_a_camera_that_is_stopped_and_started_again_leaves_a_gap(
-    recorder: RunningRecorder,
+    recorder: RunningRecorder, tmp_path: Path
 ) -> None:
     with Camera() as camera:
         session_id = await start(recorder, rtsp(camera))
@@ -118,10 +124,21 @@ async def test_a_camera_that_is_stopped_and_started_again_leaves_a_gap(
     assert gap.span.unit_count > 5
     assert all(decoded(chunk) == len(packets(chunk)) for chunk in chunks)
     assert decoded(b"".join(chunks)) == sum(map(decoded, chunks))
+    exported = recorder.export(session_id, tmp_path / "film.mp4")
+    assert exported[0] == 0, exported
+    assert "(source lost)" in exported[1]
+    assert packets(tmp_path / "film.mp4") == packets(b"".join(chunks))
+    account = json.loads((tmp_path / "film.mp4.json").read_bytes())
+    (before_it, missing, behind_it) = account["parts"]
+    assert [part["what"] for part in account["parts"]] == ["pictures", "gap", "pictures"]
+    assert before_it["film1_ns"] == missing["film0_ns"] < missing["film1_ns"]
+    assert missing["film1_ns"] == behind_it["film0_ns"]
+    # Pictures that come back are where they were in the session.
+    assert abs(behind_it["film0_ns"] - behind_it["t0_ns"]) < SECOND_NS // 4
 
 
 async def test_a_camera_that_comes_back_with_another_picture_plays_chunk_by_chunk(
-    recorder: RunningRecorder,
+    recorder: RunningRecorder, tmp_path: Path
 ) -> None:
     with Camera() as camera:
         session_id = await start(recorder, rtsp(camera))
@@ -132,6 +149,16 @@ async def test_a_camera_that_comes_back_with_another_picture_plays_chunk_by_chun
         chunks = await stop(recorder, session_id)
     assert all(decoded(chunk) == len(packets(chunk)) for chunk in chunks)
     assert {b"avc1" in chunk for chunk in chunks} == {True, False}
+    code, said = recorder.export(session_id, tmp_path / "film.mp4")
+    assert code == 65
+    times_of_it = re.findall(r"--(?:to|from) (\d+ns)", said)
+    assert len(times_of_it) == 2
+    films = (tmp_path / "1.mp4", "--to"), (tmp_path / "2.mp4", "--from")
+    for (film, side), at in zip(films, times_of_it, strict=True):
+        assert recorder.export(session_id, film, side, at)[0] == 0
+    assert packets(films[0][0]) + packets(films[1][0]) == [
+        each for chunk in chunks for each in packets(chunk)
+    ]
 
 
 @pytest.mark.parametrize("how", ["stall", "garble"])

@@ -23,9 +23,9 @@ from reference_sealed import IDENTITY_FILE, sealed_base
 from reference_signing import SignatureStore
 
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.cli.export import ProgressBar
 from recorder_worker.cli.main import main
 from recorder_worker.cli.output import SafeConsole
+from recorder_worker.cli.progress_bar import ProgressBar
 from recorder_worker.core.errors import BlobDamagedError
 from recorder_worker.core.frames import FrameEncoder
 from recorder_worker.core.model import GapReason
@@ -365,7 +365,7 @@ def test_a_chunk_that_changes_after_it_was_verified_gives_no_film(
 def test_a_person_sees_how_far_it_is_and_how_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
     screen = SafeConsole(file=shown, force_terminal=True, width=100)
-    monkeypatch.setattr("recorder_worker.cli.export.err", screen)
+    monkeypatch.setattr("recorder_worker.cli.progress_bar.err", screen)
     with ProgressBar() as bar:
         bar.tell("looking", 10, 10)
         for done in range(6):

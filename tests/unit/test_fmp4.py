@@ -33,6 +33,7 @@ def test_pieces_say_their_units_their_times_and_their_bytes() -> None:
         (False, False, 20),
         (True, True, 40),
     ]
+    assert [each.head for each in found] == [head(), b"", head()]
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=12))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from recorder_worker.core.evidence.clip_plan import Window
 from recorder_worker.core.screening.exposures import Part
 from recorder_worker.core.screening.extent import Extent
 from recorder_worker.core.verify.report import Report, RuleResult, Trust
@@ -67,6 +68,9 @@ class FilmAccount(msgspec.Struct, frozen=True, kw_only=True):
             recorded; there are `damaged_count`.
         parts: the first parts of the film, and the session time that each shows; there are
             `part_count`.
+        asked: which part was asked for; null: all. A film of packets shows more, up to keyframes.
+        sound_count, sound_left_out: packets of sound that the film has, and those that a source
+            gave twice, so that it has them once.
         software, libraries: what made it.
     """
 
@@ -82,12 +86,15 @@ class FilmAccount(msgspec.Struct, frozen=True, kw_only=True):
     tree_size: int
     signed_size: int
     shown: Shown
+    asked: Window | None
     options: FilmOptions
     proof: str | None
     damaged: tuple[str, ...]
     damaged_count: int
     parts: tuple[Part, ...]
     part_count: int
+    sound_count: int
+    sound_left_out: int
     software: str
     libraries: str
 
@@ -102,12 +109,14 @@ class Making(msgspec.Struct, frozen=True, kw_only=True):
     damaged_count: int
     parts: tuple[Part, ...]
     part_count: int
+    sound_count: int = 0
+    sound_left_out: int = 0
     software: str
     libraries: str
 
 
-def account_of(report: Report, extent: Extent, made: Making, *, whole: bool) -> FilmAccount:
-    """The account of a film of a part of a verified recording."""
+def account_of(report: Report, extent: Extent, made: Making, asked: Window | None) -> FilmAccount:
+    """The account of a film of a part of a verified recording; `asked` is None for all of it."""
     return FilmAccount(
         session_id=extent.session_id,
         session_counter=report.session_counter,
@@ -119,12 +128,13 @@ def account_of(report: Report, extent: Extent, made: Making, *, whole: bool) -> 
         tree_size=report.tree_size,
         signed_size=report.signed_size,
         shown=Shown(
-            whole=whole,
+            whole=asked is None,
             t0_ns=extent.begin_ns,
             t1_ns=extent.end_ns,
             wall0_ns=extent.wall0_ns,
             wall1_ns=extent.wall1_ns,
         ),
+        asked=asked,
         **{name: getattr(made, name) for name in made.__struct_fields__},
     )
 
