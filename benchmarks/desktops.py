@@ -21,14 +21,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import nats
 import psutil
 
+from benchmarks.cores import run_on, two_parts
 from benchmarks.displays import FPS, HEIGHT, WIDTH
 from benchmarks.durability import CapturedFeed, Reached, Window, frame_times
 from benchmarks.live_desktops import LiveDesktops
@@ -56,6 +57,8 @@ class Phase(NamedTuple):
 
     window: Window
     cost: Cost
+    memory: int
+    """Resident bytes of the worker at the end of them."""
     reached: Reached
 
     @property
@@ -80,23 +83,6 @@ class Step(NamedTuple):
 # --- the worker -----------------------------------------------------------------------------------
 
 
-@contextmanager
-def on_one_core() -> Iterator[None]:
-    """What is started in the block runs on one core, and this process on the others from then on.
-
-    Where there is one core alone, or the system knows no affinity, all share what there is.
-    """
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
-    if len(cores) < 2:
-        yield
-        return
-    os.sched_setaffinity(0, cores[-1:])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores[:-1])
-
-
 class WholeWorker:
     """`recorder run` with everything in it, and its nats-server."""
 
@@ -111,7 +97,7 @@ class WholeWorker:
             "RECORDER_DISK__FLOOR_BYTES": "0",
             "RECORDER_CAPTURE__CAPACITY": str(MOST),
         }
-        with on_one_core(), self._log.open("wb") as log:
+        with self._log.open("wb") as log:
             self.process = subprocess.Popen(  # noqa: S603  (a program of this environment)
                 [str(Path(sys.executable).with_name("recorder")), "run"],
                 cwd=folder,
@@ -136,6 +122,10 @@ class WholeWorker:
         times = [worker.cpu_times(), *(child.cpu_times() for child in worker.children())]
         own, *others = (found.user + found.system for found in times)
         return own, sum(others)
+
+    def memory(self) -> int:
+        """Resident bytes of the worker, without its nats-server."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def end(self) -> None:
         """Tell it to stop, and wait."""
@@ -178,7 +168,8 @@ class Run:
         await asyncio.sleep(LATE_S)
         taken_s = (window.end_ns - window.begin_ns) / 1e9
         shares = ((late - early) / taken_s for late, early in zip(after, before, strict=True))
-        return Phase(window, Cost(*shares), self.feed.reached(self.sessions, window))
+        reached = self.feed.reached(self.sessions, window)
+        return Phase(window, Cost(*shares), self.worker.memory(), reached)
 
     async def finish(self) -> dict[str, dict[int, int]]:
         """Seal all sessions; of each the time of every frame in its record."""
@@ -202,8 +193,11 @@ class Run:
 async def running(folder: Path) -> AsyncIterator[Run]:
     """A worker, connected to and followed."""
     async with AsyncExitStack() as stack:
+        measured, others = stack.enter_context(two_parts())
+        run_on(measured)
         worker = WholeWorker(folder)
         stack.callback(worker.end)
+        run_on(others)
         url = await worker.url()
         client = await stack.enter_async_context(RecorderClient.connect(url))
         bus = await nats.connect(url)
@@ -230,6 +224,9 @@ async def measure(folder: Path) -> None:
 # --- the tables -----------------------------------------------------------------------------------
 
 
+_REACHED = ("MiB", "frames/s", "lowest", "gaps (frames)", "slowed")
+
+
 def print_steps(steps: list[Step]) -> None:
     """What each number of desktops took, and reached."""
     for name in ("mixed", "idle"):
@@ -239,15 +236,17 @@ def print_steps(steps: list[Step]) -> None:
         print_table(
             f"{name}: {WIDTH}x{HEIGHT} at {FPS} frames a second, of one core for each desktop",
             {row: _cells(count, phase) for row, (count, phase) in phases.items()},
-            ["worker", "nats", "X server", "core full", "frames/s", "lowest", "gaps", "slowed"],
+            ["worker", "nats", "X server", "of the core", *_REACHED],
         )
     held = [step for step in steps if step.mixed.held]
-    if held:
-        most = held[-1]
-        cost = (most.mixed.cost.worker + most.mixed.cost.nats) / most.desktops
-        limit = "more were too much" if most is not steps[-1] else "no more were tried"
-        print(f"recorded at once: {most.desktops} ({limit}); these took so much of the core that")
-        print(f"a whole one is enough for {1 / cost:.0f}")
+    if not held:
+        print("recorded at once: not even one")
+        return
+    most = held[-1]
+    cost = (most.mixed.cost.worker + most.mixed.cost.nats) / most.desktops
+    limit = "more were too much" if most is not steps[-1] else "no more were tried"
+    print(f"recorded at once: {most.desktops} ({limit}); these took so much of the core that")
+    print(f"a whole one is enough for {1 / cost:.0f}")
 
 
 def _cells(count: int, phase: Phase) -> list[str]:
@@ -255,6 +254,7 @@ def _cells(count: int, phase: Phase) -> list[str]:
     return [
         *(f"{100 * share / count:.2f} %" for share in cost),
         f"{100 * (cost.worker + cost.nats):.0f} %",
+        f"{phase.memory / 2**20:.0f}",
         f"{phase.rate:.2f}",
         f"{min(reached.rates):.2f}",
         f"{reached.gaps} ({reached.lost})",

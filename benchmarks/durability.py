@@ -8,16 +8,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import nats.js.api
 import numpy as np
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from benchmarks.displays import FPS
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.bus import codec
 from recorder_worker.bus.topology import SESSIONS_STREAM
 from recorder_worker.core.events import Captured, GapCaptured, MarkCaptured, SegmentCaptured
-from recorder_worker.core.notes import RATE
+from recorder_worker.core.notes import RATE, RateChanged
 from recorder_worker.core.playback import scan_headers
 from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.recording_frames import chunk_payload, inflated, recording_records
@@ -44,7 +46,10 @@ class Window(NamedTuple):
 
 
 class Reached(NamedTuple):
-    """What came of a window: frames a second of each session, and what is missing."""
+    """What came of a window: frames a second of each session, and what is missing.
+
+    `lost` is how many frames the gaps have, `slowed` how many sessions had been slowed down.
+    """
 
     rates: list[float]
     gaps: int
@@ -93,8 +98,6 @@ class CapturedFeed:
         for session_id in sessions:
             units = covered_ns = 0
             for event, _ in self.seen[session_id]:
-                if isinstance(event, MarkCaptured):
-                    slowed += event.kind == RATE and window.holds(event.wall_ns, event.wall_ns)
                 if not isinstance(event, SegmentCaptured | GapCaptured):
                     continue
                 span = event.span
@@ -105,8 +108,18 @@ class CapturedFeed:
                     gaps, lost = gaps + 1, lost + span.unit_count
                 else:
                     units += span.unit_count
+            slowed += self._slowed(session_id, window)
             rates.append(units / (covered_ns / 1e9) if covered_ns else 0.0)
         return Reached(rates, gaps, lost, slowed)
+
+    def _slowed(self, session_id: str, window: Window) -> bool:
+        """Whether the recorder had lowered a session's frame rate when a window ended."""
+        changes = [
+            msgspec.json.decode(event.body, type=RateChanged)
+            for event, seen_ns in self.seen[session_id]
+            if isinstance(event, MarkCaptured) and event.kind == RATE and seen_ns < window.end_ns
+        ]
+        return bool(changes) and changes[-1].to_fps < FPS
 
     def latency(self, recorded: dict[str, dict[int, int]], window: Window) -> Latency:
         """Median and 99th percentile of what lies in a window.

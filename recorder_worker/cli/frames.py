@@ -35,7 +35,7 @@ def frames(
     identity: IdentityOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Print one line a frame: index, time in ns, width, height, BLAKE3 of its raw BGR bytes.
+    """Print one line a frame: index, time in ns, width, height, BLAKE3 of its BGR bytes, pointer.
 
     The digest is over height x width x 3 bytes, rows from the top, pixels as blue, green, red: so
     that anyone can check, with other tools, that what was on the screen is what was kept. Where a
