@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import (
+    desktops,
     displays,
     encryption,
     export,
@@ -32,6 +33,7 @@ if __name__ == "__main__":
         "frames": frames.main,
         "screen": lambda: screen.main(given.clips),
         "displays": displays.main,
+        "desktops": desktops.main,
         "pipeline": pipeline.main,
         "integrity": integrity.main,
         "encryption": encryption.main,

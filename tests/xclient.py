@@ -125,14 +125,17 @@ class XClient:
         height, width, _ = bgra.shape
         self.core.CreatePixmapChecked(32, pixmap, self.root, width, height).check()
         self.core.CreateGCChecked(context, pixmap, 0, []).check()
-        self.core.PutImageChecked(
-            xcffib.xproto.ImageFormat.ZPixmap,
-            pixmap,
-            context,
-            *(width, height, 0, 0, 0, 32),
-            bgra.size,
-            bgra.tobytes(),
-        ).check()
+        rows = max(1, 2**17 // (4 * width))
+        for top in range(0, height, rows):  # a request holds at most 256 kB
+            strip = bgra[top : top + rows]
+            self.core.PutImageChecked(
+                xcffib.xproto.ImageFormat.ZPixmap,
+                pixmap,
+                context,
+                *(width, len(strip), 0, top, 0, 32),
+                strip.size,
+                strip.tobytes(),
+            ).check()
         render.CreatePictureChecked(picture, pixmap, argb, 0, []).check()
         render.CreateCursorChecked(cursor, picture, hot_x, hot_y).check()
         self.core.ChangeWindowAttributesChecked(

@@ -13,6 +13,7 @@ from xserver import PLIABLE, PROGRAMS, XServer
 from recorder_worker.adapters.sources.x11 import X11Display
 from recorder_worker.core.errors import SourceError, SourceLostError
 from recorder_worker.core.model import ScreenPart, X11Source
+from recorder_worker.core.pointer_part import pack_pointer, unpack_pointer
 
 WIDTH, HEIGHT = 400, 300
 LEFT, RIGHT = (0, 0, 190, 300), (190, 20, 210, 280)
@@ -228,4 +229,38 @@ def test_the_pointer_is_told_from_the_corner_of_the_part(server: XServer, client
         pointer = display.read().pointer
         assert pointer is not None
         assert (pointer.x, pointer.y) == (x - 100, y - 50)
+    display.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "hot", "corner"),
+    [
+        ((1024, 1024), (0, 0), (0, 0)),
+        ((1500, 1100), (0, 0), (0, 0)),
+        ((1500, 1100), (700, 1090), (188, 76)),
+        ((1500, 1100), (1499, 1099), (476, 76)),
+        ((2000, 600), (1000, 50), (488, 0)),
+    ],
+)
+@pytest.mark.parametrize("server", ["Xvfb"], indirect=True)
+def test_a_pointer_larger_than_a_recording_takes_is_cut_around_its_hot_spot(
+    server: XServer,
+    client: XClient,
+    size: tuple[int, int],
+    hot: tuple[int, int],
+    corner: tuple[int, int],
+) -> None:
+    display = connect(server)
+    (width, height), (left, top) = size, corner
+    bgra = np.random.default_rng(3).integers(0, 128, (height, width, 4), np.uint8)
+    bgra[:, :, 3] = 255
+    client.set_pointer(bgra, *hot)
+    client.warp(7, 8)
+    pointer = display.read().pointer
+    assert pointer is not None
+    assert (pointer.x, pointer.y) == (7, 8)
+    assert (pointer.hot_x, pointer.hot_y) == (hot[0] - left, hot[1] - top)
+    assert np.array_equal(pointer.shape, bgra[top : top + 1024, left : left + 1024])
+    code, data = pack_pointer(pointer, None)
+    assert unpack_pointer(code, memoryview(data), None)[1] == len(data)
     display.close()

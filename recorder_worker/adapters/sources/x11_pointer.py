@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import Any, Final
 
@@ -12,10 +13,13 @@ from numpy.typing import NDArray
 
 from recorder_worker.adapters.sources.x11_link import REPLY_HEAD_SIZE, RequestError, X11Link
 from recorder_worker.core.pictures import Pointer, Region
+from recorder_worker.core.pointer_part import MAX_SHAPE_PIXELS
 
 _HEAD: Final = struct.Struct("<12xHHHH")
 """GetCursorImage: width, height, and the hot spot, behind the pointer's place."""
 _CURSOR_NOTIFY: Final = 1
+_MAX_SIDE: Final = math.isqrt(MAX_SHAPE_PIXELS)
+"""Of a shape that is cut: programs can make larger ones than a recording takes."""
 _XFIXES: Final[tuple[int, int]] = (2, 0)
 
 
@@ -76,9 +80,9 @@ class PointerWatch:
         else:
             width, height, *hot_spot = _HEAD.unpack_from(reply)
             pixels = np.frombuffer(reply, np.uint8, width * height * 4, REPLY_HEAD_SIZE)
-            hot = (hot_spot[0], hot_spot[1])
             # 32-bit ARGB, least significant byte first, with premultiplied alpha: BGRA.
-            shape = pixels.reshape(height, width, 4).copy()
+            shape, hot = cut_shape(pixels.reshape(height, width, 4), (hot_spot[0], hot_spot[1]))
+            shape = shape.copy()
         if hot != self._hot or not np.array_equal(shape, self._shape):
             shape.setflags(write=False)
             self._hot, self._shape = hot, shape
@@ -91,6 +95,26 @@ def open_pointer(link: X11Link) -> PointerWatch | None:
         return None if first_event is None else PointerWatch(link, first_event)
     except RequestError:
         return None
+
+
+def cut_shape(
+    shape: NDArray[np.uint8], hot: tuple[int, int]
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """What of a shape can be recorded, and where the hot spot (x, y) is in it.
+
+    A shape of more than MAX_SHAPE_PIXELS becomes the part around its hot spot, which stays in the
+    middle where there is enough on both sides: that is what points at something. All others stay
+    as they are.
+    """
+    height, width, _ = shape.shape
+    if width * height <= MAX_SHAPE_PIXELS:
+        return shape, hot
+    left, top = (
+        min(max(0, spot - _MAX_SIDE // 2), max(0, side - _MAX_SIDE))
+        for spot, side in zip(hot, (width, height), strict=True)
+    )
+    part = shape[top : top + _MAX_SIDE, left : left + _MAX_SIDE]
+    return part, (hot[0] - left, hot[1] - top)
 
 
 def _no_pixels() -> NDArray[np.uint8]:
