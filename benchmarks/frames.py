@@ -15,9 +15,9 @@ import zstandard
 
 from recorder_worker.adapters.sources.opener import GuardedOpener
 from recorder_worker.core.frames import FrameEncoder
-from recorder_worker.core.model import PatternSource
 from recorder_worker.core.playback import FrameDecoder
 from recorder_worker.core.source_rules import SourceRules
+from recorder_worker.core.sources import PatternSource
 
 WIDTH, HEIGHT, ROUNDS, FRAMES = 1920, 1080, 60, 200
 

@@ -22,8 +22,9 @@ from recorder_worker.adapters.optics import OpenCvOptics
 from recorder_worker.adapters.sources.pattern import PatternDesktop
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core.keyframes import KeyframePolicy
-from recorder_worker.core.model import Cursor, PatternSource
+from recorder_worker.core.model import Cursor
 from recorder_worker.core.pictures import Picture
+from recorder_worker.core.sources import PatternSource
 from recorder_worker.ports import Frame
 from recorder_worker.service.policies import SMALL_PICTURE_PIXELS, thumbnail_policy, watch_policy
 from recorder_worker.service.settings_pictures import QualitySettings, ThumbnailSettings

@@ -38,8 +38,8 @@ from recorder_worker.core.events import (
     SessionRejected,
     SessionSealed,
 )
-from recorder_worker.core.model import PatternSource
 from recorder_worker.core.recording_frames import recording_frames
+from recorder_worker.core.sources import PatternSource
 from recorder_worker.core.subjects import UNKNOWN_SESSION, Fact
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verdicts import Verdict

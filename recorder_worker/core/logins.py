@@ -6,8 +6,8 @@ import msgspec
 
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import SourceError
-from recorder_worker.core.model import RtspSource
 from recorder_worker.core.source_urls import LOGIN, bare, host_of, shown
+from recorder_worker.core.sources import RtspSource
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):

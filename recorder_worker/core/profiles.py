@@ -5,7 +5,7 @@ from __future__ import annotations
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.logins import without_login
-from recorder_worker.core.model import FileSource, RtspSource
+from recorder_worker.core.sources import FileSource, RtspSource
 
 
 def check_start(command: StartSession) -> None:

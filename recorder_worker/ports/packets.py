@@ -7,7 +7,8 @@ from typing import Protocol
 
 import msgspec
 
-from recorder_worker.core.model import Source, SourceFacts
+from recorder_worker.core.model import SourceFacts
+from recorder_worker.core.sources import Source
 
 
 class Packet(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from recorder_worker.core.evidence.clip_file import ClipFile, encode_clip
 from recorder_worker.core.evidence.proof_file import encode_proof
 from recorder_worker.core.evidence.proof_making import prove_consistency, prove_leaf
 from recorder_worker.core.frames import FrameEncoder
-from recorder_worker.core.model import PatternSource, RecordingPolicy, SourceClock, SourceFacts
+from recorder_worker.core.model import RecordingPolicy, SourceClock, SourceFacts
 from recorder_worker.core.note import (
     NoteKey,
     NoteSigner,
@@ -39,6 +39,7 @@ from recorder_worker.core.proofs import inclusion_proof
 from recorder_worker.core.receipts.chain import ChainEntry, sign_entry
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry, encode_entry
 from recorder_worker.core.session_log.log_proof import LogProof
+from recorder_worker.core.sources import PatternSource
 from recorder_worker.core.tree import BLAKE3, SHA256, Tree
 from recorder_worker.stages.capture.manifest import Manifest
 

@@ -34,8 +34,8 @@ from recorder_worker.core import keys
 from recorder_worker.core.cipher.session_cipher import PayloadKind, Place, SessionCipher
 from recorder_worker.core.errors import RecorderError, SettingsError
 from recorder_worker.core.events import ChunkStored, SegmentCaptured
-from recorder_worker.core.model import PatternSource
 from recorder_worker.core.recording_frames import recording_frames
+from recorder_worker.core.sources import PatternSource
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify import Status, Step, Verdict, verify
 from recorder_worker.core.verify.report import Report

@@ -16,17 +16,17 @@ from xserver import XServer
 from recorder_worker.adapters.sources.opener import GuardedOpener
 from recorder_worker.core.errors import SourceError, SourceLostError
 from recorder_worker.core.frames import FrameEncoder
-from recorder_worker.core.model import (
+from recorder_worker.core.model import SourceClock
+from recorder_worker.core.pictures import Picture
+from recorder_worker.core.source_rules import SourceRules
+from recorder_worker.core.sources import (
     FileSource,
     ImagesSource,
     NatsSource,
     PatternSource,
     Source,
-    SourceClock,
     X11Source,
 )
-from recorder_worker.core.pictures import Picture
-from recorder_worker.core.source_rules import SourceRules
 from recorder_worker.ports import (
     Frame,
     FrameFeed,

@@ -23,8 +23,9 @@ from recorder_worker.core.errors import (
     SourceLostError,
     UnitsMissingError,
 )
-from recorder_worker.core.model import GapReason, ImagesSource
+from recorder_worker.core.model import GapReason
 from recorder_worker.core.source_rules import SourceRules
+from recorder_worker.core.sources import ImagesSource
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.ports import FrameSource
 from recorder_worker.service.settings_tree import SourceSettings

@@ -32,9 +32,10 @@ from recorder_worker.core.errors import (
     UnitsMissingError,
 )
 from recorder_worker.core.events import Captured, SessionStarted
-from recorder_worker.core.model import GapReason, V4l2Source
+from recorder_worker.core.model import GapReason
 from recorder_worker.core.recording_frames import recording_frames
 from recorder_worker.core.source_rules import SourceRules
+from recorder_worker.core.sources import V4l2Source
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verdicts import Verdict

@@ -14,8 +14,8 @@ from xserver import PLIABLE, PROGRAMS, XServer
 
 from recorder_worker.adapters.sources.x11 import X11Display
 from recorder_worker.adapters.sources.x11_image import ShmImage
-from recorder_worker.core.model import X11Source
 from recorder_worker.core.pictures import Region
+from recorder_worker.core.sources import X11Source
 from recorder_worker.core.tiles import TILE
 
 WAYS = {"MIT-SHM": (), "GetImage": ("-extension", "MIT-SHM")}

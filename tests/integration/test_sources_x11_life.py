@@ -12,14 +12,8 @@ from xserver import PROGRAMS, XServer
 from recorder_worker.adapters.sources.x11 import X11Display
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core.keyframes import KeyframePolicy
-from recorder_worker.core.model import (
-    Cursor,
-    EndReason,
-    GapReason,
-    ScreenPart,
-    SourceClock,
-    X11Source,
-)
+from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock
+from recorder_worker.core.sources import ScreenPart, X11Source
 from recorder_worker.ports import FrameSource
 from recorder_worker.service.metrics import Metrics
 from recorder_worker.stages.capture import items

@@ -16,12 +16,8 @@ from recorder_worker.core.cipher.names import CIPHER_NONE, CIPHER_SEALED
 from recorder_worker.core.cipher.session_cipher import key_id
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import SessionKeyMissingError, UnsupportedError
-from recorder_worker.core.model import (
-    PatternSource,
-    RecordingPolicy,
-    SourceClock,
-    SourceFacts,
-)
+from recorder_worker.core.model import RecordingPolicy, SourceClock, SourceFacts
+from recorder_worker.core.sources import PatternSource
 from recorder_worker.stages.capture.encryption import session_cipher, with_encryption
 from recorder_worker.stages.capture.manifest import Manifest, read_manifest, write_manifest
 

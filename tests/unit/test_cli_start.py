@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from recorder_worker.cli.source_word import source_of
-from recorder_worker.core.model import Source
+from recorder_worker.core.sources import Source
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,9 @@ from structlog.testing import capture_logs
 from recorder_worker.core.back_pressure import BackPressureLimits, Lag
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.hysteresis import Marks
-from recorder_worker.core.model import (
-    ClockState,
-    EndReason,
-    NatsSource,
-    PatternSource,
-    Source,
-    SourceClock,
-    SourceFacts,
-)
+from recorder_worker.core.model import ClockState, EndReason, SourceClock, SourceFacts
 from recorder_worker.core.rate_ladder import LadderLimits
+from recorder_worker.core.sources import NatsSource, PatternSource, Source
 from recorder_worker.service.metrics import Metrics
 from recorder_worker.stages.capture.degradation import Degradation
 from recorder_worker.stages.capture.governor import Governor, LoadLimits

@@ -17,7 +17,7 @@ from typer.main import get_command
 from recorder_worker.cli.main import app
 from recorder_worker.cli.output import EXIT_CODES as CLI_EXIT_CODES
 from recorder_worker.core.command_parsing import parse_command
-from recorder_worker.core.model import Source
+from recorder_worker.core.sources import Source
 from recorder_worker.core.subjects import DEAD, Command, Fact
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED
 from recorder_worker.service.metrics import Metrics

@@ -24,18 +24,16 @@ from recorder_worker.core.log_schema import LOG_NAME
 from recorder_worker.core.model import (
     Cursor,
     EndReason,
-    FileSource,
     GapReason,
     Mask,
-    PatternSource,
     SourceClock,
     SourceFacts,
     Span,
-    X11Source,
 )
 from recorder_worker.core.quality.conditions import Condition, Turn
 from recorder_worker.core.quality.measures import Measures
 from recorder_worker.core.signing_keys import KeyKind, PublicKey
+from recorder_worker.core.sources import FileSource, PatternSource, X11Source
 from recorder_worker.core.subjects import Command, Endpoint, Fact
 
 FOLDER = Path(__file__).parents[2] / "schemas"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recorder_worker.core.errors import SourceError
 from recorder_worker.core.logins import kept_login, with_login
-from recorder_worker.core.model import RtspSource
+from recorder_worker.core.sources import RtspSource
 
 MAX_BYTES = 4096
 

@@ -17,7 +17,9 @@ from recorder_worker.adapters.sources.rtsp_pictures import RtspPictures
 from recorder_worker.adapters.sources.sampled import SampledSource
 from recorder_worker.adapters.sources.v4l2 import V4l2Device
 from recorder_worker.core.errors import SourceError
-from recorder_worker.core.model import (
+from recorder_worker.core.source_rules import SourceRules
+from recorder_worker.core.source_urls import shown
+from recorder_worker.core.sources import (
     FileSource,
     ImagesSource,
     NatsSource,
@@ -27,8 +29,6 @@ from recorder_worker.core.model import (
     V4l2Source,
     X11Source,
 )
-from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.core.source_urls import shown
 from recorder_worker.ports import FrameFeed, FrameSource, PacketSource
 
 

@@ -24,8 +24,9 @@ from recorder_worker.core.frame_messages import (
     FrameStatus,
     frame_headers,
 )
-from recorder_worker.core.model import GapReason, NatsSource, SourceClock, SourceFacts
+from recorder_worker.core.model import GapReason, SourceClock, SourceFacts
 from recorder_worker.core.pictures import Picture
+from recorder_worker.core.sources import NatsSource
 from recorder_worker.ports import Frame, FrameFeed, PublishedFrame
 
 MOST_REFUSED: Final = 10

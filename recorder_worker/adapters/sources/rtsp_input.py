@@ -12,8 +12,8 @@ from av.container import InputContainer
 from recorder_worker.adapters.sources.guard import SourceGuard
 from recorder_worker.adapters.sources.rtsp_link import RtspLink
 from recorder_worker.core.errors import SourceError
-from recorder_worker.core.model import RtspSource
 from recorder_worker.core.source_urls import bare, shown
+from recorder_worker.core.sources import RtspSource
 
 PORTS: Final = {"rtsp": 554, "rtsps": 322}
 _PROTOCOLS: Final = {"tcp": "rtsp,tcp", "udp": "rtsp,rtp,udp,tcp"}

@@ -17,8 +17,9 @@ from recorder_worker.adapters.sources.rtsp_input import RtspInput
 from recorder_worker.adapters.sources.stamps import Stamped, Stamps
 from recorder_worker.adapters.sources.tracks import Tracks
 from recorder_worker.core.errors import SourceError, SourceLostError
-from recorder_worker.core.model import RtspSource, SourceClock, SourceFacts
+from recorder_worker.core.model import SourceClock, SourceFacts
 from recorder_worker.core.slices import goes_on
+from recorder_worker.core.sources import RtspSource
 from recorder_worker.ports import Packet
 
 MAX_WAITING: Final = 64 << 20

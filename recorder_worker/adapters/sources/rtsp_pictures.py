@@ -14,8 +14,9 @@ from av.video.stream import VideoStream
 from recorder_worker.adapters.sources.guard import SourceGuard
 from recorder_worker.adapters.sources.rtsp_input import RtspInput
 from recorder_worker.core.errors import SourceError, SourceLostError
-from recorder_worker.core.model import RtspSource, SourceClock, SourceFacts
+from recorder_worker.core.model import SourceClock, SourceFacts
 from recorder_worker.core.pictures import Picture
+from recorder_worker.core.sources import RtspSource
 from recorder_worker.ports import Frame
 
 LOOK_S: Final = 0.2

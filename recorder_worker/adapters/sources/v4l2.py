@@ -8,7 +8,8 @@ from typing import Final
 from recorder_worker.adapters.sources.losses import Losses
 from recorder_worker.adapters.sources.v4l2_grabber import DeviceFacts, Grabber
 from recorder_worker.core.errors import SourceError, SourceLostError
-from recorder_worker.core.model import GapReason, SourceClock, SourceFacts, V4l2Source
+from recorder_worker.core.model import GapReason, SourceClock, SourceFacts
+from recorder_worker.core.sources import V4l2Source
 from recorder_worker.ports import Frame
 
 _LOOK_S: Final = 0.1

@@ -21,7 +21,7 @@ import numpy as np
 
 from recorder_worker.adapters.sources.decoding import as_bgr
 from recorder_worker.core.errors import FormatError
-from recorder_worker.core.model import V4l2Source
+from recorder_worker.core.sources import V4l2Source
 from recorder_worker.ports import Frame
 
 MOST_FRAMES: Final = 8

@@ -16,9 +16,10 @@ from recorder_worker.adapters.sources.x11_image import RootImage, open_image
 from recorder_worker.adapters.sources.x11_link import ERROR_EVENT, RequestError, X11Link
 from recorder_worker.adapters.sources.x11_pointer import open_pointer
 from recorder_worker.core.errors import SourceError, SourceLostError
-from recorder_worker.core.model import SourceClock, SourceFacts, X11Source
+from recorder_worker.core.model import SourceClock, SourceFacts
 from recorder_worker.core.pictures import Picture, Pointer, Region
 from recorder_worker.core.regions import covering
+from recorder_worker.core.sources import X11Source
 from recorder_worker.ports import Frame
 
 TIMEOUT_S: Final = 5.0

@@ -9,8 +9,8 @@ import xcffib.xproto
 
 from recorder_worker.adapters.sources.x11_link import RequestError, X11Link
 from recorder_worker.core.errors import SourceError, SourceLostError
-from recorder_worker.core.model import X11Source
 from recorder_worker.core.pictures import Region
+from recorder_worker.core.sources import X11Source
 
 _CONFIGURE_NOTIFY: Final = 22
 _RANDR: Final[tuple[int, int]] = (1, 5)

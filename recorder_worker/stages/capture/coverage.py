@@ -7,17 +7,25 @@ from collections.abc import Callable
 from typing import Generic, NoReturn, TypeVar
 
 import msgspec
+import structlog
 
-from recorder_worker.core.errors import StoreError, StoreFullError, UnitsMissingError
+from recorder_worker.core.errors import (
+    LeaseLostError,
+    StoreError,
+    StoreFullError,
+    UnitsMissingError,
+)
 from recorder_worker.core.keyframes import KeyframePolicy
 from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceFacts, Span
 from recorder_worker.ports import Clock
-from recorder_worker.stages.capture.items import Ended, Gap, Item, Released, Triggered
+from recorder_worker.stages.capture.items import Crashed, Ended, Gap, Item, Released, Triggered
 from recorder_worker.stages.capture.pre_record import Held, PreRecord
 from recorder_worker.stages.capture.reader_policy import Arming
 from recorder_worker.stages.capture.spool import SegmentWriter, UnitWriter
 from recorder_worker.stages.capture.timeline import SECOND_NS, Timeline
 from recorder_worker.stages.capture.write_watch import SessionWrites
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 W_co = TypeVar("W_co", bound=UnitWriter, covariant=True)
@@ -223,16 +231,21 @@ class Coverage(Generic[W_co]):
     def crashed(self, error: Exception) -> None:
         """A defect: what was read and not handed over is a gap, and the session ends visibly.
 
-        Raises:
-            Finished: always.
+        Where not even that can be handed over, the session's event loop is told.
         """
+        log.error("ReaderCrashed", error=repr(error), exc_info=error)
         detail = f"{type(error).__name__}: {error}"[:DETAIL_CHARACTERS]
-        if self.writer.count:
-            span = self.writer.abandon(max(self._timeline.last_ns + 1, self._timeline.end_ns()))
-            gap = Gap(cursor=self.cursor, span=span, reason=GapReason.CRASH, detail=detail)
-            self._hand_over(gap)
-        self._hand_over(Ended(cursor=self.cursor, reason=EndReason.WORKER_LOST, detail=detail))
-        raise Finished from error
+        try:
+            if self.writer.count:
+                t1_ns = max(self._timeline.last_ns + 1, self._timeline.end_ns())
+                span = self.writer.abandon(t1_ns)
+                gap = Gap(cursor=self.cursor, span=span, reason=GapReason.CRASH, detail=detail)
+                self._hand_over(gap)
+            self._hand_over(Ended(cursor=self.cursor, reason=EndReason.WORKER_LOST, detail=detail))
+        except LeaseLostError:
+            pass  # nobody takes it any more
+        except Exception as again:  # noqa: BLE001  (nothing more can be done in this thread)
+            self.deliver(Crashed(error=again))
 
     def _missed_until(self) -> int:
         cursor_ns = self.cursor.t_ns

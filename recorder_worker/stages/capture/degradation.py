@@ -13,9 +13,10 @@ import math
 import structlog
 
 from recorder_worker.core.commands import StartSession
-from recorder_worker.core.model import EndReason, NatsSource, SourceClock, SourceFacts, V4l2Source
+from recorder_worker.core.model import EndReason, SourceClock, SourceFacts
 from recorder_worker.core.notes import SlowedBy
 from recorder_worker.core.rate_ladder import lowered
+from recorder_worker.core.sources import NatsSource, V4l2Source
 from recorder_worker.ports import Clock, StageMetrics
 from recorder_worker.stages.capture.governor import Governor
 from recorder_worker.stages.capture.packet_reader import PacketReader

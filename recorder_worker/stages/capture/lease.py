@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
 
 import msgspec
 import structlog
@@ -31,15 +30,8 @@ from recorder_worker.core.events import (
     SessionStarted,
 )
 from recorder_worker.core.logins import Login, with_login
-from recorder_worker.core.model import (
-    Cursor,
-    EndReason,
-    FileSource,
-    GapReason,
-    RtspSource,
-    SourceFacts,
-    V4l2Source,
-)
+from recorder_worker.core.model import Cursor, EndReason, GapReason
+from recorder_worker.core.sources import FileSource, RtspSource, V4l2Source
 from recorder_worker.ports import Delivery, FrameSource, Logged, PacketSource
 from recorder_worker.stages.capture.admission import Admission, bad_source, id_in_use
 from recorder_worker.stages.capture.aftermath import tell_aftermath
@@ -50,16 +42,10 @@ from recorder_worker.stages.capture.journal import CapturedJournal
 from recorder_worker.stages.capture.mailbox import Mailbox
 from recorder_worker.stages.capture.manifest import Manifest, read_manifest, write_manifest
 from recorder_worker.stages.capture.new_manifest import new_manifest
-from recorder_worker.stages.capture.opening import OpenPackets
 from recorder_worker.stages.capture.packet_reader import PacketReader
 from recorder_worker.stages.capture.pulse import Pulse
 from recorder_worker.stages.capture.reader import Reader
-from recorder_worker.stages.capture.reader_policy import Reopen
-from recorder_worker.stages.capture.reader_setup import (
-    frame_rate,
-    make_packet_reader,
-    make_reader,
-)
+from recorder_worker.stages.capture.reader_setup import frame_rate, reader_of
 from recorder_worker.stages.capture.recording import Recording
 from recorder_worker.stages.capture.services import CaptureServices
 
@@ -118,7 +104,16 @@ class Lease:
             )
             queue_size = self._services.policy.queue_segments
             mailbox = Mailbox(asyncio.get_running_loop(), queue_size, wake)
-            reader = self._reader(source, manifest.source, journal, cipher, mailbox)
+            reader = reader_of(
+                services=self._services,
+                command=self._command,
+                facts=manifest.source,
+                journal=journal,
+                source=source,
+                reopen=self._open_source,
+                cipher=cipher,
+                deliver=mailbox.put,
+            )
         except BaseException:
             if source is not None:
                 source.close()
@@ -154,36 +149,6 @@ class Lease:
             reader=reader,
             clock=services.clock,
             metrics=services.metrics,
-        )
-
-    def _reader(
-        self,
-        source: FrameSource | PacketSource | None,
-        facts: SourceFacts,
-        journal: CapturedJournal,
-        cipher: SessionCipher | None,
-        mailbox: Mailbox,
-    ) -> Reader | PacketReader:
-        if self._copies:
-            return make_packet_reader(
-                services=self._services,
-                command=self._command,
-                facts=facts,
-                journal=journal,
-                source=cast("PacketSource | None", source),
-                reopen=cast("OpenPackets", self._open_source),
-                cipher=cipher,
-                deliver=mailbox.put,
-            )
-        return make_reader(
-            services=self._services,
-            command=self._command,
-            facts=facts,
-            journal=journal,
-            source=cast("FrameSource | None", source),
-            reopen=cast("Reopen", self._open_source),
-            cipher=cipher,
-            deliver=mailbox.put,
         )
 
     @property

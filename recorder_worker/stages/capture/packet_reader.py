@@ -16,7 +16,7 @@ from recorder_worker.core.errors import LeaseLostError, PermanentError, SourceLo
 from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.ports import Clock, Packet, PacketSource
 from recorder_worker.stages.capture.coverage import Coverage, Finished
-from recorder_worker.stages.capture.items import Crashed, Paused, Resumed
+from recorder_worker.stages.capture.items import Paused, Resumed
 from recorder_worker.stages.capture.limits import Limits
 from recorder_worker.stages.capture.opening import OpenPackets, Search
 from recorder_worker.stages.capture.packet_coverage import PacketCoverage
@@ -118,18 +118,9 @@ class PacketReader:
         except (Finished, LeaseLostError):
             pass  # handed over to the end, or nobody takes it any more
         except Exception as error:  # noqa: BLE001  (a defect must end in the record, not beside it)
-            self._crashed(error)
+            self._coverage.crashed(error)
         finally:
             self._let_go()
-
-    def _crashed(self, error: Exception) -> None:
-        log.error("ReaderCrashed", error=repr(error), exc_info=error)
-        try:
-            self._coverage.crashed(error)
-        except (Finished, LeaseLostError):
-            pass  # as in _run
-        except Exception as again:  # noqa: BLE001  (nothing more can be done in this thread)
-            self._coverage.deliver(Crashed(error=again))
 
     def _step(self) -> None:
         """Record one packet once it is due, or fetch more; or answer one request."""

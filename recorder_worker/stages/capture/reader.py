@@ -8,7 +8,6 @@ without listening for them.
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 
 import structlog
 
@@ -24,7 +23,7 @@ from recorder_worker.ports import ArrivingSource, Clock, Frame, FrameSource
 from recorder_worker.stages.capture.adjustments import Adjustments
 from recorder_worker.stages.capture.arrivals import drain, take_again
 from recorder_worker.stages.capture.coverage import Coverage, Finished
-from recorder_worker.stages.capture.items import Crashed, Paused, Resumed
+from recorder_worker.stages.capture.items import Paused, Resumed
 from recorder_worker.stages.capture.limits import Limits
 from recorder_worker.stages.capture.picture_watch import PictureWatch
 from recorder_worker.stages.capture.reader_policy import ReaderPolicy, Reopen
@@ -125,18 +124,9 @@ class Reader:
         except (Finished, LeaseLostError):
             pass  # handed over to the end, or nobody takes it any more
         except Exception as error:  # noqa: BLE001  (a defect must end in the record, not beside it)
-            self._crashed(error)
+            self._coverage.crashed(error)
         finally:
-            if self._source is not None:
-                self._source.close()
-
-    def _crashed(self, error: Exception) -> None:
-        log.error("ReaderCrashed", error=repr(error), exc_info=error)
-        try:
-            with suppress(Finished, LeaseLostError):  # as in _run
-                self._coverage.crashed(error)
-        except Exception as again:  # noqa: BLE001  (nothing more can be done in this thread)
-            self._coverage.deliver(Crashed(error=again))
+            self._let_go()
 
     def _step(self) -> None:
         """Read one frame, wait until it is due, record it; or answer one request."""
@@ -200,8 +190,8 @@ class Reader:
             drain(self._source, self._take, self._add_pending, self._coverage.missing)
 
     def _add_pending(self) -> None:
-        pending, self._pending = self._pending, None
-        if pending is not None:
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
             self._add(*pending)
 
     def _add(self, frame: Frame, t_ns: int) -> None:
@@ -280,9 +270,7 @@ class Reader:
         """The source is gone: try to get it back, then say what is missing."""
         self._coverage.close(self._covered_ns())
         self._pending = None
-        if self._source is not None:
-            self._source.close()
-            self._source = None
+        self._let_go()
         try:
             self._source = self._reopening.source(
                 error, lambda: self._coverage.cursor.unit, self._waited_until
@@ -293,6 +281,11 @@ class Reader:
             end = EndReason.POLICY if forbidden else EndReason.SOURCE_LOST
             self._coverage.end(end, str(reason), self._coverage.cursor.t_ns)
         self._gap(GapReason.SOURCE_LOST, str(error))
+
+    def _let_go(self) -> None:
+        if self._source is not None:
+            self._source.close()
+            self._source = None
 
     def _covered_ns(self) -> int:
         """How far the frames so far cover; a frame that is held back is not covered yet."""

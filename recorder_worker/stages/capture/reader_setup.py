@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.commands import StartSession
-from recorder_worker.core.model import (
-    FileSource,
-    ImagesSource,
-    PatternSource,
-    SourceClock,
-    SourceFacts,
-)
+from recorder_worker.core.model import SourceClock, SourceFacts
+from recorder_worker.core.sources import FileSource, ImagesSource, PatternSource
 from recorder_worker.ports import FrameSource, PacketSource
 from recorder_worker.stages.capture.coverage import Coverage
 from recorder_worker.stages.capture.items import Item
@@ -27,6 +23,44 @@ from recorder_worker.stages.capture.services import CapturePolicy, CaptureServic
 from recorder_worker.stages.capture.spool import SegmentWriter
 from recorder_worker.stages.capture.thumbnails import Thumbnails
 from recorder_worker.stages.capture.timeline import SECOND_NS, Timeline
+
+
+def reader_of(
+    *,
+    services: CaptureServices,
+    command: StartSession,
+    facts: SourceFacts,
+    journal: CapturedJournal,
+    source: FrameSource | PacketSource | None,
+    reopen: Callable[[int], FrameSource | PacketSource],
+    cipher: SessionCipher | None,
+    deliver: Callable[[Item], None],
+) -> Reader | PacketReader:
+    """The reader that the profile of a start asks for; its source may be away now.
+
+    `source`, and what `reopen` opens, are of that profile.
+    """
+    if command.profile == "copy":
+        return make_packet_reader(
+            services=services,
+            command=command,
+            facts=facts,
+            journal=journal,
+            source=cast("PacketSource | None", source),
+            reopen=cast("OpenPackets", reopen),
+            cipher=cipher,
+            deliver=deliver,
+        )
+    return make_reader(
+        services=services,
+        command=command,
+        facts=facts,
+        journal=journal,
+        source=cast("FrameSource | None", source),
+        reopen=cast("Reopen", reopen),
+        cipher=cipher,
+        deliver=deliver,
+    )
 
 
 def make_reader(
