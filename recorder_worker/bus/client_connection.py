@@ -69,3 +69,16 @@ async def connect_client(login: Login, denials: Denials) -> Client:
             return await nats.connect(list(login.servers), error_cb=denials.report, **options)
     except (TimeoutError, OSError, nats.errors.Error) as error:
         raise unreachable(error, login) from error
+
+
+async def reach_server(client: Client, timeout_s: float) -> None:
+    """Wait until the server has handled all that was sent to it, subscriptions among it.
+
+    `flush` of nats-py sends its PING ahead of what is pending. So the first one sees that sent, and
+    the second is behind it.
+
+    Raises:
+        nats.errors.Error: the connection is closed, or no answer in time.
+    """
+    for _ in range(2):
+        await client.flush(max(1, round(timeout_s)))

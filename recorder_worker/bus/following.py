@@ -18,6 +18,7 @@ from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, NotFoundError
 
+from recorder_worker.bus.client_connection import reach_server
 from recorder_worker.bus.event_log import MESSAGE_ID
 from recorder_worker.bus.fact_stream import FactSeen, seen_in
 from recorder_worker.bus.topology import CLIENTS_STREAM, SESSIONS_STREAM
@@ -26,6 +27,7 @@ from recorder_worker.core.subjects import COPIED, copies_of, copy_for
 LOOK_S = 1.0
 """Also without a word from the server it is asked this often: it may have been away."""
 
+FLUSH_S = 10.0
 LOOK_AGAIN_S = (0.0, 0.05, 0.25)
 """The server may pass a message on before its stream has stored it."""
 
@@ -70,7 +72,7 @@ class Following:
     ) -> AsyncIterator[None]:
         subscription = await self._client.subscribe(subject, cb=hear)
         try:
-            await self._client.flush()
+            await reach_server(self._client, FLUSH_S)
             yield
         finally:
             # An iteration that is abandoned ends after the connection: then there is nothing left

@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from recorder_worker.bus.broker import Login
-from recorder_worker.bus.client_connection import Denials, connect_client
+from recorder_worker.bus.client_connection import Denials, connect_client, reach_server
 from recorder_worker.core.errors import BusUnavailableError, SourceError, SourceLostError
 from recorder_worker.core.frame_messages import STATUS, FrameAnswer, FrameStatus
 from recorder_worker.ports.frame_feed import PublishedFrame
@@ -73,7 +73,7 @@ class NatsFrameFeed:
         client = await connect_client(self._login, queue)
         try:
             await queue.open(client)
-            await client.flush(max(1, int(self._login.connect_timeout_s)))
+            await reach_server(client, self._login.connect_timeout_s)
         except BaseException:
             await client.close()
             raise
