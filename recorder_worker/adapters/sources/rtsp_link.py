@@ -133,12 +133,12 @@ class RtspLink:
                 self._watch_up(data)
                 remote.sendall(data)
             if remote in ready:
-                data = remote.recv(_PIECE)
-                while isinstance(remote, ssl.SSLSocket) and remote.pending():
-                    data += remote.recv(remote.pending())
-                if not data or self._redirects(data):
+                received = _received(remote)
+                if received is None:
+                    continue
+                if not received or self._redirects(received):
                     return
-                local.sendall(data)
+                local.sendall(received)
 
     def _watch_up(self, data: bytes) -> None:
         if not self._playing:
@@ -152,6 +152,26 @@ class RtspLink:
         self.redirected = bool(_REDIRECT.search(self._down + data))
         self._down = (self._down + data)[-_TAIL:]
         return self.redirected
+
+
+def _received(remote: socket.socket) -> bytes | None:
+    """What has come, all that TLS holds back included; nothing at the end, None: not for us.
+
+    What makes a socket of TLS readable may be TLS's own, such as a ticket: behind it `recv` would
+    wait for the server's next word, and FFmpeg's would wait here.
+    """
+    if not isinstance(remote, ssl.SSLSocket):
+        return remote.recv(_PIECE)
+    remote.setblocking(False)
+    try:
+        data = remote.recv(_PIECE)
+        while remote.pending():
+            data += remote.recv(remote.pending())
+    except ssl.SSLWantReadError:
+        return None
+    finally:
+        remote.setblocking(True)
+    return data
 
 
 def _shut(end: socket.socket) -> None:
