@@ -371,6 +371,23 @@ def test_who_closes_what_another_closes_meanwhile_finds_no_damage(
     assert not (folder_of(signer) / "0.key").exists()
 
 
+def test_who_removes_a_session_that_another_removes_meanwhile_finds_it_gone(
+    signer: FileSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer.open_epoch(SESSION, 0)
+    original = secret_file.erase
+
+    def late(path: Path) -> None:
+        monkeypatch.setattr(secret_file, "erase", original)
+        original(path)
+        again(signer).close_session(SESSION)
+
+    monkeypatch.setattr(secret_file, "erase", late)
+    signer.close_session(SESSION)
+    assert secret_file.erase is original
+    assert not folder_of(signer).exists()
+
+
 def test_who_opens_an_epoch_while_its_session_is_closed_is_told_that_it_is_erased(
     signer: FileSigner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ whose modes somebody widened should not stop a session that runs.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable
 from functools import partial
@@ -120,13 +121,15 @@ class EpochKeyFiles:
             if place.stem.isdecimal():
                 self.close(session_id, int(place.stem))
         # No key is left. So a crash from here on is as one behind: nothing of the session counts.
-        for place in folder.iterdir():
-            secret_file.erase(place)
         try:
+            for place in list(folder.iterdir()):
+                secret_file.erase(place)
             folder.rmdir()
         except FileNotFoundError:
-            return True
-        except OSError:
+            return True  # another worker was quicker
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
             return False
         secret_file.sync_folder(self._root)
         return True
