@@ -35,6 +35,7 @@ from recorder_worker.core.errors import (
     KeyErasedError,
     OutOfOrderError,
     SessionKeyMissingError,
+    StoreError,
 )
 from recorder_worker.core.events import (
     Checkpoint,
@@ -110,12 +111,15 @@ class Bench:
         )
 
     async def deliver(self, stage: MerkleStage) -> None:
-        """Every leaf, as JetStream does: again, where its turn has not come."""
+        """Every leaf, as JetStream does: again, where its turn has not come.
+
+        So, too, where a folder of keys went while it was used: another worker closed the session.
+        """
         for leaf in self.leaves:
             while True:
                 try:
                     await stage.handle(leaf)
-                except (OutOfOrderError, FencedError):
+                except (OutOfOrderError, FencedError, StoreError):
                     await asyncio.sleep(0.005)
                     continue
                 break
