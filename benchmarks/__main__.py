@@ -19,8 +19,8 @@ from benchmarks import (
     seek,
     sizing,
 )
-from recorder_worker.service import logs
-from recorder_worker.service.settings_tree import LogSettings
+from recorder_worker.service.observing import logs
+from recorder_worker.service.settings.tree import LogSettings
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
 parser.add_argument("--clips", type=Path, help="folder with videos of screens, for `screen`")

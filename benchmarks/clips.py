@@ -17,8 +17,8 @@ import numpy as np
 
 from benchmarks.video_codecs import FPS, LOSSY, decoded
 from recorder_worker.adapters.sources.pattern import PatternDesktop
-from recorder_worker.core.pictures import Picture
-from recorder_worker.core.sources import PatternSource
+from recorder_worker.core.frames.pictures import Picture
+from recorder_worker.core.sources.kinds import PatternSource
 
 WIDTH, HEIGHT = 1920, 1080
 MAX_FRAMES = 300

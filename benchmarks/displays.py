@@ -25,8 +25,8 @@ import xcffib
 import xcffib.xproto
 
 from benchmarks.peers import print_table
-from recorder_worker.adapters.sources.x11 import X11Display
-from recorder_worker.core.sources import X11Source
+from recorder_worker.adapters.sources.x11.source import X11Display
+from recorder_worker.core.sources.kinds import X11Source
 
 SECONDS = float(os.environ.get("DISPLAYS_SECONDS", "4"))
 ROUNDS, FPS = 5, 10

@@ -17,13 +17,13 @@ from nats.aio.msg import Msg
 from benchmarks.displays import FPS
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.bus import codec
-from recorder_worker.bus.topology import SESSIONS_STREAM
+from recorder_worker.bus.streams.topology import SESSIONS_STREAM
 from recorder_worker.core.events import Captured, GapCaptured, MarkCaptured, SegmentCaptured
+from recorder_worker.core.frames.playback import scan_headers
 from recorder_worker.core.notes import RATE, RateChanged
-from recorder_worker.core.playback import scan_headers
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.recording_frames import chunk_payload, inflated, recording_records
-from recorder_worker.core.records import ChunkRecord
+from recorder_worker.core.reading.frames import chunk_payload, inflated, recording_records
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.subjects import Fact
 
 

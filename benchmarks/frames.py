@@ -14,10 +14,10 @@ import numpy as np
 import zstandard
 
 from recorder_worker.adapters.sources.opener import GuardedOpener
-from recorder_worker.core.frames import FrameEncoder
-from recorder_worker.core.playback import FrameDecoder
-from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.core.sources import PatternSource
+from recorder_worker.core.frames.encoder import FrameEncoder
+from recorder_worker.core.frames.playback import FrameDecoder
+from recorder_worker.core.sources.kinds import PatternSource
+from recorder_worker.core.sources.rules import SourceRules
 
 WIDTH, HEIGHT, ROUNDS, FRAMES = 1920, 1080, 60, 200
 

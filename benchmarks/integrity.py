@@ -22,9 +22,15 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from benchmarks.peers import medians, print_table, run
 from benchmarks.recordings import desktop_recording, motion_recording
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.core.note import NoteKey, NoteSigner, SignatureType, TreeHead, sign_checkpoint
-from recorder_worker.core.proofs import inclusion_proof, verify_inclusion
-from recorder_worker.core.tree import SHA256, Frontier, Tree
+from recorder_worker.core.merkle.proofs import inclusion_proof, verify_inclusion
+from recorder_worker.core.merkle.tree import SHA256, Frontier, Tree
+from recorder_worker.core.signing.note import (
+    NoteKey,
+    NoteSigner,
+    SignatureType,
+    TreeHead,
+    sign_checkpoint,
+)
 from recorder_worker.core.verify import verify
 
 LEAVES = 1_000_000

@@ -19,11 +19,11 @@ from blake3 import blake3
 
 from recorder_worker.adapters.sources.opener import GuardedOpener
 from recorder_worker.client import RecorderClient
-from recorder_worker.core.frames import FrameEncoder
-from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.core.sources import PatternSource
-from recorder_worker.service import logs
-from recorder_worker.service.settings_tree import (
+from recorder_worker.core.frames.encoder import FrameEncoder
+from recorder_worker.core.sources.kinds import PatternSource
+from recorder_worker.core.sources.rules import SourceRules
+from recorder_worker.service.observing import logs
+from recorder_worker.service.settings.tree import (
     DiskSettings,
     LogSettings,
     NatsSettings,

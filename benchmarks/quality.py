@@ -21,16 +21,16 @@ from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.adapters.optics import OpenCvOptics
 from recorder_worker.adapters.sources.pattern import PatternDesktop
 from recorder_worker.adapters.system_clock import SystemClock
-from recorder_worker.core.keyframes import KeyframePolicy
+from recorder_worker.core.frames.keyframes import KeyframePolicy
+from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.model import Cursor
-from recorder_worker.core.pictures import Picture
-from recorder_worker.core.sources import PatternSource
+from recorder_worker.core.sources.kinds import PatternSource
 from recorder_worker.ports import Frame
 from recorder_worker.service.policies import SMALL_PICTURE_PIXELS, thumbnail_policy, watch_policy
-from recorder_worker.service.settings_pictures import QualitySettings, ThumbnailSettings
-from recorder_worker.stages.capture.picture_watch import PictureWatch
-from recorder_worker.stages.capture.spool import SegmentLimits, SegmentWriter
-from recorder_worker.stages.capture.thumbnails import Thumbnails
+from recorder_worker.service.settings.pictures import QualitySettings, ThumbnailSettings
+from recorder_worker.stages.capture.reading.picture_watch import PictureWatch
+from recorder_worker.stages.capture.segments.spool import SegmentLimits, SegmentWriter
+from recorder_worker.stages.capture.segments.thumbnails import Thumbnails
 
 SESSION = "00000000-0000-4000-8000-000000000001"
 DEMO = Path(__file__).parents[1] / "demo" / "screen.mkv"

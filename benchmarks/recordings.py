@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from recorder_worker.client import RecorderClient
-from recorder_worker.service.settings_tree import (
+from recorder_worker.service.settings.tree import (
     DiskSettings,
     NatsSettings,
     Settings,

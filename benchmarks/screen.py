@@ -17,7 +17,7 @@ from benchmarks.clips import clips
 from benchmarks.peers import print_table
 from benchmarks.screen_codec import ScreenCodec, changes, decoded_chunks, seek
 from benchmarks.video_codecs import FPS, VIDEO_CODECS, decoded
-from recorder_worker.core.pictures import Picture
+from recorder_worker.core.frames.pictures import Picture
 
 ROUNDS = 3
 INTRA_FRAMES = 30

@@ -9,13 +9,13 @@ import msgspec
 import zstandard
 
 from benchmarks.video_codecs import FPS
-from recorder_worker.core.frames import FrameEncoder
-from recorder_worker.core.keyframes import KeyframePolicy, KeyframeState
-from recorder_worker.core.pictures import Picture, Region
-from recorder_worker.core.playback import FrameDecoder
-from recorder_worker.core.seeking import FrameSeeker
-from recorder_worker.core.tiles import TILE, Bands, changed_tiles, runs
-from recorder_worker.service.settings_tree import CaptureSettings, ChunkSettings, CompressSettings
+from recorder_worker.core.frames.encoder import FrameEncoder
+from recorder_worker.core.frames.keyframes import KeyframePolicy, KeyframeState
+from recorder_worker.core.frames.pictures import Picture, Region
+from recorder_worker.core.frames.playback import FrameDecoder
+from recorder_worker.core.frames.seeking import FrameSeeker
+from recorder_worker.core.frames.tiles import TILE, Bands, changed_tiles, runs
+from recorder_worker.service.settings.tree import CaptureSettings, ChunkSettings, CompressSettings
 from recorder_worker.stages.payload import chunk_parameters
 
 FRAME_NS = 10**9 // FPS

@@ -19,12 +19,12 @@ from pathlib import Path
 from benchmarks.peers import ROUNDS, print_table, run
 from benchmarks.recordings import desktop_recording, motion_recording
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.core.checked_chunk import checked_plain
-from recorder_worker.core.picture_finder import PictureFinder
-from recorder_worker.core.playback import DecodedFrame, FrameDecoder
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.recording_frames import recording_records
-from recorder_worker.core.records import ChunkRecord
+from recorder_worker.core.frames.playback import DecodedFrame, FrameDecoder
+from recorder_worker.core.reading.checked_chunk import checked_plain
+from recorder_worker.core.reading.frames import recording_records
+from recorder_worker.core.reading.picture_finder import PictureFinder
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.leaves import ChunkRecord
 
 SECONDS = int(os.environ.get("SEEK_SECONDS", "3600"))
 FRAMES_A_SECOND = 10

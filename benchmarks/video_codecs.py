@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from av.video.frame import PictureType
 
-from recorder_worker.core.pictures import Picture
+from recorder_worker.core.frames.pictures import Picture
 
 FPS = 10
 

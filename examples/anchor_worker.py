@@ -32,8 +32,8 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from recorder_worker.adapters.anchor_chain import AnchorChain
 from recorder_worker.core.errors import RecorderError, StoreError
 from recorder_worker.core.events import AnchorReceipt, AnchorRequested
-from recorder_worker.core.note import NoteKey, SignatureType, parse_note, verify_note
-from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.signing.note import NoteKey, SignatureType, parse_note, verify_note
 
 STREAM = "INTEGRATION"
 REQUESTS = "integration.anchor.requested"

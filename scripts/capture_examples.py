@@ -19,9 +19,9 @@ from typing import Any
 import full_session
 from full_session import Message
 
-from recorder_worker.bus.message_examples import FILE
-from recorder_worker.service import logs
-from recorder_worker.service.settings_tree import LogSettings
+from recorder_worker.bus.schemas.message_examples import FILE
+from recorder_worker.service.observing import logs
+from recorder_worker.service.settings.tree import LogSettings
 from recorder_worker.service.stages import BOOT_ID_FILE
 
 PLACE = "/srv/recorder"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from markdown_parts import code, first_line, mermaid, table
 from nats.js.api import StreamConfig
 
-from recorder_worker.bus.consumers import Consumer, consumers
 from recorder_worker.bus.disposition import DISPOSITIONS
-from recorder_worker.bus.topology import streams
+from recorder_worker.bus.streams.consumers import Consumer, consumers
+from recorder_worker.bus.streams.topology import streams
 from recorder_worker.core.lifecycle import TRANSITIONS, State
 from recorder_worker.core.pipeline import CONSUMERS
 from recorder_worker.core.subjects import Command
 from recorder_worker.service import policies
-from recorder_worker.service.settings_tree import Settings
+from recorder_worker.service.settings.tree import Settings
 
 
 def stages() -> str:

@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 from markdown_parts import code, first_line, table
 
-from recorder_worker.bus import frame_schemas, service_schemas
-from recorder_worker.bus.asyncapi import ANSWERS
 from recorder_worker.bus.codec import FACT_TYPES
-from recorder_worker.bus.topology import COMMANDS_STREAM, DEAD_STREAM, STREAM_OF
+from recorder_worker.bus.schemas import frame_schemas, service_schemas
+from recorder_worker.bus.schemas.asyncapi import ANSWERS
+from recorder_worker.bus.streams.topology import COMMANDS_STREAM, DEAD_STREAM, STREAM_OF
 from recorder_worker.cli.output import EXIT_CODES as CLI_EXIT_CODES
 from recorder_worker.core.command_parsing import COMMAND_TYPES
 from recorder_worker.core.pipeline import CAPTURE, CONSUMERS, SERVICES

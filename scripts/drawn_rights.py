@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 from markdown_parts import code, table
 
-from recorder_worker.bus.permissions import grants
-from recorder_worker.bus.stage_rights import watching, workers
+from recorder_worker.bus.rights.permissions import grants
+from recorder_worker.bus.rights.stage_rights import watching, workers
 from recorder_worker.service.nats_conf import token_lists
-from recorder_worker.service.settings_tree import AuthSettings
+from recorder_worker.service.settings.tree import AuthSettings
 
 
 def grant_table() -> str:

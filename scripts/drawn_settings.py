@@ -9,14 +9,14 @@ from pathlib import Path
 from markdown_parts import code, table
 from msgspec.inspect import StrType
 
-from recorder_worker.core.access import ACTIONS
-from recorder_worker.core.identity import ROLES, Role
+from recorder_worker.core.access.identity import ROLES, Role
+from recorder_worker.core.access.rules import ACTIONS
 from recorder_worker.service.authorisation import access_rules
-from recorder_worker.service.metrics import Metrics
-from recorder_worker.service.settings_rule import allowed, rules
-from recorder_worker.service.settings_secrets import SUFFIX as SECRET_FILE
-from recorder_worker.service.settings_source import variable_name
-from recorder_worker.service.settings_tree import Settings
+from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.service.settings.layers import variable_name
+from recorder_worker.service.settings.rule import allowed, rules
+from recorder_worker.service.settings.secrets import SUFFIX as SECRET_FILE
+from recorder_worker.service.settings.tree import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 

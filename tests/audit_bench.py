@@ -13,10 +13,10 @@ from nats.js.api import RawStreamMsg
 
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.bus.audit_stream import JetStreamAuditStream
-from recorder_worker.bus.broker import RecorderBroker
+from recorder_worker.bus.connection.broker import RecorderBroker
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
-from recorder_worker.bus.topology import AUDIT_STREAM
+from recorder_worker.bus.streams.topology import AUDIT_STREAM
 from recorder_worker.cli.data_directory import DataDirectory
 from recorder_worker.core import keys
 from recorder_worker.core.audit_trail.bundle import Bundle, parse_bundle

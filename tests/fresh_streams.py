@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from recorder_worker.bus.apply import apply_topology
-from recorder_worker.bus.broker import RecorderBroker
-from recorder_worker.bus.topology import StreamLimits, streams
+from recorder_worker.bus.connection.broker import RecorderBroker
+from recorder_worker.bus.streams.apply import apply_topology
+from recorder_worker.bus.streams.topology import StreamLimits, streams
 from recorder_worker.core.errors import TopologyError
 
 WINDOW_S = 0.1

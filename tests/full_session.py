@@ -17,8 +17,8 @@ from videos import cut, file_source, write_video
 
 from recorder_worker.core.events import BeatCaptured, EpochCaptured, SessionQuality
 from recorder_worker.core.subjects import Fact, without_owner
-from recorder_worker.service.settings_pictures import QualitySettings
-from recorder_worker.service.settings_tree import AnchorSettings, CaptureSettings, Settings
+from recorder_worker.service.settings.pictures import QualitySettings
+from recorder_worker.service.settings.tree import AnchorSettings, CaptureSettings, Settings
 
 NODE = "desk-7"
 SESSION = "0190a2b4-7c1e-7d2f-8a3b-5c6d7e8f9a0b"

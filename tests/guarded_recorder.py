@@ -10,7 +10,7 @@ from typing import Any
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder
 
 from recorder_worker.bus import codec
-from recorder_worker.bus.topology import AUDIT_STREAM
+from recorder_worker.bus.streams.topology import AUDIT_STREAM
 from recorder_worker.core.events import (
     Audited,
     CommandAccepted,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from recorder_worker.core.fmp4 import PieceTimes, pack_times
+from recorder_worker.core.packets.fmp4 import PieceTimes, pack_times
 
 SYNC, DELTA = 0x0200_0000, 0x0101_0000
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recorder_worker.core.pictures import Picture, Pointer
+from recorder_worker.core.frames.pictures import Picture, Pointer
 
 
 def literal_record(

@@ -17,8 +17,13 @@ from recorder_worker.core.evidence.clip import clip_files, plan_of
 from recorder_worker.core.evidence.clip_plan import Window
 from recorder_worker.core.log_audit.audit import audit_log
 from recorder_worker.core.log_audit.report import LogReport
+from recorder_worker.core.merkle.proofs import inclusion_proof
+from recorder_worker.core.merkle.tree import SHA256, Tree
 from recorder_worker.core.model import GapReason
-from recorder_worker.core.note import (
+from recorder_worker.core.session_log.entries import EntryKind, LogEntry, encode_entry, entry_hash
+from recorder_worker.core.session_log.growth import growth
+from recorder_worker.core.session_log.log_proof import LogProof
+from recorder_worker.core.signing.note import (
     NoteKey,
     NoteSigner,
     SignatureType,
@@ -27,11 +32,6 @@ from recorder_worker.core.note import (
     parse_note,
     sign_checkpoint,
 )
-from recorder_worker.core.proofs import inclusion_proof
-from recorder_worker.core.session_log.entries import EntryKind, LogEntry, encode_entry, entry_hash
-from recorder_worker.core.session_log.growth import growth
-from recorder_worker.core.session_log.log_proof import LogProof
-from recorder_worker.core.tree import SHA256, Tree
 from recorder_worker.core.verify import TrustPolicy
 
 Files = dict[str, bytes]

@@ -8,10 +8,10 @@ import msgspec
 from recordings import WALL_NS, Recording
 
 from recorder_worker.core import keys
+from recorder_worker.core.merkle.tree import BLAKE3, Frontier
 from recorder_worker.core.model import ClockState
-from recorder_worker.core.record_codec import decode_record, encode_record, frame_record
-from recorder_worker.core.records import BeatRecord, SealRecord
-from recorder_worker.core.tree import BLAKE3, Frontier
+from recorder_worker.core.records.codec import decode_record, encode_record, frame_record
+from recorder_worker.core.records.leaves import BeatRecord, SealRecord
 
 SIGNED_EVERY = 50
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from recorder_worker.core.errors import KeyErasedError
-from recorder_worker.core.signing_keys import KeyKind, PublicKey
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
 
 Private = Ed25519PrivateKey | MLDSA44PrivateKey
 Keys = dict[KeyKind, Private]

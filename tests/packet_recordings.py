@@ -11,8 +11,8 @@ from recordings import FRAME_NS, WALL_NS, Recording
 
 from recorder_worker.adapters.sources.tracks import Tracks
 from recorder_worker.core.events import ChunkStored
-from recorder_worker.core.fmp4 import PieceTimes, pack_times
-from recorder_worker.core.fmp4_stream import scan_pieces
+from recorder_worker.core.packets.fmp4 import PieceTimes, pack_times
+from recorder_worker.core.packets.fmp4_stream import scan_pieces
 from recorder_worker.ports import Packet
 
 

@@ -11,7 +11,7 @@ import msgspec
 import zstandard
 
 from recorder_worker.adapters.sources.pattern import PatternDesktop
-from recorder_worker.core.sources import PatternSource
+from recorder_worker.core.sources.kinds import PatternSource
 
 MOST_INFLATED = 1 << 22
 

@@ -8,11 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from recorder_worker.core.pictures import Picture
+from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.quality.conditions import Condition
 from recorder_worker.core.quality.judge import QualityPolicy
 from recorder_worker.service.policies import watch_policy
-from recorder_worker.service.settings_pictures import QualitySettings
+from recorder_worker.service.settings.pictures import QualitySettings
 
 DEMO = Path(__file__).parents[1] / "demo" / "screen.mkv"
 PHOTOGRAPHS = Path(__file__).parent / "vectors" / "pictures"

@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core.errors import SourceError
-from recorder_worker.core.keyframes import KeyframePolicy
+from recorder_worker.core.frames.keyframes import KeyframePolicy
+from recorder_worker.core.frames.pictures import Pointer, Region
+from recorder_worker.core.frames.playback import FrameDecoder
 from recorder_worker.core.model import Cursor, GapReason, Mask, SourceClock, SourceFacts
-from recorder_worker.core.pictures import Pointer, Region
-from recorder_worker.core.playback import FrameDecoder
 from recorder_worker.ports import Frame, FrameSource
-from recorder_worker.service.metrics import Metrics
-from recorder_worker.stages.capture import items
-from recorder_worker.stages.capture.coverage import Coverage
-from recorder_worker.stages.capture.reader import Reader
-from recorder_worker.stages.capture.reader_policy import Arming, ReaderPolicy
-from recorder_worker.stages.capture.spool import SegmentLimits, SegmentWriter
-from recorder_worker.stages.capture.timeline import Timeline
-from recorder_worker.stages.capture.write_watch import WriteWatch
+from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.stages.capture.reading.coverage import Coverage
+from recorder_worker.stages.capture.reading.policy import Arming, ReaderPolicy
+from recorder_worker.stages.capture.reading.reader import Reader
+from recorder_worker.stages.capture.reading.timeline import Timeline
+from recorder_worker.stages.capture.segments import items
+from recorder_worker.stages.capture.segments.spool import SegmentLimits, SegmentWriter
+from recorder_worker.stages.capture.segments.write_watch import WriteWatch
 
 SECOND = 1_000_000_000
 FPS = 50

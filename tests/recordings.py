@@ -24,9 +24,9 @@ from recorder_worker.core.events import (
     OpenLeaf,
     SessionNumbered,
 )
-from recorder_worker.core.frame_header import FRAMES_FORMAT
-from recorder_worker.core.frames import FrameEncoder
-from recorder_worker.core.ledger import LedgerContext, LedgerState, apply
+from recorder_worker.core.frames.encoder import FrameEncoder
+from recorder_worker.core.frames.header import FRAMES_FORMAT
+from recorder_worker.core.merkle.tree import BLAKE3, Frontier
 from recorder_worker.core.model import (
     EndReason,
     GapReason,
@@ -36,12 +36,12 @@ from recorder_worker.core.model import (
     SourceFacts,
     Span,
 )
-from recorder_worker.core.note import NoteKey, NoteSigner, TreeHead, sign_checkpoint
-from recorder_worker.core.origins import session_origin
-from recorder_worker.core.record_codec import frame_record
-from recorder_worker.core.salts import Salts
-from recorder_worker.core.signing_keys import KeyKind, PublicKey
-from recorder_worker.core.tree import BLAKE3, Frontier
+from recorder_worker.core.records.codec import frame_record
+from recorder_worker.core.records.ledger import LedgerContext, LedgerState, apply
+from recorder_worker.core.records.salts import Salts
+from recorder_worker.core.signing.note import NoteKey, NoteSigner, TreeHead, sign_checkpoint
+from recorder_worker.core.signing.origins import session_origin
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
 
 SESSION = "0192f0c1-2b3c-7d4e-8f50-123456789abc"
 OTHER_SESSION = "0192f0c1-2b3c-7d4e-8f50-cba987654321"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
-from recorder_worker.core.rotation import Rotation, sign_rotation
-from recorder_worker.core.signing_keys import KeyKind, PublicKey
+from recorder_worker.core.signing.rotation import Rotation, sign_rotation
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
 
 ROTATED_AT_S = 1_764_000_000
 

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.adapters.sources.pattern import PatternDesktop
-from recorder_worker.bus import codec, topology
+from recorder_worker.bus import codec
 from recorder_worker.bus.client import RecorderClient
-from recorder_worker.bus.topology import (
+from recorder_worker.bus.streams import topology
+from recorder_worker.bus.streams.topology import (
     COMMANDS_STREAM,
     DEAD_STREAM,
     INTEGRATION_STREAM,
@@ -38,14 +39,14 @@ from recorder_worker.core.events import (
     SessionRejected,
     SessionSealed,
 )
-from recorder_worker.core.recording_frames import recording_frames
-from recorder_worker.core.sources import PatternSource
+from recorder_worker.core.reading.frames import recording_frames
+from recorder_worker.core.sources.kinds import PatternSource
 from recorder_worker.core.subjects import UNKNOWN_SESSION, Fact
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
-from recorder_worker.service.settings_group import Group
-from recorder_worker.service.settings_tree import (
+from recorder_worker.service.settings.group import Group
+from recorder_worker.service.settings.tree import (
     AuditSettings,
     CaptureSettings,
     DiskSettings,

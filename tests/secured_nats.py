@@ -15,8 +15,8 @@ from nats_process import free_port
 from worker_process import run_recorder
 
 from recorder_worker.adapters.nats_server.binary import find_program
-from recorder_worker.bus.broker import Login
-from recorder_worker.bus.tls import TlsFiles
+from recorder_worker.bus.connection.broker import Login
+from recorder_worker.bus.connection.tls import TlsFiles
 
 DEADLINE_S = 30.0
 

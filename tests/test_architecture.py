@@ -100,7 +100,7 @@ def test_the_core_depends_on_its_input_only(path: Path) -> None:
     "module",
     [
         "core.verify",
-        "core.picture_finder",
+        "core.reading.picture_finder",
         "adapters.folder",
         "cli.verify",
         "cli.export",
@@ -141,7 +141,7 @@ def test_only_the_settings_look_at_the_environment() -> None:
     offenders = [
         f"{name(path)}:{line}"
         for path in PRODUCT
-        if path.name != "settings_source.py"
+        if path.name != "layers.py"
         for line in environment_reads(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert offenders == []

@@ -18,7 +18,7 @@ import msgspec
 
 from recorder_worker.core.errors import FormatError, IncidentError, StoreError
 from recorder_worker.core.events import AnchorRequested, AnchorSeen, AnchorState
-from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.receipts.anchoring import judge
 from recorder_worker.core.receipts.chain import (
     FIRST,

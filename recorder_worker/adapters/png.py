@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 
 from recorder_worker.core.errors import FormatError
-from recorder_worker.core.pictures import Picture
+from recorder_worker.core.frames.pictures import Picture
 
 
 def png_of(picture: Picture) -> bytes:

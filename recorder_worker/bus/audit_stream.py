@@ -15,7 +15,7 @@ from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from recorder_worker.bus.event_log import MESSAGE_ID, patiently
-from recorder_worker.bus.topology import AUDIT_STREAM
+from recorder_worker.bus.streams.topology import AUDIT_STREAM
 from recorder_worker.core.errors import BusUnavailableError
 from recorder_worker.ports import StoredMessage
 

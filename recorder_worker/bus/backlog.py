@@ -11,7 +11,7 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
-from recorder_worker.bus.consumers import Consumer
+from recorder_worker.bus.streams.consumers import Consumer
 from recorder_worker.core.pipeline import CAPTURE
 
 log = structlog.get_logger(__name__)

@@ -14,22 +14,28 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from recorder_worker.bus.apply import apply_topology, require_topology
 from recorder_worker.bus.audit_stream import JetStreamAuditStream
 from recorder_worker.bus.backlog import OldestWaiting
-from recorder_worker.bus.broker import ConnectionCallbacks, Login, connect, make_broker, unreachable
-from recorder_worker.bus.consumers import ConsumerLimits, consumers
+from recorder_worker.bus.connection.broker import (
+    ConnectionCallbacks,
+    Login,
+    connect,
+    make_broker,
+    unreachable,
+)
 from recorder_worker.bus.control_feed import JetStreamControlFeed
-from recorder_worker.bus.copies import JetStreamCopies
 from recorder_worker.bus.disposition import Disposition, LastResort, RetryLimits
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.frame_feed import NatsFrameFeed
 from recorder_worker.bus.headers import EventHeaders
-from recorder_worker.bus.roster import SessionRoster
-from recorder_worker.bus.stage_rights import used_streams, workers
+from recorder_worker.bus.rights.stage_rights import used_streams, workers
+from recorder_worker.bus.sessions.roster import SessionRoster
+from recorder_worker.bus.streams.apply import apply_topology, require_topology
+from recorder_worker.bus.streams.consumers import ConsumerLimits, consumers
+from recorder_worker.bus.streams.copies import JetStreamCopies
+from recorder_worker.bus.streams.topology import COMMANDS_STREAM, StreamLimits, streams
 from recorder_worker.bus.subscriptions import StageSubscription
 from recorder_worker.bus.telemetry import Telemetry
-from recorder_worker.bus.topology import COMMANDS_STREAM, StreamLimits, streams
 from recorder_worker.core.errors import BusUnavailableError, TopologyError
 from recorder_worker.core.pipeline import CAPTURE
 from recorder_worker.ports import StageMetrics, Tracing

@@ -11,29 +11,24 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.errors import (
-    APIError,
-    NoStreamResponseError,
-    NotFoundError,
-    ServiceUnavailableError,
-)
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError, ServiceUnavailableError
 
-from recorder_worker.bus.bearer import bearer_header
-from recorder_worker.bus.broker import Login
-from recorder_worker.bus.client_connection import Denials, connect_client
+from recorder_worker.bus.connection.broker import Login
+from recorder_worker.bus.connection.client_connection import Denials, connect_client
 from recorder_worker.bus.event_log import MESSAGE_ID
 from recorder_worker.bus.fact_stream import FactSeen, first_of, seen_in
 from recorder_worker.bus.following import Following
-from recorder_worker.bus.topology import CLIENTS_STREAM, COMMANDS_STREAM, SESSIONS_STREAM, STREAM_OF
+from recorder_worker.bus.rights.bearer import bearer_header
+from recorder_worker.bus.streams.topology import (
+    CLIENTS_STREAM,
+    COMMANDS_STREAM,
+    SESSIONS_STREAM,
+    STREAM_OF,
+)
 from recorder_worker.core.command_parsing import check_session_id
 from recorder_worker.core.commands import StartSession, start_digest
 from recorder_worker.core.errors import RefusedError
-from recorder_worker.core.events import (
-    Event,
-    SessionRejected,
-    SessionSealed,
-    SessionStarted,
-)
+from recorder_worker.core.events import Event, SessionRejected, SessionSealed, SessionStarted
 from recorder_worker.core.subjects import UNKNOWN_SESSION, Command, Fact, copy_for, session_of
 
 PUBLISH_TIMEOUT_S = 5.0

@@ -19,7 +19,7 @@ from faststream import BaseMiddleware
 from faststream.exceptions import HandlerException, NackMessage, RejectMessage, SkipMessage
 from nats.aio.msg import Msg
 
-from recorder_worker.bus.topology import DEAD_STREAM
+from recorder_worker.bus.streams.topology import DEAD_STREAM
 from recorder_worker.core import errors
 from recorder_worker.core.command_parsing import session_id_in
 from recorder_worker.core.subjects import Command, dead_letters, session_of

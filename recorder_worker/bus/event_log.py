@@ -25,7 +25,7 @@ from nats.js.errors import (
 )
 
 from recorder_worker.bus import codec
-from recorder_worker.bus.topology import STREAM_OF
+from recorder_worker.bus.streams.topology import STREAM_OF
 from recorder_worker.core.errors import BusUnavailableError, FencedError, StreamFullError
 from recorder_worker.core.events import Event
 from recorder_worker.core.subjects import Fact

@@ -18,10 +18,10 @@ from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, NotFoundError
 
-from recorder_worker.bus.client_connection import reach_server
+from recorder_worker.bus.connection.client_connection import reach_server
 from recorder_worker.bus.event_log import MESSAGE_ID
 from recorder_worker.bus.fact_stream import FactSeen, seen_in
-from recorder_worker.bus.topology import CLIENTS_STREAM, SESSIONS_STREAM
+from recorder_worker.bus.streams.topology import CLIENTS_STREAM, SESSIONS_STREAM
 from recorder_worker.core.subjects import COPIED, copies_of, copy_for
 
 LOOK_S = 1.0

@@ -20,8 +20,8 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from recorder_worker.bus.broker import Login
-from recorder_worker.bus.client_connection import Denials, connect_client, reach_server
+from recorder_worker.bus.connection.broker import Login
+from recorder_worker.bus.connection.client_connection import Denials, connect_client, reach_server
 from recorder_worker.core.errors import BusUnavailableError, SourceError, SourceLostError
 from recorder_worker.core.frame_messages import STATUS, FrameAnswer, FrameStatus
 from recorder_worker.ports.frame_feed import PublishedFrame

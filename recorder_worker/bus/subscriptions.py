@@ -20,10 +20,10 @@ from faststream.nats import JStream, NatsMessage, PullSub
 from nats.aio.msg import Msg
 
 from recorder_worker.bus import codec
-from recorder_worker.bus.bearer import bearer_in
-from recorder_worker.bus.broker import RecorderBroker
-from recorder_worker.bus.consumers import Consumer
+from recorder_worker.bus.connection.broker import RecorderBroker
 from recorder_worker.bus.event_log import MESSAGE_ID
+from recorder_worker.bus.rights.bearer import bearer_in
+from recorder_worker.bus.streams.consumers import Consumer
 from recorder_worker.bus.telemetry import Telemetry
 from recorder_worker.core.ids import command_id
 from recorder_worker.core.subjects import Command, Fact

@@ -18,9 +18,9 @@ def config(config: ConfigOption = None, json: JsonOption = False) -> None:
 
     Secrets are not shown. A wrong setting is named, with what is allowed, and the exit code is 78.
     """
-    from recorder_worker.service import settings  # noqa: PLC0415  (loads dynaconf)
+    from recorder_worker.service.settings import loading  # noqa: PLC0415  (loads dynaconf)
 
-    rows = settings.effective(*settings.load(config))
+    rows = loading.effective(*loading.load(config))
     if json:
         print_json({row.key: {"value": row.value, "origin": row.origin} for row in rows})
         return

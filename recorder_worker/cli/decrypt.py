@@ -22,9 +22,9 @@ from recorder_worker.cli.verify import check_is_recording, checked
 from recorder_worker.core import keys
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import BlobDamagedError, RefusedError
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.recording_frames import chunk_payload, recording_records
-from recorder_worker.core.records import ChunkRecord
+from recorder_worker.core.reading.frames import chunk_payload, recording_records
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.verify.chunks import chunk_name
 from recorder_worker.core.verify.verdicts import Verdict
 

@@ -9,7 +9,7 @@ import typer
 
 from recorder_worker.cli.output import err
 from recorder_worker.core.errors import FormatError, SettingsError, StoreError
-from recorder_worker.core.note import SignedNote, parse_notes
+from recorder_worker.core.signing.note import SignedNote, parse_notes
 from recorder_worker.core.verify.policy import TrustPolicy, parse_policy
 
 

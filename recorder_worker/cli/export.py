@@ -18,8 +18,8 @@ from recorder_worker.cli.verify import check_is_outside, check_is_recording, che
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import PermanentError, RefusedError
 from recorder_worker.core.evidence.clip_plan import Window
-from recorder_worker.core.recording_film import holds_packets
-from recorder_worker.core.recording_frames import recording_records
+from recorder_worker.core.reading.film import holds_packets
+from recorder_worker.core.reading.frames import recording_records
 from recorder_worker.core.screening.account import UNCHANGED, FilmAccount, FilmOptions
 from recorder_worker.core.screening.exposures import Part
 from recorder_worker.core.screening.extent import extent_of
@@ -121,12 +121,12 @@ def export(
     2 wrong usage.
     """
     # Only here: what verifies loads neither PyAV nor OpenCV.
-    from recorder_worker.service.film_export import (  # noqa: PLC0415  (as above)
+    from recorder_worker.service.films.export import (  # noqa: PLC0415  (as above)
         FilmRequest,
         check_request,
         export_film,
     )
-    from recorder_worker.service.packet_export import (  # noqa: PLC0415  (as above)
+    from recorder_worker.service.films.packet_export import (  # noqa: PLC0415  (as above)
         check_packet_request,
         export_packets,
     )

@@ -17,11 +17,11 @@ from recorder_worker.cli.verify import check_is_outside, check_is_recording
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import StoreError
 from recorder_worker.core.evidence.clip_plan import Window
-from recorder_worker.core.picture_finder import PictureFinder
-from recorder_worker.core.playback import DecodedFrame
-from recorder_worker.core.pointer_overlay import draw_pointer
-from recorder_worker.core.recording_film import holds_packets
-from recorder_worker.core.recording_frames import recording_records
+from recorder_worker.core.frames.playback import DecodedFrame
+from recorder_worker.core.frames.pointer_overlay import draw_pointer
+from recorder_worker.core.reading.film import holds_packets
+from recorder_worker.core.reading.frames import recording_records
+from recorder_worker.core.reading.picture_finder import PictureFinder
 from recorder_worker.core.screening.card_text import wall_time
 from recorder_worker.core.screening.extent import extent_of
 
@@ -95,7 +95,7 @@ def _found(
     """The picture of a session time, in ns, or where there is none, of a unit."""
     if holds_packets(recording):
         # Only here: pictures that are not encoded need no PyAV.
-        from recorder_worker.service.packet_frame import packet_frame  # noqa: PLC0415  (as above)
+        from recorder_worker.service.films.packet_frame import packet_frame  # noqa: PLC0415  (as above)
 
         return packet_frame(recording, cipher, moment, unit)
     finder = PictureFinder(recording, cipher)

@@ -13,9 +13,9 @@ from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.cli.identities import IdentityOption, cipher_of
 from recorder_worker.cli.output import JsonOption, out, print_json_line
 from recorder_worker.cli.verify import check_is_recording
-from recorder_worker.core.pictures import Pointer
-from recorder_worker.core.playback import DecodedFrame
-from recorder_worker.core.recording_frames import recording_frames
+from recorder_worker.core.frames.pictures import Pointer
+from recorder_worker.core.frames.playback import DecodedFrame
+from recorder_worker.core.reading.frames import recording_frames
 
 _COLUMNS: Final = ("index", "t_ns", "width", "height", "blake3")
 _POINTER_COLUMNS: Final = ("x", "y", "blake3")

@@ -16,8 +16,8 @@ from recorder_worker.core.cipher.declared import (
 from recorder_worker.core.cipher.names import CIPHER_SEALED
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import FormatError, UnsupportedError
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.recording_frames import recording_records
+from recorder_worker.core.reading.frames import recording_records
+from recorder_worker.core.records.codec import decode_record
 from recorder_worker.core.verify.reader import RecordingReader, read_bounded
 
 IdentityOption = Annotated[

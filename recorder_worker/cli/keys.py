@@ -11,14 +11,14 @@ import typer
 from recorder_worker.cli.output import JsonOption, fields, out, print_json
 from recorder_worker.cli.settings_option import ConfigOption, load_settings
 from recorder_worker.core.errors import SettingsError
-from recorder_worker.core.note import NoteKey, SignatureType
-from recorder_worker.core.origins import check_recorder
-from recorder_worker.core.rotation import Rotation, sign_rotation
-from recorder_worker.core.signing_keys import KeyKind, PublicKey
+from recorder_worker.core.signing.note import NoteKey, SignatureType
+from recorder_worker.core.signing.origins import check_recorder
+from recorder_worker.core.signing.rotation import Rotation, sign_rotation
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
 
 if TYPE_CHECKING:
     from recorder_worker.adapters.device_key import PrivateKeys
-    from recorder_worker.service.settings_tree import Settings
+    from recorder_worker.service.settings.tree import Settings
 
 _LONG = {"ml_dsa_44", "trust", "statement"}
 """What stands in lines of its own where the output is text."""

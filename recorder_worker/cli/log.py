@@ -16,7 +16,7 @@ from recorder_worker.core.errors import (
     BlobMissingError,
     RefusedError,
 )
-from recorder_worker.core.proofs import inclusion_proof
+from recorder_worker.core.merkle.proofs import inclusion_proof
 from recorder_worker.core.session_log.entries import (
     NO_SESSION,
     EntryKind,

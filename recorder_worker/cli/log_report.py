@@ -20,8 +20,8 @@ from recorder_worker.core.audit_trail.check import TrailReport
 from recorder_worker.core.errors import BlobMissingError, FormatError
 from recorder_worker.core.log_audit.audit import audit_log
 from recorder_worker.core.log_audit.report import LogReport
-from recorder_worker.core.note import SignedNote, parse_notes
 from recorder_worker.core.printable import printable
+from recorder_worker.core.signing.note import SignedNote, parse_notes
 
 LOOKS_AGAIN = 2
 LOOK_AGAIN_S = 0.5

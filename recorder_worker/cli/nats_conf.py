@@ -58,7 +58,7 @@ def nats_conf(
     auth.mode and the names of the buckets of tokens are looked at. After an upgrade of the recorder
     run it again with `--keep`, with the same clients, and let the server read its configuration.
     """
-    from recorder_worker.bus import permissions  # noqa: PLC0415  (loads NATS)
+    from recorder_worker.bus.rights import permissions  # noqa: PLC0415  (loads NATS)
     from recorder_worker.service.nats_conf import (  # noqa: PLC0415  (as above)
         Listener,
         NatsConf,

@@ -14,7 +14,7 @@ import typer
 from recorder_worker.cli.settings_option import ConfigOption, load_settings
 
 if TYPE_CHECKING:
-    from recorder_worker.service.settings_tree import Settings
+    from recorder_worker.service.settings.tree import Settings
 
 
 class StageName(StrEnum):
@@ -63,7 +63,7 @@ async def serve(settings: Settings) -> None:
     Raises:
         BusUnavailableError: NATS ended the connection for good.
     """
-    from recorder_worker.service import logs  # noqa: PLC0415  (only this command logs)
+    from recorder_worker.service.observing import logs  # noqa: PLC0415  (only this command logs)
     from recorder_worker.service.worker import Worker  # noqa: PLC0415  (loads everything)
 
     logs.configure(settings.log)

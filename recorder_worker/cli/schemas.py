@@ -22,7 +22,7 @@ def schemas(
     json: JsonOption = False,
 ) -> None:
     """Write the JSON Schema of commands, facts and log lines, and the AsyncAPI document."""
-    from recorder_worker.bus.schemas import documents  # noqa: PLC0415  (loads NATS)
+    from recorder_worker.bus.schemas.folder import documents  # noqa: PLC0415  (loads NATS)
 
     folder.mkdir(parents=True, exist_ok=True)
     made = documents()

@@ -10,8 +10,8 @@ import typer
 from recorder_worker.core.errors import SettingsError
 
 if TYPE_CHECKING:
-    from recorder_worker.bus.broker import Login
-    from recorder_worker.service.settings_tree import Settings
+    from recorder_worker.bus.connection.broker import Login
+    from recorder_worker.service.settings.tree import Settings
 
 ConfigOption = Annotated[
     Path | None,
@@ -29,9 +29,9 @@ NatsOption = Annotated[
 
 def load_settings(config: Path | None) -> Settings:
     """The settings. Raises SettingsError."""
-    from recorder_worker.service import settings  # noqa: PLC0415  (loads dynaconf)
+    from recorder_worker.service.settings import loading  # noqa: PLC0415  (loads dynaconf)
 
-    return settings.load(config)[0]
+    return loading.load(config)[0]
 
 
 def client_login(config: Path | None, url: str | None) -> Login:

@@ -19,7 +19,7 @@ from recorder_worker.cli.settings_option import (
 from recorder_worker.core.errors import SettingsError
 
 if TYPE_CHECKING:
-    from recorder_worker.bus.apply import Difference
+    from recorder_worker.bus.streams.apply import Difference
 
 EXIT_DIFFERENT = 10
 

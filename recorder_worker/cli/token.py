@@ -20,13 +20,13 @@ from recorder_worker.cli.settings_option import (
     client_login,
     load_settings,
 )
+from recorder_worker.core.access.identity import Identity
+from recorder_worker.core.access.revocation import Revocation, key_of_subject, key_of_token
 from recorder_worker.core.errors import RefusedError, SettingsError
-from recorder_worker.core.identity import Identity
-from recorder_worker.core.revocation import Revocation, key_of_subject, key_of_token
 
 if TYPE_CHECKING:
-    from recorder_worker.bus.token_lists import RevocationList
-    from recorder_worker.service.settings_tree import Settings
+    from recorder_worker.bus.rights.token_lists import RevocationList
+    from recorder_worker.service.settings.tree import Settings
 
 SECOND_NS = 1_000_000_000
 
@@ -180,7 +180,7 @@ def unrevoke(
 
 
 async def _with_list(config: Path | None, nats: str | None, act: Any) -> None:  # noqa: ANN401  (an async function of the list)
-    from recorder_worker.bus.token_lists import revocation_list  # noqa: PLC0415  (loads NATS)
+    from recorder_worker.bus.rights.token_lists import revocation_list  # noqa: PLC0415  (loads NATS)
 
     bucket = load_settings(config).auth.revocations_bucket
     if not bucket:
@@ -193,7 +193,7 @@ async def _with_list(config: Path | None, nats: str | None, act: Any) -> None:  
 
 
 async def _inspected(settings: Settings, text: str) -> dict[str, Any]:
-    from recorder_worker.core.token_claims import check_times, identity_of  # noqa: PLC0415  (as below)
+    from recorder_worker.core.access.token_claims import check_times, identity_of  # noqa: PLC0415  (as below)
     from recorder_worker.service import authorisation  # noqa: PLC0415  (loads PyJWT)
 
     auth = settings.auth
@@ -232,7 +232,7 @@ def _keys(
 
 async def _named(settings: Settings, text: str) -> Identity:
     """Whom a token names, also when it has run out."""
-    from recorder_worker.core.token_claims import identity_of  # noqa: PLC0415  (as below)
+    from recorder_worker.core.access.token_claims import identity_of  # noqa: PLC0415  (as below)
     from recorder_worker.service import authorisation  # noqa: PLC0415  (loads PyJWT)
 
     claims = await authorisation.verifier(settings.auth, []).claims(text)

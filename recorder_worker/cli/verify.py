@@ -27,7 +27,7 @@ from recorder_worker.cli.report import print_report
 from recorder_worker.core import keys
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import BlobDamagedError, BlobMissingError, FormatError
-from recorder_worker.core.note import SignedNote
+from recorder_worker.core.signing.note import SignedNote
 from recorder_worker.core.verify.policy import TrustPolicy
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verifier import verify as verify_recording

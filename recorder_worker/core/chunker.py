@@ -41,8 +41,8 @@ from recorder_worker.core.events import (
     SegmentCaptured,
     SegmentRef,
 )
-from recorder_worker.core.fmp4 import PACKETS_FORMAT
 from recorder_worker.core.model import ClockState, RecordingPolicy, Span
+from recorder_worker.core.packets.fmp4 import PACKETS_FORMAT
 
 KEYFRAME_WAIT = 4
 """So many times its length a chunk of packets may last until there is a keyframe."""

@@ -20,8 +20,8 @@ from recorder_worker.core.commands import (
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.model import Mask
 from recorder_worker.core.profiles import check_start
-from recorder_worker.core.source_urls import shown
-from recorder_worker.core.sources import Source
+from recorder_worker.core.sources.kinds import Source
+from recorder_worker.core.sources.urls import shown
 from recorder_worker.core.subjects import UNKNOWN_SESSION, Command, is_owner_name
 
 MAX_COMMAND_BYTES = 65_536

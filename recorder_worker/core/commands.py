@@ -9,8 +9,8 @@ from blake3 import blake3
 from msgspec import Meta, field
 
 from recorder_worker.core.model import Mask, SessionId, Wire
-from recorder_worker.core.source_urls import bare
-from recorder_worker.core.sources import RtspSource, Source
+from recorder_worker.core.sources.kinds import RtspSource, Source
+from recorder_worker.core.sources.urls import bare
 
 Label = Annotated[str, Meta(max_length=256)]
 Labels = Annotated[

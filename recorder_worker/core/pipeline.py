@@ -23,7 +23,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """One durable consumer: what it consumes, what it emits, and how order is kept.
 
     The rest is what it touches besides, from which its rights on the bus are made
-    (bus/permissions.py): what is not named here is refused by a server with users.
+    (bus/rights/permissions.py): what is not named here is refused by a server with users.
 
     Attributes:
         runs_with: the stage in whose processes it runs; empty: in its own.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import RefusedError
-from recorder_worker.core.logins import without_login
-from recorder_worker.core.sources import FileSource, RtspSource
+from recorder_worker.core.sources.kinds import FileSource, RtspSource
+from recorder_worker.core.sources.logins import without_login
 
 
 def check_start(command: StartSession) -> None:

@@ -9,10 +9,10 @@ import uuid
 
 import msgspec
 
-from recorder_worker.bus.bearer import bearer_in
-from recorder_worker.core.access import refusal
+from recorder_worker.bus.rights.bearer import bearer_in
+from recorder_worker.core.access.identity import NOBODY, Identity
+from recorder_worker.core.access.rules import refusal
 from recorder_worker.core.errors import RefusedError
-from recorder_worker.core.identity import NOBODY, Identity
 from recorder_worker.core.subjects import UNKNOWN_SESSION
 from recorder_worker.integrations.audit_room import AuditRoom
 from recorder_worker.ports import Admission, Asked, Clock

@@ -25,7 +25,7 @@ from recorder_worker.core.events import (
 from recorder_worker.core.session_entry import SessionEntry, merged
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, EntryTable, EventLog, FactMessage
-from recorder_worker.stages.capture.manifest import read_manifest
+from recorder_worker.stages.capture.session.manifest import read_manifest
 
 Told = (
     SessionStarted

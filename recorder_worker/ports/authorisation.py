@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from recorder_worker.core.identity import Identity
-from recorder_worker.core.revocation import Revocation
+from recorder_worker.core.access.identity import Identity
+from recorder_worker.core.access.revocation import Revocation
 
 
 class TokenVerifier(Protocol):

@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.model import Mask
-from recorder_worker.core.pictures import Picture
 from recorder_worker.core.quality.measures import Measures
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from recorder_worker.core.model import SourceFacts
-from recorder_worker.core.sources import Source
+from recorder_worker.core.sources.kinds import Source
 
 
 class Packet(msgspec.Struct, frozen=True, kw_only=True):

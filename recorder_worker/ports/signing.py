@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from recorder_worker.core.signing_keys import KeyKind, PublicKey
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
 
 
 class Signer(Protocol):

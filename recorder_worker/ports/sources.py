@@ -6,9 +6,9 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from recorder_worker.core.frames.pictures import Picture, Pointer, Region
 from recorder_worker.core.model import SourceFacts
-from recorder_worker.core.pictures import Picture, Pointer, Region
-from recorder_worker.core.sources import Source
+from recorder_worker.core.sources.kinds import Source
 
 
 class Frame(msgspec.Struct, frozen=True):

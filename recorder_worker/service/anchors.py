@@ -16,7 +16,7 @@ from recorder_worker.core.subjects import Fact
 from recorder_worker.integrations.tsa_anchor import TsaAnchor
 from recorder_worker.integrations.tsa_client import Authority
 from recorder_worker.ports import BlobStore
-from recorder_worker.service.settings_tree import AnchorSettings
+from recorder_worker.service.settings.tree import AnchorSettings
 from recorder_worker.stages.receipts import ReceiptsStage
 
 RECEIPT_WORKERS = 1

@@ -19,7 +19,7 @@ from recorder_worker.core.ids import event_key
 from recorder_worker.core.session_log.entries import NO_SESSION
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Clock, EventLog
-from recorder_worker.service.health import Check
+from recorder_worker.service.observing.health import Check
 from recorder_worker.stages.audit_trail.keeper import AuditKeeper
 
 log = structlog.get_logger(__name__)

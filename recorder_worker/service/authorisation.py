@@ -15,14 +15,14 @@ from recorder_worker.adapters.tokens.keyring import (
     secret_key,
 )
 from recorder_worker.adapters.tokens.verifier import JwtVerifier
-from recorder_worker.bus.key_value import KeyValueBucket
-from recorder_worker.bus.token_lists import JwksBucket, RevocationList
-from recorder_worker.core.access import AccessRules
+from recorder_worker.bus.rights.token_lists import JwksBucket, RevocationList
+from recorder_worker.bus.sessions.key_value import KeyValueBucket
+from recorder_worker.core.access.rules import AccessRules
+from recorder_worker.core.access.token_claims import SECOND_NS, ClaimRules
 from recorder_worker.core.errors import SettingsError
 from recorder_worker.core.pipeline import CAPTURE, MERKLE
-from recorder_worker.core.token_claims import SECOND_NS, ClaimRules
 from recorder_worker.ports import JwksSource
-from recorder_worker.service.settings_tree import AuthSettings, Settings
+from recorder_worker.service.settings.tree import AuthSettings, Settings
 from recorder_worker.stages.authoriser import Authoriser, OpenAuthoriser, TokenAuthoriser
 
 JetStream = Callable[[], Any]

@@ -7,7 +7,7 @@ from pathlib import Path
 from recorder_worker.adapters.age import AgeRecipients
 from recorder_worker.adapters.device_key.cipher_keys import CipherKeyFiles
 from recorder_worker.core.errors import SettingsError
-from recorder_worker.service.settings_tree import Settings
+from recorder_worker.service.settings.tree import Settings
 
 RECIPIENTS = "encryption.recipients"
 RECIPIENTS_FILE = "encryption.recipients_file"

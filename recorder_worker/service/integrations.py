@@ -15,9 +15,9 @@ import structlog
 from recorder_worker.adapters.machine import Machine
 from recorder_worker.bus.bus import Bus
 from recorder_worker.bus.micro_service import MicroService
-from recorder_worker.bus.session_bucket import SessionBucket
+from recorder_worker.bus.sessions.session_bucket import SessionBucket
+from recorder_worker.bus.streams.topology import AUDIT_STREAM, COMMANDS_STREAM, SESSIONS_STREAM
 from recorder_worker.bus.subscriptions import decode_fact, decoder_of
-from recorder_worker.bus.topology import AUDIT_STREAM, COMMANDS_STREAM, SESSIONS_STREAM
 from recorder_worker.core.gateway_messages import StageBacklog, StreamUse
 from recorder_worker.core.pipeline import CONSUMERS, MERKLE, STORAGE, TABLE
 from recorder_worker.core.subjects import Fact
@@ -30,8 +30,8 @@ from recorder_worker.integrations.storage import StorageReports, StoredSessions
 from recorder_worker.ports import BlobStore, Clock
 from recorder_worker.service.authorisation import authoriser_for
 from recorder_worker.service.consumer_keeper import ConsumerKeeper
-from recorder_worker.service.metrics import Metrics
-from recorder_worker.service.settings_tree import Settings
+from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.service.settings.tree import Settings
 from recorder_worker.service.software import SOFTWARE
 from recorder_worker.stages.audit import AuditTrail
 

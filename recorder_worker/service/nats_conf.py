@@ -17,11 +17,11 @@ import msgspec
 
 from recorder_worker.adapters.nats_server.config import quoted
 from recorder_worker.adapters.private_file import write_private
-from recorder_worker.bus.permissions import API_PREFIX, HOME, Grant, TokenLists
+from recorder_worker.bus.rights.permissions import API_PREFIX, HOME, Grant, TokenLists
 from recorder_worker.core.errors import SettingsError
-from recorder_worker.core.source_rules import subject_matches
+from recorder_worker.core.sources.rules import subject_matches
 from recorder_worker.core.subjects import STORED
-from recorder_worker.service.settings_tree import AuthSettings
+from recorder_worker.service.settings.tree import AuthSettings
 
 ACCOUNTS_FILE = "accounts.conf"
 SERVER_FILE = "nats-server.conf"

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from recorder_worker.bus.broker import Login
 from recorder_worker.bus.bus import BusSettings
-from recorder_worker.bus.consumers import ConsumerLimits
+from recorder_worker.bus.connection.broker import Login
+from recorder_worker.bus.connection.tls import TlsFiles
 from recorder_worker.bus.disposition import RetryLimits
-from recorder_worker.bus.tls import TlsFiles
-from recorder_worker.bus.topology import StreamLimits
-from recorder_worker.core.back_pressure import BackPressureLimits
-from recorder_worker.core.hysteresis import Marks
-from recorder_worker.core.keyframes import KeyframePolicy
+from recorder_worker.bus.streams.consumers import ConsumerLimits
+from recorder_worker.bus.streams.topology import StreamLimits
+from recorder_worker.core.frames.keyframes import KeyframePolicy
+from recorder_worker.core.load.back_pressure import BackPressureLimits
+from recorder_worker.core.load.hysteresis import Marks
+from recorder_worker.core.load.rate_ladder import LadderLimits
 from recorder_worker.core.model import RecordingPolicy
 from recorder_worker.core.pipeline import STAGES
 from recorder_worker.core.quality.conditions import Condition
 from recorder_worker.core.quality.judge import QualityPolicy
-from recorder_worker.core.rate_ladder import LadderLimits
-from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.service.settings_pictures import QualitySettings, ThumbnailSettings
-from recorder_worker.service.settings_tree import AuthSettings, Settings
+from recorder_worker.core.sources.rules import SourceRules
+from recorder_worker.service.settings.pictures import QualitySettings, ThumbnailSettings
+from recorder_worker.service.settings.tree import AuthSettings, Settings
 from recorder_worker.stages.capture.governor import LoadLimits
-from recorder_worker.stages.capture.picture_watch import WatchPolicy
+from recorder_worker.stages.capture.reading.picture_watch import WatchPolicy
+from recorder_worker.stages.capture.segments.spool import SegmentLimits
+from recorder_worker.stages.capture.segments.thumbnails import ThumbnailPolicy
 from recorder_worker.stages.capture.services import CapturePolicy
-from recorder_worker.stages.capture.spool import SegmentLimits
-from recorder_worker.stages.capture.thumbnails import ThumbnailPolicy
 
 SECOND_NS = 1_000_000_000
 SMALL_PICTURE_PIXELS = 320

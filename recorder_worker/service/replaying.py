@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from recorder_worker.adapters.directory_store import DirectoryStore
-from recorder_worker.bus.broker import Login, connect, make_broker
+from recorder_worker.bus.connection.broker import Login, connect, make_broker
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.core.cipher.session_cipher import SessionCipher
-from recorder_worker.service.settings import node_name
-from recorder_worker.service.settings_tree import Settings
+from recorder_worker.service.settings.loading import node_name
+from recorder_worker.service.settings.tree import Settings
 from recorder_worker.stages.replay import Replay, ReplayResult
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from recorder_worker.adapters.device_key import DeviceKeyFiles, FileSigner
 from recorder_worker.adapters.device_key.signer import PEM_SETTING
 from recorder_worker.core.errors import SettingsError
-from recorder_worker.service.settings_source import variable_name
-from recorder_worker.service.settings_tree import Settings
+from recorder_worker.service.settings.layers import variable_name
+from recorder_worker.service.settings.tree import Settings
 
 PEM_VARIABLE = variable_name(tuple(PEM_SETTING.split(".")))
 

@@ -35,15 +35,15 @@ from recorder_worker.service.audit_trail import AuditKeeping
 from recorder_worker.service.authorisation import authoriser_for
 from recorder_worker.service.encryption import cipher_keys, key_wrap
 from recorder_worker.service.integrations import register_integrations
-from recorder_worker.service.settings_tree import Settings
+from recorder_worker.service.settings.tree import Settings
 from recorder_worker.service.signing import file_signer
 from recorder_worker.service.software import SOFTWARE, software_blake3
 from recorder_worker.stages.audit import AuditTrail
 from recorder_worker.stages.audit_trail.keeper import AuditKeeper
 from recorder_worker.stages.capture.governor import Governor
+from recorder_worker.stages.capture.segments.write_watch import WriteWatch
 from recorder_worker.stages.capture.services import CaptureServices, NodeIdentity
 from recorder_worker.stages.capture.stage import CaptureStage
-from recorder_worker.stages.capture.write_watch import WriteWatch
 from recorder_worker.stages.chunk import ChunkStage
 from recorder_worker.stages.compress import CompressStage
 from recorder_worker.stages.control import ControlStage

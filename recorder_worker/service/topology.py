@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from recorder_worker.bus.apply import Difference
-from recorder_worker.bus.broker import Login
-from recorder_worker.bus.deploy import deploy_mirrors, deploy_topology
+from recorder_worker.bus.connection.broker import Login
+from recorder_worker.bus.streams.apply import Difference
+from recorder_worker.bus.streams.deploy import deploy_mirrors, deploy_topology
 from recorder_worker.service import policies
-from recorder_worker.service.settings_tree import Settings
+from recorder_worker.service.settings.tree import Settings
 
 
 async def bring_to_shape(settings: Settings, login: Login, *, check: bool) -> list[Difference]:

@@ -17,18 +17,18 @@ from recorder_worker.bus.bus import Bus
 from recorder_worker.service import policies
 from recorder_worker.service.audit_trail import NAME as AUDIT
 from recorder_worker.service.authorisation import check_network
-from recorder_worker.service.health import Health, bus_check, disk_check
 from recorder_worker.service.integrations import Integrations
-from recorder_worker.service.metrics import Metrics
-from recorder_worker.service.pressure import WRITES, PressureWatch, writes_check
-from recorder_worker.service.sampling import Sampler, sampler_of
-from recorder_worker.service.settings import node_name
-from recorder_worker.service.settings_tree import Settings
-from recorder_worker.service.sidecar import About, Sidecar
+from recorder_worker.service.observing.health import Health, bus_check, disk_check
+from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.service.observing.pressure import WRITES, PressureWatch, writes_check
+from recorder_worker.service.observing.sampling import Sampler, sampler_of
+from recorder_worker.service.observing.tracing import tracing_of
+from recorder_worker.service.observing.watch import BacklogWatch
+from recorder_worker.service.settings.loading import node_name
+from recorder_worker.service.settings.tree import Settings
+from recorder_worker.service.sidecar.server import About, Sidecar
+from recorder_worker.service.sidecar.status import Status, status_of
 from recorder_worker.service.stages import StageSet
-from recorder_worker.service.status import Status, status_of
-from recorder_worker.service.tracing import tracing_of
-from recorder_worker.service.watch import BacklogWatch
 
 log = structlog.get_logger(__name__)
 

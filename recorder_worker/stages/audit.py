@@ -6,6 +6,7 @@ from typing import Any
 
 from blake3 import blake3
 
+from recorder_worker.core.access.identity import Identity
 from recorder_worker.core.errors import Refusal
 from recorder_worker.core.events import (
     CommandAccepted,
@@ -13,7 +14,6 @@ from recorder_worker.core.events import (
     RecordingExported,
     RecordingViewed,
 )
-from recorder_worker.core.identity import Identity
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Clock, Delivery, EventLog

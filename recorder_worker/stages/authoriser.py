@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from recorder_worker.core.access import AccessRules, refusal
-from recorder_worker.core.errors import RefusedError
-from recorder_worker.core.identity import NOBODY, Identity
-from recorder_worker.core.token_claims import (
+from recorder_worker.core.access.identity import NOBODY, Identity
+from recorder_worker.core.access.rules import AccessRules, refusal
+from recorder_worker.core.access.token_claims import (
     ClaimRules,
     check_times,
     identity_of,
     identity_or_nobody,
 )
+from recorder_worker.core.errors import RefusedError
 from recorder_worker.ports import Revocations, TokenVerifier
 
 

@@ -16,11 +16,11 @@ import asyncio
 
 import structlog
 
+from recorder_worker.core.access.identity import NOBODY, Identity
 from recorder_worker.core.command_parsing import session_id_in
 from recorder_worker.core.commands import ControlCommand, StartSession
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.events import Control, EndCaptured, SessionStarted
-from recorder_worker.core.identity import NOBODY, Identity
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Clock, Delivery, EventLog, Logged

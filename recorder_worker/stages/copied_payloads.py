@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError
 from recorder_worker.core.events import ChunkPlanned
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.records import ChunkRecord
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.ports import BlobStore
 from recorder_worker.stages.payload import CODEC_STORED, CODEC_ZSTD, StoredPayload
 from recorder_worker.stages.payload_writer import Digests

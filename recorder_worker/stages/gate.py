@@ -6,10 +6,10 @@ not asked for its token again. By then that may have run out, or be revoked.
 
 from __future__ import annotations
 
-from recorder_worker.core.access import action_of
+from recorder_worker.core.access.identity import NOBODY, Identity
+from recorder_worker.core.access.rules import action_of
 from recorder_worker.core.command_parsing import AnyCommand, owner_in, parse_command
 from recorder_worker.core.errors import RefusedError
-from recorder_worker.core.identity import NOBODY, Identity
 from recorder_worker.core.subjects import Command
 from recorder_worker.ports import Delivery
 from recorder_worker.stages.audit import AuditTrail

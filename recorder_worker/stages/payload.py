@@ -24,7 +24,7 @@ from recorder_worker.core.errors import (
     StoreError,
 )
 from recorder_worker.core.events import ChunkPlanned, SegmentRef
-from recorder_worker.core.fmp4 import PACKETS_FORMAT
+from recorder_worker.core.packets.fmp4 import PACKETS_FORMAT
 from recorder_worker.ports import BlobStore
 from recorder_worker.stages.payload_writer import (
     Digests,

@@ -37,7 +37,7 @@ from recorder_worker.core.errors import (
     ImmutableConflictError,
 )
 from recorder_worker.core.events import AnchorReceipt
-from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.receipts.authorities import TimestampAuthority
 from recorder_worker.core.receipts.beacon import (
     MAX_BEACON_TIMESTAMP_SIZE,

@@ -30,7 +30,7 @@ from recorder_worker.core.events import (
     CompressedEvent,
     SessionSealed,
 )
-from recorder_worker.core.ledger import LedgerContext, LedgerState, apply
+from recorder_worker.core.records.ledger import LedgerContext, LedgerState, apply
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, EventLog
 from recorder_worker.stages.chunk import session_policy

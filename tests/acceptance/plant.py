@@ -20,7 +20,7 @@ from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verifier import verify
 from recorder_worker.service.replaying import replay_session
-from recorder_worker.service.settings import load
+from recorder_worker.service.settings.loading import load
 from recorder_worker.stages.replay import ReplayResult
 
 STAGES = ("capture", "chunk", "compress", "merkle")

@@ -16,7 +16,7 @@ from nats_process import NatsProcess
 from running_recorder import until
 from worker_process import WorkerProcess, run_recorder
 
-from recorder_worker.bus.topology import AUDIT_STREAM
+from recorder_worker.bus.streams.topology import AUDIT_STREAM
 from recorder_worker.cli.data_directory import DataDirectory
 from recorder_worker.core.audit_trail.listing import rows
 from recorder_worker.core.events import RecordingViewed

@@ -18,7 +18,7 @@ from recorder_worker.client import FactSeen, RecorderClient
 from recorder_worker.core import notes
 from recorder_worker.core.events import EndCaptured, Event, GapCaptured, MarkCaptured, SessionFailed
 from recorder_worker.core.model import EndReason, GapReason
-from recorder_worker.core.recording_frames import recording_frames
+from recorder_worker.core.reading.frames import recording_frames
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 

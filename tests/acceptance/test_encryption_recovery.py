@@ -16,8 +16,8 @@ from recorder_worker.adapters.age import new_identity
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.adapters.sources.pattern import PatternDesktop
 from recorder_worker.cli.identities import cipher_of
-from recorder_worker.core.recording_frames import recording_frames
-from recorder_worker.core.sources import PatternSource
+from recorder_worker.core.reading.frames import recording_frames
+from recorder_worker.core.sources.kinds import PatternSource
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify

@@ -31,8 +31,8 @@ from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.bus import codec
 from recorder_worker.client import RecorderClient
 from recorder_worker.core.events import CommandDenied, SessionSealed
+from recorder_worker.core.reading.frames import recording_frames
 from recorder_worker.core.receipts.chain import parse_chain_receipt
-from recorder_worker.core.recording_frames import recording_frames
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify

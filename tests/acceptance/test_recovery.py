@@ -15,7 +15,7 @@ from worker_process import WorkerProcess
 from xserver import XServer
 
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.bus.topology import INTEGRATION_STREAM
+from recorder_worker.bus.streams.topology import INTEGRATION_STREAM
 from recorder_worker.client import RecorderClient
 from recorder_worker.core.events import IntegrityFailed
 from recorder_worker.core.subjects import Fact

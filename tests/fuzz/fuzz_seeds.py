@@ -23,9 +23,16 @@ from recorder_worker.core.commands import StartSession
 from recorder_worker.core.evidence.clip_file import ClipFile, encode_clip
 from recorder_worker.core.evidence.proof_file import encode_proof
 from recorder_worker.core.evidence.proof_making import prove_consistency, prove_leaf
-from recorder_worker.core.frames import FrameEncoder
+from recorder_worker.core.frames.encoder import FrameEncoder
+from recorder_worker.core.frames.pictures import Pointer
+from recorder_worker.core.merkle.partial_tree import hidden_subtrees, ranges_of
+from recorder_worker.core.merkle.proofs import inclusion_proof
+from recorder_worker.core.merkle.tree import BLAKE3, SHA256, Tree
 from recorder_worker.core.model import RecordingPolicy, SourceClock, SourceFacts
-from recorder_worker.core.note import (
+from recorder_worker.core.receipts.chain import ChainEntry, sign_entry
+from recorder_worker.core.session_log.entries import EntryKind, LogEntry, encode_entry
+from recorder_worker.core.session_log.log_proof import LogProof
+from recorder_worker.core.signing.note import (
     NoteKey,
     NoteSigner,
     SignatureType,
@@ -33,15 +40,8 @@ from recorder_worker.core.note import (
     parse_note,
     sign_checkpoint,
 )
-from recorder_worker.core.partial_tree import hidden_subtrees, ranges_of
-from recorder_worker.core.pictures import Pointer
-from recorder_worker.core.proofs import inclusion_proof
-from recorder_worker.core.receipts.chain import ChainEntry, sign_entry
-from recorder_worker.core.session_log.entries import EntryKind, LogEntry, encode_entry
-from recorder_worker.core.session_log.log_proof import LogProof
-from recorder_worker.core.sources import PatternSource
-from recorder_worker.core.tree import BLAKE3, SHA256, Tree
-from recorder_worker.stages.capture.manifest import Manifest
+from recorder_worker.core.sources.kinds import PatternSource
+from recorder_worker.stages.capture.session.manifest import Manifest
 
 RECORDING = whole()
 FILES = RECORDING.sealed()

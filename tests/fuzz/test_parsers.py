@@ -30,20 +30,20 @@ from recorder_worker.core.errors import FormatError, RefusedError, SettingsError
 from recorder_worker.core.evidence.clip_file import decode_clip, encode_clip
 from recorder_worker.core.evidence.proof_check import check_proof
 from recorder_worker.core.evidence.proof_file import decode_proof, encode_proof
-from recorder_worker.core.fmp4_stream import scan_pieces
-from recorder_worker.core.frame_header import PLAIN_TILES
-from recorder_worker.core.frames import FrameEncoder
-from recorder_worker.core.note import parse_note, parse_notes
-from recorder_worker.core.playback import FrameDecoder, scan_headers
-from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.frames.encoder import FrameEncoder
+from recorder_worker.core.frames.header import PLAIN_TILES
+from recorder_worker.core.frames.playback import FrameDecoder, scan_headers
+from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.packets.fmp4_stream import scan_pieces
 from recorder_worker.core.receipts.chain import parse_chain_receipt
-from recorder_worker.core.record_codec import decode_record, encode_record, frame_record
-from recorder_worker.core.record_file import unframed
+from recorder_worker.core.records.codec import decode_record, encode_record, frame_record
+from recorder_worker.core.records.file import unframed
 from recorder_worker.core.session_log.entries import decode_entry, encode_entry
 from recorder_worker.core.session_log.log_proof import parse_log_proof
+from recorder_worker.core.signing.note import parse_note, parse_notes
 from recorder_worker.core.subjects import Command
 from recorder_worker.core.verify.policy import parse_policy
-from recorder_worker.stages.capture.manifest import Manifest
+from recorder_worker.stages.capture.session.manifest import Manifest
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))

@@ -16,14 +16,14 @@ from time_stamp_authority import ServedTsa, Tsa
 
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.bus import codec
-from recorder_worker.bus.topology import INTEGRATION_STREAM
+from recorder_worker.bus.streams.topology import INTEGRATION_STREAM
 from recorder_worker.core import keys
 from recorder_worker.core.errors import SettingsError
 from recorder_worker.core.events import AnchorReceipt, AnchorRequested
 from recorder_worker.core.receipts.beacon import Beacon, parse_beacon
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.record_file import unframed
-from recorder_worker.core.records import OpenRecord, SealRecord
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.file import unframed
+from recorder_worker.core.records.leaves import OpenRecord, SealRecord
 from recorder_worker.core.session_log.log_proof import parse_log_proof
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.policy import TrustPolicy
@@ -36,7 +36,7 @@ from recorder_worker.core.verify.receipts import (
 from recorder_worker.core.verify.time_window import WallClocks, prove_window
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
-from recorder_worker.service.settings_tree import AnchorSettings, Settings
+from recorder_worker.service.settings.tree import AnchorSettings, Settings
 from recorder_worker.service.worker import Worker
 
 EMPTY_ROOT = hashlib.sha256(b"").hexdigest()

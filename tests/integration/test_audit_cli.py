@@ -28,7 +28,7 @@ from recorder_worker.core.log_audit.trail import without_sessions
 from recorder_worker.core.session_log.entries import EntryKind
 from recorder_worker.core.session_log.stored_log import check_log, read_checkpoint
 from recorder_worker.core.subjects import Fact
-from recorder_worker.service.settings_tree import AuditSettings
+from recorder_worker.service.settings.tree import AuditSettings
 
 SMALL = {"kind": "pattern", "width": 16, "height": 16, "pace": "fast", "frames": 3}
 EVENTS = 4

@@ -29,8 +29,8 @@ from fresh_streams import forget_all
 from mortal import Axe, Killed
 from nats_process import NatsProcess
 
-from recorder_worker.bus.broker import Login, RecorderBroker, connect, make_broker
-from recorder_worker.bus.topology import AUDIT_STREAM, REGISTER_STREAM
+from recorder_worker.bus.connection.broker import Login, RecorderBroker, connect, make_broker
+from recorder_worker.bus.streams.topology import AUDIT_STREAM, REGISTER_STREAM
 from recorder_worker.cli.data_directory import DataDirectory
 from recorder_worker.core import keys
 from recorder_worker.core.audit_trail.bundle import START, BundleText, chained, parse_bundle

@@ -28,7 +28,8 @@ from recorder_worker.bus import codec
 from recorder_worker.bus.client import RecorderClient
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
-from recorder_worker.bus.topology import AUDIT_STREAM
+from recorder_worker.bus.streams.topology import AUDIT_STREAM
+from recorder_worker.core.access.identity import ROLES, Identity
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.events import (
     CommandAccepted,
@@ -39,14 +40,13 @@ from recorder_worker.core.events import (
     SessionRejected,
     SessionStarted,
 )
-from recorder_worker.core.identity import ROLES, Identity
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.record_file import unframed
-from recorder_worker.core.records import MarkRecord
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.file import unframed
+from recorder_worker.core.records.leaves import MarkRecord
 from recorder_worker.core.subjects import UNKNOWN_SESSION, Command, Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.service.authorisation import access_rules
-from recorder_worker.service.settings_tree import AuthSettings
+from recorder_worker.service.settings.tree import AuthSettings
 from recorder_worker.stages.audit import AuditTrail
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -21,9 +21,11 @@ from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.bus.client import RecorderClient
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
-from recorder_worker.bus.key_value import KeyValueBucket
-from recorder_worker.bus.token_lists import JWKS_KEY, RevocationList
-from recorder_worker.bus.topology import COMMANDS_STREAM
+from recorder_worker.bus.rights.token_lists import JWKS_KEY, RevocationList
+from recorder_worker.bus.sessions.key_value import KeyValueBucket
+from recorder_worker.bus.streams.topology import COMMANDS_STREAM
+from recorder_worker.core.access.identity import Identity
+from recorder_worker.core.access.revocation import Revocation, key_of_subject
 from recorder_worker.core.errors import BusUnavailableError
 from recorder_worker.core.events import (
     CommandAccepted,
@@ -32,14 +34,12 @@ from recorder_worker.core.events import (
     SessionRejected,
     SessionStarted,
 )
-from recorder_worker.core.identity import Identity
-from recorder_worker.core.revocation import Revocation, key_of_subject
 from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.ports import Delivery
 from recorder_worker.service.authorisation import authoriser_for
-from recorder_worker.service.metrics import Metrics
-from recorder_worker.service.settings_tree import (
+from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.service.settings.tree import (
     AuthSettings,
     CaptureSettings,
     NatsSettings,

@@ -17,7 +17,7 @@ from camera import Camera, Line
 from nats.js.errors import NotFoundError
 from running_recorder import RunningRecorder, settings_in
 
-from recorder_worker.service.settings_tree import SourceSettings
+from recorder_worker.service.settings.tree import SourceSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

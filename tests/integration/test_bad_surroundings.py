@@ -25,7 +25,7 @@ from worker_process import run_recorder
 from recorder_worker.adapters.nats_server import NatsServer, NatsServerOptions
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
-from recorder_worker.service.settings_tree import (
+from recorder_worker.service.settings.tree import (
     ChunkSettings,
     DiskSettings,
     NatsSettings,

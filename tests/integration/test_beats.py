@@ -8,11 +8,11 @@ from pathlib import Path
 from running_recorder import DEADLINE_S, RunningRecorder, settings_in
 
 from recorder_worker.core.events import Checkpoint
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.record_file import unframed
-from recorder_worker.core.records import BeatRecord, EpochRecord, GapRecord
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.file import unframed
+from recorder_worker.core.records.leaves import BeatRecord, EpochRecord, GapRecord
 from recorder_worker.core.verify.verdicts import Verdict
-from recorder_worker.service.settings_tree import CaptureSettings
+from recorder_worker.service.settings.tree import CaptureSettings
 
 SMALL = {"kind": "pattern", "width": 16, "height": 16}
 

@@ -32,10 +32,10 @@ from recorder_worker.core.events import (
     SessionSealed,
     SessionStarted,
 )
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.record_file import unframed
-from recorder_worker.core.records import MarkRecord
-from recorder_worker.core.sources import PatternSource
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.file import unframed
+from recorder_worker.core.records.leaves import MarkRecord
+from recorder_worker.core.sources.kinds import PatternSource
 from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify

@@ -24,8 +24,8 @@ from recorder_worker.core.events import (
 from recorder_worker.core.model import Mask
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
-from recorder_worker.service.settings_load import LoadSettings
-from recorder_worker.service.settings_tree import CaptureSettings
+from recorder_worker.service.settings.load import LoadSettings
+from recorder_worker.service.settings.tree import CaptureSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

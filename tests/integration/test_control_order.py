@@ -21,11 +21,11 @@ from worker_process import WorkerProcess
 
 from recorder_worker import __version__
 from recorder_worker.adapters.system_clock import SystemClock
-from recorder_worker.bus.apply import apply_topology
-from recorder_worker.bus.broker import Login, connect, make_broker
+from recorder_worker.bus.connection.broker import Login, connect, make_broker
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
-from recorder_worker.bus.topology import StreamLimits, streams
+from recorder_worker.bus.streams.apply import apply_topology
+from recorder_worker.bus.streams.topology import StreamLimits, streams
 from recorder_worker.core.events import (
     Captured,
     Control,
@@ -35,8 +35,8 @@ from recorder_worker.core.events import (
 )
 from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.ports import Delivery
-from recorder_worker.service.metrics import Metrics
-from recorder_worker.service.settings_tree import CaptureSettings, NatsSettings
+from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.service.settings.tree import CaptureSettings, NatsSettings
 from recorder_worker.stages.audit import AuditTrail
 from recorder_worker.stages.authoriser import OpenAuthoriser
 from recorder_worker.stages.control import START_GRACE_NS, ControlStage

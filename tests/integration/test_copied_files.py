@@ -15,18 +15,18 @@ from films import decoded, packets, times, write_film, write_sound
 from running_recorder import RunningRecorder, settings_in
 
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.bus.broker import Login
+from recorder_worker.bus.connection.broker import Login
 from recorder_worker.cli.identities import cipher_of
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.events import GapCaptured, MarkCaptured
-from recorder_worker.core.fmp4_stream import Piece, scan_pieces
 from recorder_worker.core.model import EndReason, GapReason
-from recorder_worker.core.recording_film import recording_film
+from recorder_worker.core.packets.fmp4_stream import Piece, scan_pieces
+from recorder_worker.core.reading.film import recording_film
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
 from recorder_worker.service.replaying import replay_session
-from recorder_worker.service.settings_tree import CaptureSettings, ChunkSettings, EncryptionSettings
+from recorder_worker.service.settings.tree import CaptureSettings, ChunkSettings, EncryptionSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -23,11 +23,11 @@ from recorder_worker.adapters.device_key.signer import FileSigner
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.adapters.system_clock import SystemClock
-from recorder_worker.bus.apply import apply_topology
-from recorder_worker.bus.broker import Login, RecorderBroker, connect, make_broker
+from recorder_worker.bus.connection.broker import Login, RecorderBroker, connect, make_broker
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
-from recorder_worker.bus.topology import StreamLimits, streams
+from recorder_worker.bus.streams.apply import apply_topology
+from recorder_worker.bus.streams.topology import StreamLimits, streams
 from recorder_worker.core import keys
 from recorder_worker.core.errors import (
     FencedError,
@@ -45,12 +45,12 @@ from recorder_worker.core.events import (
     SessionSealed,
 )
 from recorder_worker.core.ids import session_id_for
-from recorder_worker.core.note import parse_notes
-from recorder_worker.core.signing_keys import KeyKind
+from recorder_worker.core.signing.note import parse_notes
+from recorder_worker.core.signing.signing_keys import KeyKind
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
-from recorder_worker.service.metrics import Metrics
+from recorder_worker.service.observing.metrics import Metrics
 from recorder_worker.stages.merkle.archive import Archive
 from recorder_worker.stages.merkle.stage import MerkleStage
 

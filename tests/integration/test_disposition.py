@@ -13,12 +13,12 @@ import pytest_asyncio
 from nats_process import NatsProcess
 
 from recorder_worker import __version__
-from recorder_worker.bus.broker import Login
 from recorder_worker.bus.bus import Bus, BusSettings
-from recorder_worker.bus.consumers import ConsumerLimits
+from recorder_worker.bus.connection.broker import Login
 from recorder_worker.bus.disposition import IN_TURN_S, RetryLimits
+from recorder_worker.bus.streams.consumers import ConsumerLimits
+from recorder_worker.bus.streams.topology import StreamLimits
 from recorder_worker.bus.subscriptions import decode_command
-from recorder_worker.bus.topology import StreamLimits
 from recorder_worker.core.errors import (
     BlobUnreadableError,
     BusUnavailableError,
@@ -28,7 +28,7 @@ from recorder_worker.core.errors import (
     StoreError,
 )
 from recorder_worker.ports import Delivery
-from recorder_worker.service.metrics import Metrics
+from recorder_worker.service.observing.metrics import Metrics
 
 DEADLINE_S = 20.0
 MAX_DELIVER = 3

@@ -26,7 +26,7 @@ from worker_process import run_recorder
 from recorder_worker.adapters.age import new_identity
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.adapters.sources.pattern import PatternDesktop
-from recorder_worker.bus.broker import Login
+from recorder_worker.bus.connection.broker import Login
 from recorder_worker.cli.identities import cipher_of
 from recorder_worker.cli.main import app
 from recorder_worker.cli.output import EXIT_CODES
@@ -34,15 +34,15 @@ from recorder_worker.core import keys
 from recorder_worker.core.cipher.session_cipher import PayloadKind, Place, SessionCipher
 from recorder_worker.core.errors import RecorderError, SettingsError
 from recorder_worker.core.events import ChunkStored, SegmentCaptured
-from recorder_worker.core.recording_frames import recording_frames
-from recorder_worker.core.sources import PatternSource
+from recorder_worker.core.reading.frames import recording_frames
+from recorder_worker.core.sources.kinds import PatternSource
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify import Status, Step, Verdict, verify
 from recorder_worker.core.verify.report import Report
 from recorder_worker.service.encryption import key_wrap
 from recorder_worker.service.replaying import replay_session
-from recorder_worker.service.settings import load
-from recorder_worker.service.settings_tree import (
+from recorder_worker.service.settings.loading import load
+from recorder_worker.service.settings.tree import (
     CaptureSettings,
     ChunkSettings,
     EncryptionSettings,

@@ -17,11 +17,11 @@ from nats.js.api import RawStreamMsg
 from nats_process import NatsProcess
 
 from recorder_worker.bus import event_log
-from recorder_worker.bus.apply import apply_topology
-from recorder_worker.bus.broker import Login, RecorderBroker, connect, make_broker
+from recorder_worker.bus.connection.broker import Login, RecorderBroker, connect, make_broker
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
-from recorder_worker.bus.topology import StreamLimits, streams
+from recorder_worker.bus.streams.apply import apply_topology
+from recorder_worker.bus.streams.topology import StreamLimits, streams
 from recorder_worker.core.errors import BusUnavailableError, FencedError, StreamFullError
 from recorder_worker.core.events import AnchorRequested, CapturedEvent, Event, SessionNumbered
 from recorder_worker.core.subjects import Fact

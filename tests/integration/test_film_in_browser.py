@@ -16,7 +16,7 @@ from recording_files import write
 from recordings import FRAME_NS, WALL_NS, Recording
 from worker_process import run_recorder
 
-from recorder_worker.core.frames import FrameEncoder
+from recorder_worker.core.frames.encoder import FrameEncoder
 
 SIZE = (321, 181)
 COLOURS = [(200, 40, 30), (20, 180, 60), (40, 50, 220), (128, 128, 128)]

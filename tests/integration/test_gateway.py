@@ -15,8 +15,9 @@ from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 
-from recorder_worker.bus import batched_get, micro_service
-from recorder_worker.bus.topology import AUDIT_STREAM, SESSIONS_STREAM
+from recorder_worker.bus import micro_service
+from recorder_worker.bus.sessions import batched_get
+from recorder_worker.bus.streams.topology import AUDIT_STREAM, SESSIONS_STREAM
 from recorder_worker.core.events import SessionSealed
 from recorder_worker.core.evidence.proof_check import check_proof
 from recorder_worker.core.evidence.proof_file import InclusionFile, decode_proof
@@ -24,7 +25,7 @@ from recorder_worker.core.lifecycle import State
 from recorder_worker.core.session_entry import SessionEntry
 from recorder_worker.core.subjects import SESSIONS_BUCKET, Endpoint, Fact
 from recorder_worker.integrations import gateway
-from recorder_worker.service.settings_tree import CaptureSettings
+from recorder_worker.service.settings.tree import CaptureSettings
 
 SMALL = {"kind": "pattern", "width": 16, "height": 16, "pace": "fast", "frames": 3}
 LIVE = {"kind": "pattern", "width": 16, "height": 16}

@@ -27,7 +27,7 @@ from recorder_worker.core.events import (
 )
 from recorder_worker.core.subjects import Command, Endpoint, Fact
 from recorder_worker.integrations.audit_room import LOOK_NS, AuditRoom
-from recorder_worker.service.settings_tree import AuthSettings
+from recorder_worker.service.settings.tree import AuthSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

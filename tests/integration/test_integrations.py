@@ -19,9 +19,10 @@ from nats.js.errors import NotFoundError
 from nats_process import NatsProcess
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 
-from recorder_worker.bus import codec, topology
+from recorder_worker.bus import codec
 from recorder_worker.bus.micro_service import MicroService
-from recorder_worker.bus.topology import INTEGRATION_STREAM, NODES_STREAM, SESSIONS_STREAM
+from recorder_worker.bus.streams import topology
+from recorder_worker.bus.streams.topology import INTEGRATION_STREAM, NODES_STREAM, SESSIONS_STREAM
 from recorder_worker.core.events import (
     Event,
     IntegrityFailed,
@@ -34,7 +35,7 @@ from recorder_worker.core.events import (
 from recorder_worker.core.subjects import SESSIONS_BUCKET, Endpoint, Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.integrations import session_entries, storage
-from recorder_worker.service.settings_tree import CaptureSettings, NatsSettings, NodeSettings
+from recorder_worker.service.settings.tree import CaptureSettings, NatsSettings, NodeSettings
 
 SMALL = {"kind": "pattern", "width": 16, "height": 16, "pace": "fast", "frames": 3}
 LIVE = {"kind": "pattern", "width": 16, "height": 16}

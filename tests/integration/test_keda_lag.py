@@ -17,14 +17,14 @@ from nats.js import JetStreamContext
 from nats_process import NatsProcess
 from running_recorder import DEADLINE_S, POLL_S
 
-from recorder_worker.bus.apply import apply_topology
-from recorder_worker.bus.consumers import consumers
-from recorder_worker.bus.permissions import HOME
-from recorder_worker.bus.topology import streams
+from recorder_worker.bus.rights.permissions import HOME
+from recorder_worker.bus.streams.apply import apply_topology
+from recorder_worker.bus.streams.consumers import consumers
+from recorder_worker.bus.streams.topology import streams
 from recorder_worker.core.pipeline import STAGES
 from recorder_worker.core.subjects import Fact
 from recorder_worker.service import policies
-from recorder_worker.service.settings_tree import Settings
+from recorder_worker.service.settings.tree import Settings
 
 ROOT = Path(__file__).parents[2]
 SESSION = "0190a0b0-0000-7000-8000-000000000001"

@@ -20,7 +20,7 @@ from recorder_worker.core.events import Event, SegmentCaptured, SessionFailed
 from recorder_worker.core.model import EndReason
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
-from recorder_worker.service.settings_tree import CaptureSettings, NatsSettings
+from recorder_worker.service.settings.tree import CaptureSettings, NatsSettings
 
 SMALL = {"kind": "pattern", "width": 64, "height": 48}
 

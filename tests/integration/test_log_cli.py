@@ -18,13 +18,13 @@ from recorder_worker.adapters.device_key import FileSigner
 from recorder_worker.cli.data_directory import DataDirectory
 from recorder_worker.core.log_audit.audit import audit_log
 from recorder_worker.core.log_audit.report import LogReport, Problem
-from recorder_worker.core.note import NoteSigner, TreeHead, parse_note, sign_checkpoint
+from recorder_worker.core.merkle.tree import SHA256, frontier_of
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry, encode_entry, entry_hash
 from recorder_worker.core.session_log.growth import growth
 from recorder_worker.core.session_log.log_proof import parse_log_proof
 from recorder_worker.core.session_log.stored_log import check_log, log_key, read_checkpoint
-from recorder_worker.core.signing_keys import KeyKind
-from recorder_worker.core.tree import SHA256, frontier_of
+from recorder_worker.core.signing.note import NoteSigner, TreeHead, parse_note, sign_checkpoint
+from recorder_worker.core.signing.signing_keys import KeyKind
 from recorder_worker.core.verify.report import TrustStatus
 
 SMALL = {"kind": "pattern", "width": 16, "height": 16, "pace": "fast", "frames": 3}

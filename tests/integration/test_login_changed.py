@@ -19,14 +19,14 @@ from secured_nats import ServerProcess
 from worker_process import WorkerProcess
 
 from recorder_worker import __version__
-from recorder_worker.bus.broker import Login
 from recorder_worker.bus.bus import Bus, BusSettings
-from recorder_worker.bus.consumers import ConsumerLimits
+from recorder_worker.bus.connection.broker import Login
 from recorder_worker.bus.disposition import RetryLimits
+from recorder_worker.bus.streams.consumers import ConsumerLimits
+from recorder_worker.bus.streams.topology import StreamLimits
 from recorder_worker.bus.subscriptions import decode_command
-from recorder_worker.bus.topology import StreamLimits
 from recorder_worker.core.errors import BusUnavailableError
-from recorder_worker.service.metrics import Metrics
+from recorder_worker.service.observing.metrics import Metrics
 
 USER = "recorder"
 OLD, NEW = "password-of-yesterday", "password-of-today"

@@ -16,11 +16,12 @@ from nats_process import NatsProcess
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 from worker_process import WorkerProcess, run_recorder
 
-from recorder_worker.bus import roster, stage_rights
-from recorder_worker.bus.roster import SessionRoster, SessionState
+from recorder_worker.bus.rights import stage_rights
+from recorder_worker.bus.sessions import roster
+from recorder_worker.bus.sessions.roster import SessionRoster, SessionState
 from recorder_worker.core.subjects import Fact
-from recorder_worker.service import sampling
-from recorder_worker.service.settings_tree import NatsSettings, Settings
+from recorder_worker.service.observing import sampling
+from recorder_worker.service.settings.tree import NatsSettings, Settings
 from recorder_worker.service.worker import Worker
 
 ROOT = Path(__file__).parents[2]

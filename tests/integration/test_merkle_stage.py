@@ -30,13 +30,13 @@ from recorder_worker.core.events import (
     MarkLeaf,
     SessionIncident,
 )
-from recorder_worker.core.ledger import apply
+from recorder_worker.core.records.ledger import apply
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.ports import Logged
-from recorder_worker.service.metrics import Metrics
-from recorder_worker.service.settings_tree import ChunkSettings, NatsSettings, RetrySettings
-from recorder_worker.service.watch import stream_check
+from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.service.observing.watch import stream_check
+from recorder_worker.service.settings.tree import ChunkSettings, NatsSettings, RetrySettings
 from recorder_worker.stages.merkle.archive import Archive
 from recorder_worker.stages.merkle.stage import MerkleStage
 

@@ -13,7 +13,7 @@ import pytest
 from worker_process import run_recorder
 
 from recorder_worker.adapters.nats_server.binary import find_program
-from recorder_worker.bus import permissions
+from recorder_worker.bus.rights import permissions
 
 USERS = [grant.user for grant in permissions.grants(["alice"])]
 

@@ -192,8 +192,8 @@ OWNER = """
     import asyncio, json, sys
     from pathlib import Path
     from recorder_worker.adapters.nats_server import NatsServer, NatsServerOptions, lifeline
-    from recorder_worker.service.logs import configure
-    from recorder_worker.service.settings_tree import LogSettings
+    from recorder_worker.service.observing.logs import configure
+    from recorder_worker.service.settings.tree import LogSettings
 
     async def main():
         configure(LogSettings())

@@ -20,9 +20,9 @@ from running_recorder import DEADLINE_S, RunningRecorder, settings_in
 from secured_nats import ServerProcess
 from worker_process import run_recorder
 
-from recorder_worker.bus.broker import Login
 from recorder_worker.bus.client import RecorderClient
-from recorder_worker.bus.mirrors import MIRRORED, mirror_name
+from recorder_worker.bus.connection.broker import Login
+from recorder_worker.bus.streams.mirrors import MIRRORED, mirror_name
 from recorder_worker.core.errors import BusUnavailableError
 from recorder_worker.core.events import Captured
 from recorder_worker.core.subjects import Fact

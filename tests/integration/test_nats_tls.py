@@ -15,9 +15,9 @@ from nats_process import NatsProcess
 from secured_nats import SecuredNats
 from worker_process import WorkerProcess, run_recorder
 
-from recorder_worker.bus.broker import Login, connect, make_broker
 from recorder_worker.bus.client import RecorderClient
-from recorder_worker.bus.tls import TlsFiles
+from recorder_worker.bus.connection.broker import Login, connect, make_broker
+from recorder_worker.bus.connection.tls import TlsFiles
 from recorder_worker.core.errors import BusUnavailableError, SettingsError
 
 PAST = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)

@@ -22,13 +22,14 @@ from secured_nats import SecuredNats
 from worker_process import WorkerProcess, run_recorder
 
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.bus import codec, permissions, stage_rights
+from recorder_worker.bus import codec
 from recorder_worker.bus.client import RecorderClient
-from recorder_worker.bus.consumers import ConsumerLimits, consumers
 from recorder_worker.bus.fact_stream import FactSeen
 from recorder_worker.bus.frame_feed import NatsFrameFeed
-from recorder_worker.bus.permissions import API_PREFIX, TokenLists
-from recorder_worker.bus.topology import DEAD_STREAM, NODES_STREAM, StreamLimits, streams
+from recorder_worker.bus.rights import permissions, stage_rights
+from recorder_worker.bus.rights.permissions import API_PREFIX, TokenLists
+from recorder_worker.bus.streams.consumers import ConsumerLimits, consumers
+from recorder_worker.bus.streams.topology import DEAD_STREAM, NODES_STREAM, StreamLimits, streams
 from recorder_worker.core.errors import BusUnavailableError, RefusedError, SourceError
 from recorder_worker.core.events import AnchorRequested
 from recorder_worker.core.frame_messages import FrameStatus

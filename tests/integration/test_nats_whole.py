@@ -24,9 +24,10 @@ from tokens import JWKS, SECRET, key_token, secret_token
 from worker_process import WorkerProcess, run_recorder
 
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.bus import codec, stage_rights
+from recorder_worker.bus import codec
 from recorder_worker.bus.client import RecorderClient
-from recorder_worker.bus.permissions import API_PREFIX
+from recorder_worker.bus.rights import stage_rights
+from recorder_worker.bus.rights.permissions import API_PREFIX
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.events import NodeHeartbeat
 from recorder_worker.core.keys import AUDIT

@@ -22,17 +22,17 @@ from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.cli.main import app
 from recorder_worker.core import keys, notes
 from recorder_worker.core.events import MarkCaptured, SessionQuality
-from recorder_worker.core.pictures import Picture
+from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.quality.conditions import Condition, QualityChange, Turn
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.recording_frames import recording_frames, recording_records
-from recorder_worker.core.records import ChunkRecord, MarkRecord
+from recorder_worker.core.reading.frames import recording_frames, recording_records
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.leaves import ChunkRecord, MarkRecord
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
-from recorder_worker.service.settings_pictures import QualitySettings
-from recorder_worker.service.settings_tree import (
+from recorder_worker.service.settings.pictures import QualitySettings
+from recorder_worker.service.settings.tree import (
     CaptureSettings,
     ChunkSettings,
     EncryptionSettings,

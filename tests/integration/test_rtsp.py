@@ -21,10 +21,10 @@ from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.core.events import GapCaptured, MarkCaptured
 from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.core.notes import TIMESTAMPS
-from recorder_worker.core.recording_film import recording_film
+from recorder_worker.core.reading.film import recording_film
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
-from recorder_worker.service.settings_tree import CaptureSettings, ChunkSettings
+from recorder_worker.service.settings.tree import CaptureSettings, ChunkSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

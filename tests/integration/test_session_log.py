@@ -25,10 +25,10 @@ from recordings import Recording
 from recorder_worker.adapters.device_key import DeviceKeyFiles, FileSigner, PrivateKeys
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.adapters.system_clock import SystemClock
-from recorder_worker.bus.broker import Login, RecorderBroker, connect, make_broker
+from recorder_worker.bus.connection.broker import Login, RecorderBroker, connect, make_broker
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
-from recorder_worker.bus.topology import REGISTER_STREAM
+from recorder_worker.bus.streams.topology import REGISTER_STREAM
 from recorder_worker.core import keys
 from recorder_worker.core.errors import (
     FencedError,
@@ -45,10 +45,9 @@ from recorder_worker.core.events import (
     Totals,
 )
 from recorder_worker.core.ids import session_id_for
-from recorder_worker.core.note import SignedNote, parse_note
-from recorder_worker.core.proofs import verify_consistency
+from recorder_worker.core.merkle.proofs import verify_consistency
+from recorder_worker.core.merkle.tree import SHA256
 from recorder_worker.core.receipts.beacon import Beacon, encode_beacon
-from recorder_worker.core.rotation import Rotation, sign_rotation
 from recorder_worker.core.session_log.entries import EntryKind, encode_entry, entry_hash
 from recorder_worker.core.session_log.log_proof import parse_log_proof
 from recorder_worker.core.session_log.stored_log import (
@@ -57,8 +56,9 @@ from recorder_worker.core.session_log.stored_log import (
     read_checkpoint,
     verify_log_note,
 )
+from recorder_worker.core.signing.note import SignedNote, parse_note
+from recorder_worker.core.signing.rotation import Rotation, sign_rotation
 from recorder_worker.core.subjects import Fact
-from recorder_worker.core.tree import SHA256
 from recorder_worker.stages.session_log.log_files import LogFiles
 from recorder_worker.stages.session_log.numbering import number
 from recorder_worker.stages.session_log.stage import SessionLogStage

@@ -8,10 +8,10 @@ import pytest
 import pytest_asyncio
 
 from recorder_worker.core.errors import SettingsError
-from recorder_worker.service.health import Check, Health
-from recorder_worker.service.metrics import Metrics
-from recorder_worker.service.settings_tree import SidecarSettings
-from recorder_worker.service.sidecar import About, Sidecar
+from recorder_worker.service.observing.health import Check, Health
+from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.service.settings.tree import SidecarSettings
+from recorder_worker.service.sidecar.server import About, Sidecar
 
 
 class Parts:

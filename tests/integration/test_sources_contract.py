@@ -15,11 +15,10 @@ from xserver import XServer
 
 from recorder_worker.adapters.sources.opener import GuardedOpener
 from recorder_worker.core.errors import SourceError, SourceLostError
-from recorder_worker.core.frames import FrameEncoder
+from recorder_worker.core.frames.encoder import FrameEncoder
+from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.model import SourceClock
-from recorder_worker.core.pictures import Picture
-from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.core.sources import (
+from recorder_worker.core.sources.kinds import (
     FileSource,
     ImagesSource,
     NatsSource,
@@ -27,6 +26,7 @@ from recorder_worker.core.sources import (
     Source,
     X11Source,
 )
+from recorder_worker.core.sources.rules import SourceRules
 from recorder_worker.ports import (
     Frame,
     FrameFeed,

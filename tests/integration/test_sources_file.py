@@ -14,9 +14,9 @@ import pytest
 from recorder_worker.adapters.sources.file import VideoFile, _as_bgr
 from recorder_worker.adapters.sources.guard import SourceGuard
 from recorder_worker.core.errors import SourceError, SourceLostError
-from recorder_worker.core.pictures import Picture
-from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.core.sources import FileSource
+from recorder_worker.core.frames.pictures import Picture
+from recorder_worker.core.sources.kinds import FileSource
+from recorder_worker.core.sources.rules import SourceRules
 
 GUARD = SourceGuard(SourceRules())
 
@@ -177,8 +177,8 @@ def test_ffmpeg_does_not_write_to_stderr(tmp_path: Path) -> None:
         "import sys\n"
         "from recorder_worker.adapters.sources.opener import GuardedOpener\n"
         "from recorder_worker.core.errors import SourceError\n"
-        "from recorder_worker.core.sources import FileSource\n"
-        "from recorder_worker.core.source_rules import SourceRules\n"
+        "from recorder_worker.core.sources.kinds import FileSource\n"
+        "from recorder_worker.core.sources.rules import SourceRules\n"
         "try:\n"
         "    GuardedOpener(SourceRules())(FileSource(uri=sys.argv[1]), 1.0, 0)\n"
         "except SourceError as error:\n"

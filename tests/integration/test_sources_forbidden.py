@@ -19,9 +19,9 @@ from xserver import XServer
 from recorder_worker.adapters.sources.guard import SourceGuard
 from recorder_worker.adapters.sources.opener import GuardedOpener
 from recorder_worker.core.errors import RefusedError, SourceError, SourceForbiddenError
-from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.core.sources import FileSource, X11Source
-from recorder_worker.service.settings_tree import SourceSettings
+from recorder_worker.core.sources.kinds import FileSource, X11Source
+from recorder_worker.core.sources.rules import SourceRules
+from recorder_worker.service.settings.tree import SourceSettings
 
 
 def video(path: Path) -> Path:

@@ -24,11 +24,11 @@ from recorder_worker.core.errors import (
     UnitsMissingError,
 )
 from recorder_worker.core.model import GapReason
-from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.core.sources import ImagesSource
+from recorder_worker.core.sources.kinds import ImagesSource
+from recorder_worker.core.sources.rules import SourceRules
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.ports import FrameSource
-from recorder_worker.service.settings_tree import SourceSettings
+from recorder_worker.service.settings.tree import SourceSettings
 
 Pixels = NDArray[np.uint8]
 SMALL = SourceRules(max_pixels=10_000)

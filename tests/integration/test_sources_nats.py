@@ -21,11 +21,11 @@ from recorder_worker.bus import frame_feed
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.events import GapCaptured, SessionFailed
 from recorder_worker.core.frame_messages import FrameAnswer, FrameStatus
-from recorder_worker.core.recording_frames import recording_frames
+from recorder_worker.core.reading.frames import recording_frames
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verdicts import Verdict
-from recorder_worker.service.settings_tree import NatsSettings, SourceSettings
+from recorder_worker.service.settings.tree import NatsSettings, SourceSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

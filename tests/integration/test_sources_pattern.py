@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from recorder_worker.adapters.sources.pattern import PatternDesktop
-from recorder_worker.core.pictures import Picture
-from recorder_worker.core.sources import PatternSource
+from recorder_worker.core.frames.pictures import Picture
+from recorder_worker.core.sources.kinds import PatternSource
 
 
 def picture_of(unit: int, *, width: int = 320, height: int = 240, seed: int = 0) -> Picture:

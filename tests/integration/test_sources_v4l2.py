@@ -20,9 +20,9 @@ from v4l2_devices import V4l2Devices
 from worker_process import WorkerProcess
 
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.adapters.sources import v4l2_grabber
 from recorder_worker.adapters.sources.opener import GuardedOpener
-from recorder_worker.adapters.sources.v4l2_grabber import MOST_FRAMES, MOST_UNREADABLE
+from recorder_worker.adapters.sources.v4l2 import grabber
+from recorder_worker.adapters.sources.v4l2.grabber import MOST_FRAMES, MOST_UNREADABLE
 from recorder_worker.client import RecorderClient
 from recorder_worker.core.errors import (
     RefusedError,
@@ -33,9 +33,9 @@ from recorder_worker.core.errors import (
 )
 from recorder_worker.core.events import Captured, SessionStarted
 from recorder_worker.core.model import GapReason
-from recorder_worker.core.recording_frames import recording_frames
-from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.core.sources import V4l2Source
+from recorder_worker.core.reading.frames import recording_frames
+from recorder_worker.core.sources.kinds import V4l2Source
+from recorder_worker.core.sources.rules import SourceRules
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verdicts import Verdict
@@ -250,7 +250,7 @@ class Capture:
 
 
 def opened(monkeypatch: pytest.MonkeyPatch, capture: Capture, **source: Any) -> ArrivingSource:  # noqa: ANN401  (fields)
-    monkeypatch.setattr(v4l2_grabber, "open_device", lambda _: capture)
+    monkeypatch.setattr(grabber, "open_device", lambda _: capture)
     made = GuardedOpener(SourceRules())(V4l2Source(uri="/dev/video0", **source), None, 0)
     assert isinstance(made, ArrivingSource)
     return made
@@ -304,7 +304,7 @@ def test_a_driver_that_hangs_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_picture_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(v4l2_grabber, "open_device", lambda _: Capture(frames=5))
+    monkeypatch.setattr(grabber, "open_device", lambda _: Capture(frames=5))
     with pytest.raises(SourceError, match=r"4x4, more than 15 pixels \(sources\.max_pixels\)"):
         GuardedOpener(SourceRules(max_pixels=15))(V4l2Source(uri="/dev/video0"), None, 0)
 

@@ -16,9 +16,9 @@ import pytest
 from numpy.typing import NDArray
 from xserver import XServer
 
-from recorder_worker.adapters.sources.x11 import X11Display
+from recorder_worker.adapters.sources.x11.source import X11Display
 from recorder_worker.core.errors import SourceError, SourceLostError
-from recorder_worker.core.sources import X11Source
+from recorder_worker.core.sources.kinds import X11Source
 
 SEGMENTS = Path("/proc/sysvipc/shm")
 WAYS = {"MIT-SHM": (), "GetImage": ("-extension", "MIT-SHM")}
@@ -159,8 +159,8 @@ def test_shared_memory_is_marked_for_removal_and_gone_after_close(server: XServe
 def test_kill_9_leaks_no_shared_memory(server: XServer) -> None:
     program = (
         "import sys\n"
-        "from recorder_worker.adapters.sources.x11 import X11Display\n"
-        "from recorder_worker.core.sources import X11Source\n"
+        "from recorder_worker.adapters.sources.x11.source import X11Display\n"
+        "from recorder_worker.core.sources.kinds import X11Source\n"
         "display = X11Display(X11Source(uri=sys.argv[1]), display=sys.argv[1], fps=10.0)\n"
         "display.read()\n"
         "print('ready', flush=True)\n"
@@ -213,10 +213,10 @@ def test_without_libxcb_the_message_names_the_package() -> None:
         "import ctypes.util\n"
         "ctypes.util.find_library = lambda name: f'lib{name}-is-not-here.so'\n"
         "from recorder_worker.adapters.sources.opener import GuardedOpener\n"
-        "from recorder_worker.core.source_rules import SourceRules\n"
+        "from recorder_worker.core.sources.rules import SourceRules\n"
         "open_source = GuardedOpener(SourceRules())\n"
         "from recorder_worker.core.errors import SourceError\n"
-        "from recorder_worker.core.sources import X11Source, PatternSource\n"
+        "from recorder_worker.core.sources.kinds import X11Source, PatternSource\n"
         "open_source(PatternSource(), 1.0, 0).read()\n"
         "try:\n"
         "    open_source(X11Source(uri=':0'), 1.0, 0)\n"

@@ -12,11 +12,11 @@ from structlog.testing import capture_logs
 from xclient import XClient
 from xserver import PLIABLE, PROGRAMS, XServer
 
-from recorder_worker.adapters.sources.x11 import X11Display
-from recorder_worker.adapters.sources.x11_image import ShmImage
-from recorder_worker.core.pictures import Region
-from recorder_worker.core.sources import X11Source
-from recorder_worker.core.tiles import TILE
+from recorder_worker.adapters.sources.x11.image import ShmImage
+from recorder_worker.adapters.sources.x11.source import X11Display
+from recorder_worker.core.frames.pictures import Region
+from recorder_worker.core.frames.tiles import TILE
+from recorder_worker.core.sources.kinds import X11Source
 
 WAYS = {"MIT-SHM": (), "GetImage": ("-extension", "MIT-SHM")}
 WIDTH, HEIGHT = 6 * TILE + 1, 4 * TILE + 9

@@ -9,21 +9,21 @@ import pytest
 from memory_store import MemoryStore
 from xserver import PROGRAMS, XServer
 
-from recorder_worker.adapters.sources.x11 import X11Display
+from recorder_worker.adapters.sources.x11.source import X11Display
 from recorder_worker.adapters.system_clock import SystemClock
-from recorder_worker.core.keyframes import KeyframePolicy
+from recorder_worker.core.frames.keyframes import KeyframePolicy
 from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock
-from recorder_worker.core.sources import ScreenPart, X11Source
+from recorder_worker.core.sources.kinds import ScreenPart, X11Source
 from recorder_worker.ports import FrameSource
-from recorder_worker.service.metrics import Metrics
-from recorder_worker.stages.capture import items
-from recorder_worker.stages.capture.coverage import Coverage
-from recorder_worker.stages.capture.reader import Reader
-from recorder_worker.stages.capture.reader_policy import ReaderPolicy
-from recorder_worker.stages.capture.requests import Stop
-from recorder_worker.stages.capture.spool import SegmentLimits, SegmentWriter
-from recorder_worker.stages.capture.timeline import SECOND_NS, Timeline
-from recorder_worker.stages.capture.write_watch import WriteWatch
+from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.stages.capture.reading.coverage import Coverage
+from recorder_worker.stages.capture.reading.policy import ReaderPolicy
+from recorder_worker.stages.capture.reading.reader import Reader
+from recorder_worker.stages.capture.reading.requests import Stop
+from recorder_worker.stages.capture.reading.timeline import SECOND_NS, Timeline
+from recorder_worker.stages.capture.segments import items
+from recorder_worker.stages.capture.segments.spool import SegmentLimits, SegmentWriter
+from recorder_worker.stages.capture.segments.write_watch import WriteWatch
 
 SESSION = "00000000-0000-4000-8000-000000000001"
 FPS = 50.0

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from xclient import XClient
 from xserver import PLIABLE, PROGRAMS, XServer
 
-from recorder_worker.adapters.sources.x11 import X11Display
+from recorder_worker.adapters.sources.x11.source import X11Display
 from recorder_worker.core.errors import SourceError, SourceLostError
-from recorder_worker.core.pointer_part import pack_pointer, unpack_pointer
-from recorder_worker.core.sources import ScreenPart, X11Source
+from recorder_worker.core.frames.pointer_part import pack_pointer, unpack_pointer
+from recorder_worker.core.sources.kinds import ScreenPart, X11Source
 
 WIDTH, HEIGHT = 400, 300
 LEFT, RIGHT = (0, 0, 190, 300), (190, 20, 210, 280)

@@ -15,13 +15,13 @@ from chromium import Scheme, needs_chromium, open_page
 from nats_process import NatsProcess
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 
-from recorder_worker.bus.roster import SessionState
+from recorder_worker.bus.sessions.roster import SessionState
 from recorder_worker.core.model import ClockState
-from recorder_worker.service.health import Check, Health
-from recorder_worker.service.metrics import Metrics
-from recorder_worker.service.settings_tree import NatsSettings, SidecarSettings
-from recorder_worker.service.sidecar import About, Sidecar
-from recorder_worker.service.status import (
+from recorder_worker.service.observing.health import Check, Health
+from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.service.settings.tree import NatsSettings, SidecarSettings
+from recorder_worker.service.sidecar.server import About, Sidecar
+from recorder_worker.service.sidecar.status import (
     SHOWN_SESSIONS,
     SessionRow,
     StageRow,

@@ -11,10 +11,10 @@ import pytest_asyncio
 from nats.js.api import RetentionPolicy, StreamConfig
 from nats_process import NatsProcess
 
-from recorder_worker.bus.apply import apply_topology, differences, require_topology
-from recorder_worker.bus.broker import Login, RecorderBroker, connect, make_broker
-from recorder_worker.bus.consumers import ConsumerLimits, consumers
-from recorder_worker.bus.topology import (
+from recorder_worker.bus.connection.broker import Login, RecorderBroker, connect, make_broker
+from recorder_worker.bus.streams.apply import apply_topology, differences, require_topology
+from recorder_worker.bus.streams.consumers import ConsumerLimits, consumers
+from recorder_worker.bus.streams.topology import (
     COMMANDS_STREAM,
     INTEGRATION_STREAM,
     NODES_MAX_AGE_S,

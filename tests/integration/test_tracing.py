@@ -29,8 +29,8 @@ from recorder_worker.bus.client import RecorderClient
 from recorder_worker.core.errors import OutOfOrderError, PermanentError
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Published, Taken
-from recorder_worker.service.logs import configure
-from recorder_worker.service.settings_tree import LogSettings, TracingSettings
+from recorder_worker.service.observing.logs import configure
+from recorder_worker.service.settings.tree import LogSettings, TracingSettings
 
 SMALL = {"kind": "pattern", "width": 64, "height": 48, "frames": 30, "pace": "fast"}
 CLIENT_TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -348,9 +348,9 @@ async def test_what_does_not_fit_is_dropped_and_counted_and_nobody_waits() -> No
 def test_without_a_collector_the_sdk_is_not_loaded() -> None:
     script = (
         "import sys\n"
-        "from recorder_worker.service.metrics import Metrics\n"
-        "from recorder_worker.service.settings_tree import Settings\n"
-        "from recorder_worker.service.tracing import tracing_of\n"
+        "from recorder_worker.service.observing.metrics import Metrics\n"
+        "from recorder_worker.service.settings.tree import Settings\n"
+        "from recorder_worker.service.observing.tracing import tracing_of\n"
         "import recorder_worker.service.worker\n"
         "print(type(tracing_of(Settings(), 'n', Metrics(version='1', node='n'))).__name__)\n"
         "print([name for name in sys.modules if name.startswith('opentelemetry.sdk')])\n"

@@ -14,16 +14,16 @@ from nats.js import JetStreamContext
 from nats_process import NatsProcess
 from time_stamp_authority import ServedTsa, Tsa
 
-from recorder_worker.bus.apply import apply_topology
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
-from recorder_worker.bus.topology import INTEGRATION_STREAM, StreamLimits, streams
+from recorder_worker.bus.streams.apply import apply_topology
+from recorder_worker.bus.streams.topology import INTEGRATION_STREAM, StreamLimits, streams
 from recorder_worker.core.errors import IncidentError
 from recorder_worker.core.events import AnchorReceipt, AnchorRequested, AnchorState
-from recorder_worker.core.proofs import ProofError, consistency_proof
+from recorder_worker.core.merkle.proofs import ProofError, consistency_proof
+from recorder_worker.core.merkle.tree import SHA256, Tree
 from recorder_worker.core.receipts.timestamp import verify_timestamp
 from recorder_worker.core.subjects import Fact
-from recorder_worker.core.tree import SHA256, Tree
 from recorder_worker.integrations.tsa_anchor import TsaAnchor
 from recorder_worker.integrations.tsa_client import Authority
 from recorder_worker.ports import EventLog

@@ -18,7 +18,7 @@ from recorder_worker.integrations.tsa_client import (
     AuthorityAwayError,
     time_stamp,
 )
-from recorder_worker.service.metrics import Metrics
+from recorder_worker.service.observing.metrics import Metrics
 
 MESSAGE = b"lab7/log\n3\nAAAA\n"
 

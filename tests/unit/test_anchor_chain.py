@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from recorder_worker.adapters.anchor_chain import AnchorChain
 from recorder_worker.core.errors import FormatError, IncidentError, StoreError
 from recorder_worker.core.events import AnchorRequested
-from recorder_worker.core.proofs import ProofError, consistency_proof
+from recorder_worker.core.merkle.proofs import ProofError, consistency_proof
+from recorder_worker.core.merkle.tree import SHA256, Tree
 from recorder_worker.core.receipts.chain import FIRST, parse_chain_receipt, verify_chain_receipt
-from recorder_worker.core.tree import SHA256, Tree
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(b"\1" * 32)
 PUBLIC = PRIVATE.public_key().public_bytes_raw()

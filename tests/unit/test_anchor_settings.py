@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from recorder_worker.service.settings_tree import AnchorSettings
+from recorder_worker.service.settings.tree import AnchorSettings
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from recorder_worker.core.errors import (
     KeyErasedError,
 )
 from recorder_worker.core.events import EpochKeys, Head, Totals
-from recorder_worker.core.note import note_keys, parse_note, verify_note
-from recorder_worker.core.signing_keys import KeyKind, PublicKey
+from recorder_worker.core.signing.note import note_keys, parse_note, verify_note
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
 from recorder_worker.stages.merkle.archive import Archive
 from recorder_worker.stages.merkle.notary import Notary
 

@@ -17,11 +17,16 @@ from jsonschema import (  # type: ignore[import-untyped]
     ValidationError,
 )
 
-from recorder_worker.bus import frame_schemas, service_schemas
-from recorder_worker.bus.asyncapi import ANSWERS
 from recorder_worker.bus.codec import FACT_TYPES, decode
-from recorder_worker.bus.message_examples import examples
-from recorder_worker.bus.topology import CLIENTS_STREAM, COMMANDS_STREAM, DEAD_STREAM, STREAM_OF
+from recorder_worker.bus.schemas import frame_schemas, service_schemas
+from recorder_worker.bus.schemas.asyncapi import ANSWERS
+from recorder_worker.bus.schemas.message_examples import examples
+from recorder_worker.bus.streams.topology import (
+    CLIENTS_STREAM,
+    COMMANDS_STREAM,
+    DEAD_STREAM,
+    STREAM_OF,
+)
 from recorder_worker.core.command_parsing import parse_command
 from recorder_worker.core.frame_messages import (
     FORMAT,

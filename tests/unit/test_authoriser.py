@@ -11,20 +11,20 @@ from tokens import SECRET, secret_token
 
 from recorder_worker.adapters.tokens.keyring import secret_key
 from recorder_worker.adapters.tokens.verifier import JwtVerifier
-from recorder_worker.core.access import ACTIONS, AccessRules, action_of
-from recorder_worker.core.errors import RefusedError
-from recorder_worker.core.identity import NOBODY, ROLES, Identity
-from recorder_worker.core.revocation import (
+from recorder_worker.core.access.identity import NOBODY, ROLES, Identity
+from recorder_worker.core.access.revocation import (
     UNREADABLE,
     Revocation,
     key_of_subject,
     key_of_token,
     revocation_in,
 )
+from recorder_worker.core.access.rules import ACTIONS, AccessRules, action_of
+from recorder_worker.core.access.token_claims import SECOND_NS, ClaimRules
+from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.subjects import Command
-from recorder_worker.core.token_claims import SECOND_NS, ClaimRules
 from recorder_worker.service.authorisation import access_rules
-from recorder_worker.service.settings_tree import AuthSettings
+from recorder_worker.service.settings.tree import AuthSettings
 from recorder_worker.stages.authoriser import OpenAuthoriser, TokenAuthoriser
 
 RULES = access_rules(AuthSettings())

@@ -17,9 +17,9 @@ from recorder_worker.core.cipher.session_cipher import key_id
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import SessionKeyMissingError, UnsupportedError
 from recorder_worker.core.model import RecordingPolicy, SourceClock, SourceFacts
-from recorder_worker.core.sources import PatternSource
-from recorder_worker.stages.capture.encryption import session_cipher, with_encryption
-from recorder_worker.stages.capture.manifest import Manifest, read_manifest, write_manifest
+from recorder_worker.core.sources.kinds import PatternSource
+from recorder_worker.stages.capture.session.encryption import session_cipher, with_encryption
+from recorder_worker.stages.capture.session.manifest import Manifest, read_manifest, write_manifest
 
 SESSION = "0192f0c1-2b3c-7d4e-8f50-0000000000a1"
 PLAIN = Manifest(

@@ -20,8 +20,8 @@ from recorder_worker.cli import config as config_command
 from recorder_worker.cli import keys as keys_command
 from recorder_worker.cli.output import EXIT_CODES
 from recorder_worker.core.errors import RecorderError, SettingsError
-from recorder_worker.core.rotation import parse_rotation, verify_rotation
-from recorder_worker.core.signing_keys import KeyKind, PublicKey
+from recorder_worker.core.signing.rotation import parse_rotation, verify_rotation
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
 from recorder_worker.core.verify.policy import parse_policy
 
 app = typer.Typer()

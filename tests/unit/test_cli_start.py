@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from recorder_worker.cli.source_word import source_of
-from recorder_worker.core.sources import Source
+from recorder_worker.core.sources.kinds import Source
 
 
 @pytest.mark.parametrize(

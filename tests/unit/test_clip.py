@@ -21,15 +21,15 @@ from recorder_worker.core.events import ChunkStored
 from recorder_worker.core.evidence.clip import clip_files, plan_of
 from recorder_worker.core.evidence.clip_file import ClipFile, decode_clip
 from recorder_worker.core.evidence.clip_plan import ClipPlan, Window
+from recorder_worker.core.merkle.partial_tree import PartialTree
+from recorder_worker.core.merkle.tree import BLAKE3, frontier_of
 from recorder_worker.core.model import GapReason
-from recorder_worker.core.note import note_keys, verify_note
-from recorder_worker.core.note_text import parse_notes
-from recorder_worker.core.partial_tree import PartialTree
-from recorder_worker.core.record_codec import decode_record, encode_record
-from recorder_worker.core.record_file import unframed
-from recorder_worker.core.recording_frames import recording_frames
-from recorder_worker.core.records import ChunkRecord, EpochRecord, OpenRecord
-from recorder_worker.core.tree import BLAKE3, frontier_of
+from recorder_worker.core.reading.frames import recording_frames
+from recorder_worker.core.records.codec import decode_record, encode_record
+from recorder_worker.core.records.file import unframed
+from recorder_worker.core.records.leaves import ChunkRecord, EpochRecord, OpenRecord
+from recorder_worker.core.signing.note import note_keys, verify_note
+from recorder_worker.core.signing.note_text import parse_notes
 from recorder_worker.core.verify import Verdict, verify
 
 MS = 1_000_000

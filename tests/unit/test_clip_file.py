@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recorder_worker.core.errors import FormatError, UnsupportedError
 from recorder_worker.core.evidence import clip_file
 from recorder_worker.core.evidence.clip_file import ClipFile, decode_clip, encode_clip
-from recorder_worker.core.partial_tree import LeafRange, ranges_of
+from recorder_worker.core.merkle.partial_tree import LeafRange, ranges_of
 
 CLIP = ClipFile(
     size=9, ranges=(LeafRange(0, 1), LeafRange(4, 6)), hashes=(b"\x01" * 32, b"\x02" * 32)

@@ -12,8 +12,8 @@ from recordings import FRAME_NS, WALL_NS, Recording
 from recorder_worker.core.errors import FormatError, RefusedError
 from recorder_worker.core.events import ChunkStored
 from recorder_worker.core.evidence.clip_plan import ClipPlan, Window, plan_clip
+from recorder_worker.core.merkle.partial_tree import LeafRange
 from recorder_worker.core.model import GapReason
-from recorder_worker.core.partial_tree import LeafRange
 
 MS = 1_000_000
 

@@ -19,7 +19,7 @@ from recorder_worker.core.command_parsing import (
 from recorder_worker.core.commands import MarkSession, StartSession, StopSession
 from recorder_worker.core.errors import Refusal, RefusedError
 from recorder_worker.core.model import Mask
-from recorder_worker.core.sources import FileSource, PatternSource, X11Source
+from recorder_worker.core.sources.kinds import FileSource, PatternSource, X11Source
 from recorder_worker.core.subjects import UNKNOWN_SESSION, Command
 
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"

@@ -11,11 +11,12 @@ import structlog
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.bus.bus import Backlog, Bus, StreamFill
 from recorder_worker.core.errors import TopologyError
-from recorder_worker.service import consumer_keeper, watch
+from recorder_worker.service import consumer_keeper
 from recorder_worker.service.consumer_keeper import ConsumerKeeper
-from recorder_worker.service.health import Health
-from recorder_worker.service.metrics import Metrics
-from recorder_worker.service.watch import BacklogWatch
+from recorder_worker.service.observing import watch
+from recorder_worker.service.observing.health import Health
+from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.service.observing.watch import BacklogWatch
 
 STAGE = "chunk"
 

@@ -7,17 +7,17 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from recorder_worker.core.back_pressure import BackPressureLimits, Lag
 from recorder_worker.core.commands import StartSession
-from recorder_worker.core.hysteresis import Marks
+from recorder_worker.core.load.back_pressure import BackPressureLimits, Lag
+from recorder_worker.core.load.hysteresis import Marks
+from recorder_worker.core.load.rate_ladder import LadderLimits
 from recorder_worker.core.model import ClockState, EndReason, SourceClock, SourceFacts
-from recorder_worker.core.rate_ladder import LadderLimits
-from recorder_worker.core.sources import NatsSource, PatternSource, Source
-from recorder_worker.service.metrics import Metrics
-from recorder_worker.stages.capture.degradation import Degradation
+from recorder_worker.core.sources.kinds import NatsSource, PatternSource, Source
+from recorder_worker.service.observing.metrics import Metrics
 from recorder_worker.stages.capture.governor import Governor, LoadLimits
-from recorder_worker.stages.capture.reader import Reader
-from recorder_worker.stages.capture.requests import GoOn, Hold, Request, SetRate, Stop
+from recorder_worker.stages.capture.reading.reader import Reader
+from recorder_worker.stages.capture.reading.requests import GoOn, Hold, Request, SetRate, Stop
+from recorder_worker.stages.capture.session.degradation import Degradation
 
 SECOND = 1_000_000_000
 LIMITS = LoadLimits(

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from recorder_worker.adapters.device_key import FileSigner
 from recorder_worker.core.errors import SettingsError, StoreError
-from recorder_worker.core.origins import default_recorder
-from recorder_worker.core.signing_keys import KeyKind, verify_signature
+from recorder_worker.core.signing.origins import default_recorder
+from recorder_worker.core.signing.signing_keys import KeyKind, verify_signature
 
 AnyKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey | MLDSA44PrivateKey
 

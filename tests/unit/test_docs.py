@@ -17,12 +17,12 @@ from typer.main import get_command
 from recorder_worker.cli.main import app
 from recorder_worker.cli.output import EXIT_CODES as CLI_EXIT_CODES
 from recorder_worker.core.command_parsing import parse_command
-from recorder_worker.core.sources import Source
+from recorder_worker.core.sources.kinds import Source
 from recorder_worker.core.subjects import DEAD, Command, Fact
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED
-from recorder_worker.service.metrics import Metrics
-from recorder_worker.service.settings_rule import rules
-from recorder_worker.service.settings_source import CONFIG_VARIABLE, variable_name
+from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.service.settings.layers import CONFIG_VARIABLE, variable_name
+from recorder_worker.service.settings.rule import rules
 
 ROOT = Path(__file__).parents[2]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -28,13 +28,13 @@ from recorder_worker.core.errors import (
     UnsupportedError,
 )
 from recorder_worker.core.events import ChunkPlanned, ChunkStored, Event, GapLeaf, SegmentRef
-from recorder_worker.core.keyframes import KeyframePolicy
+from recorder_worker.core.frames.keyframes import KeyframePolicy
 from recorder_worker.core.model import Cursor, Span
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Frame
-from recorder_worker.service.metrics import Metrics
+from recorder_worker.service.observing.metrics import Metrics
 from recorder_worker.stages import payload
-from recorder_worker.stages.capture.spool import SegmentLimits, SegmentWriter
+from recorder_worker.stages.capture.segments.spool import SegmentLimits, SegmentWriter
 from recorder_worker.stages.compress import CompressStage, stored_chunk
 from recorder_worker.stages.payload import find_payload, store_payload, stored_segments
 

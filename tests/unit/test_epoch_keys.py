@@ -14,7 +14,7 @@ import pytest
 
 from recorder_worker.adapters.device_key import FileSigner, secret_file
 from recorder_worker.core.errors import KeyErasedError, PermanentError, StoreError
-from recorder_worker.core.signing_keys import KeyKind, PublicKey, verify_signature
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey, verify_signature
 from recorder_worker.ports import Signer
 
 SESSION = "0192f0c1-2b3c-7d4e-8f50-123456789abc"

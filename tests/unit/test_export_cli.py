@@ -27,12 +27,12 @@ from recorder_worker.cli.main import main
 from recorder_worker.cli.output import SafeConsole
 from recorder_worker.cli.progress_bar import ProgressBar
 from recorder_worker.core.errors import BlobDamagedError
-from recorder_worker.core.frames import FrameEncoder
+from recorder_worker.core.frames.encoder import FrameEncoder
 from recorder_worker.core.model import GapReason
 from recorder_worker.core.screening.account import FilmOptions
 from recorder_worker.core.verify import verify
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED, Verdict
-from recorder_worker.service.film_export import FilmRequest, export_film
+from recorder_worker.service.films.export import FilmRequest, export_film
 
 Ended = tuple[int, str, str]
 Run = Callable[..., Ended]

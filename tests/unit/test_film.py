@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from recorder_worker.core.film import Film
-from recorder_worker.core.slices import goes_on
-from recorder_worker.core.source_urls import bare, shown
+from recorder_worker.core.packets.film import Film
+from recorder_worker.core.packets.slices import goes_on
+from recorder_worker.core.sources.urls import bare, shown
 
 SECOND = 1_000_000_000
 TICK = (1, 1000)

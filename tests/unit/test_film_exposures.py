@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recorder_worker.core.playback import DecodedFrame
+from recorder_worker.core.frames.playback import DecodedFrame
 from recorder_worker.core.screening.exposures import (
     CARD_MAX_NS,
     CARD_MIN_NS,

@@ -10,8 +10,8 @@ from recordings import FRAME_NS, WALL_NS, Recording
 
 from recorder_worker.core.errors import FormatError, RefusedError, UnsupportedError
 from recorder_worker.core.evidence.clip_plan import Window
-from recorder_worker.core.record_codec import decode_record, encode_record
-from recorder_worker.core.records import ChunkRecord
+from recorder_worker.core.records.codec import decode_record, encode_record
+from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.screening.extent import Extent, between, extent_of
 
 

@@ -10,8 +10,8 @@ from recordings import FRAME_NS, Recording
 
 from recorder_worker.core.errors import BlobDamagedError, BlobMissingError
 from recorder_worker.core.evidence.clip_plan import Window
+from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.model import GapReason
-from recorder_worker.core.pictures import Picture
 from recorder_worker.core.screening.extent import extent_of
 from recorder_worker.core.screening.scenes import Card, CardKind, Scene, Shot, scenes
 from recorder_worker.core.screening.survey import Survey, survey

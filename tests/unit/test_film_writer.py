@@ -12,8 +12,8 @@ from read_films import read_film
 from recorder_worker.adapters.film.painter import Painter
 from recorder_worker.adapters.film.writer import FORMS, FilmWriter, form_of
 from recorder_worker.core.errors import RefusedError, StoreError
-from recorder_worker.core.pictures import Picture, Pointer
-from recorder_worker.core.playback import DecodedFrame
+from recorder_worker.core.frames.pictures import Picture, Pointer
+from recorder_worker.core.frames.playback import DecodedFrame
 from recorder_worker.core.screening.exposures import Exposure
 from recorder_worker.core.screening.scenes import Card, CardKind, Scene, Shot
 

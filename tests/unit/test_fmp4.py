@@ -14,8 +14,8 @@ from reference_format import Problem
 from reference_packets import read_packets
 
 from recorder_worker.core.errors import FormatError, UnsupportedError
-from recorder_worker.core.fmp4 import MAX_UNITS, PieceTimes, pack_times, unpack_times
-from recorder_worker.core.fmp4_stream import scan_pieces
+from recorder_worker.core.packets.fmp4 import MAX_UNITS, PieceTimes, pack_times, unpack_times
+from recorder_worker.core.packets.fmp4_stream import scan_pieces
 
 STREAM = piece(7, [0, 10]) + piece(9, [20], keyframe=False) + piece(10, [30, 40, 50])
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder_worker.core.errors import FormatError, UnsupportedError
-from recorder_worker.core.frame_header import (
+from recorder_worker.core.frames.header import (
     FRAMES_FORMAT,
     HEADER_SIZE,
     FrameHeader,

@@ -13,10 +13,10 @@ from reference_format import Problem
 from reference_frames import Player
 
 from recorder_worker.core.errors import FormatError
-from recorder_worker.core.frames import FrameEncoder
-from recorder_worker.core.pictures import Pointer
-from recorder_worker.core.playback import DecodedFrame, FrameDecoder, scan_headers
-from recorder_worker.core.seeking import FrameSeeker
+from recorder_worker.core.frames.encoder import FrameEncoder
+from recorder_worker.core.frames.pictures import Pointer
+from recorder_worker.core.frames.playback import DecodedFrame, FrameDecoder, scan_headers
+from recorder_worker.core.frames.seeking import FrameSeeker
 
 WIDTH, HEIGHT = 100, 60
 PLACE = struct.pack(">ii", 5, -6)

@@ -14,12 +14,12 @@ from reference_format import h
 from reference_frames import Player
 
 from recorder_worker.core.errors import FormatError
-from recorder_worker.core.frames import FrameEncoder
+from recorder_worker.core.frames.encoder import FrameEncoder
+from recorder_worker.core.frames.pictures import Picture, Pointer, Region
+from recorder_worker.core.frames.playback import DecodedFrame, FrameDecoder
+from recorder_worker.core.frames.seeking import FrameSeeker
 from recorder_worker.core.masks import apply_masks
 from recorder_worker.core.model import Mask
-from recorder_worker.core.pictures import Picture, Pointer, Region
-from recorder_worker.core.playback import DecodedFrame, FrameDecoder
-from recorder_worker.core.seeking import FrameSeeker
 
 
 class Step(msgspec.Struct, frozen=True):

@@ -7,11 +7,11 @@ import pytest
 from literal_frames import literal_record
 
 from recorder_worker.core.errors import FormatError
-from recorder_worker.core.frame_header import HEADER_SIZE
-from recorder_worker.core.frames import EncodedFrame, FrameEncoder
-from recorder_worker.core.pictures import Picture, Pointer
-from recorder_worker.core.playback import FrameDecoder
-from recorder_worker.core.tiles import Bands, changed_tiles
+from recorder_worker.core.frames.encoder import EncodedFrame, FrameEncoder
+from recorder_worker.core.frames.header import HEADER_SIZE
+from recorder_worker.core.frames.pictures import Picture, Pointer
+from recorder_worker.core.frames.playback import FrameDecoder
+from recorder_worker.core.frames.tiles import Bands, changed_tiles
 
 
 def noise(width: int, height: int, seed: int = 0) -> Picture:

@@ -5,7 +5,13 @@ from memory_store import MemoryStore
 
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core.model import ClockState
-from recorder_worker.service.health import Check, Health, StageProgress, bus_check, disk_check
+from recorder_worker.service.observing.health import (
+    Check,
+    Health,
+    StageProgress,
+    bus_check,
+    disk_check,
+)
 
 
 class Hands:

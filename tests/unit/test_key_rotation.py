@@ -17,13 +17,13 @@ from recorder_worker.adapters.device_key import (
     secret_file,
 )
 from recorder_worker.core.errors import SettingsError, StoreError
-from recorder_worker.core.rotation import (
+from recorder_worker.core.signing.rotation import (
     Rotation,
     parse_rotation,
     sign_rotation,
     verify_rotation,
 )
-from recorder_worker.core.signing_keys import PublicKey
+from recorder_worker.core.signing.signing_keys import PublicKey
 
 
 class Crash(BaseException):

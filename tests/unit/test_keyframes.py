@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder_worker.core.keyframes import KeyframePolicy, KeyframeState
+from recorder_worker.core.frames.keyframes import KeyframePolicy, KeyframeState
 
 S = 1_000_000_000
 POLICY = KeyframePolicy()

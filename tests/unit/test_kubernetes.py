@@ -19,15 +19,15 @@ from worker_process import run_recorder
 
 from recorder_worker import __version__
 from recorder_worker.adapters.nats_server.binary import find_program
-from recorder_worker.bus.permissions import API_PREFIX
+from recorder_worker.bus.rights.permissions import API_PREFIX
 from recorder_worker.core.errors import SettingsError
 from recorder_worker.core.pipeline import STAGES
 from recorder_worker.service.authorisation import authoriser_for, check_network
 from recorder_worker.service.encryption import key_wrap
-from recorder_worker.service.settings import load
-from recorder_worker.service.settings_rule import rules
-from recorder_worker.service.settings_source import variable_name
-from recorder_worker.service.settings_tree import EncryptionSettings, Settings
+from recorder_worker.service.settings.layers import variable_name
+from recorder_worker.service.settings.loading import load
+from recorder_worker.service.settings.rule import rules
+from recorder_worker.service.settings.tree import EncryptionSettings, Settings
 from recorder_worker.stages.authoriser import TokenAuthoriser
 
 ROOT = Path(__file__).parents[2]

@@ -19,19 +19,19 @@ from recorder_worker.core.events import (
     StreamEnd,
     Totals,
 )
-from recorder_worker.core.leaf_records import MAX_MILLIHERTZ, millihertz
-from recorder_worker.core.ledger import (
+from recorder_worker.core.merkle.tree import BLAKE3, frontier_of
+from recorder_worker.core.model import EndReason, GapReason, Span
+from recorder_worker.core.records.codec import decode_record, signed_open
+from recorder_worker.core.records.leaves import BeatRecord, MarkRecord, OpenRecord, SealRecord
+from recorder_worker.core.records.ledger import (
     LedgerState,
     apply,
     replay_records,
     state_from_head,
 )
-from recorder_worker.core.model import EndReason, GapReason, Span
-from recorder_worker.core.record_codec import decode_record, signed_open
-from recorder_worker.core.records import BeatRecord, MarkRecord, OpenRecord, SealRecord
-from recorder_worker.core.salts import Salts
-from recorder_worker.core.signing_keys import verify_signature
-from recorder_worker.core.tree import BLAKE3, frontier_of
+from recorder_worker.core.records.making import MAX_MILLIHERTZ, millihertz
+from recorder_worker.core.records.salts import Salts
+from recorder_worker.core.signing.signing_keys import verify_signature
 
 PINNED_ROOT = "891ac8b5b5a1f3da773bfd73b4978a2c7f5fe9c3d34e33655bd75f0ed69a7a6b"
 

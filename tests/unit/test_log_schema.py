@@ -16,8 +16,8 @@ import structlog
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from recorder_worker.core.log_schema import EVENT_PATTERN, LOG_NAME
-from recorder_worker.service.logs import configure
-from recorder_worker.service.settings_tree import LogSettings
+from recorder_worker.service.observing.logs import configure
+from recorder_worker.service.settings.tree import LogSettings
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = Draft202012Validator(json.loads((ROOT / "schemas" / LOG_NAME).read_bytes()))

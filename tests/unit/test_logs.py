@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from recorder_worker.service.logs import adopt, configure, without_credentials
-from recorder_worker.service.settings_tree import LogSettings
+from recorder_worker.service.observing.logs import adopt, configure, without_credentials
+from recorder_worker.service.settings.tree import LogSettings
 
 
 class Terminal(io.StringIO):

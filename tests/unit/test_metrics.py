@@ -6,12 +6,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from recorder_worker.bus.bus import Backlog, StreamFill
-from recorder_worker.bus.roster import LogSeen, SessionSeen, SessionState
+from recorder_worker.bus.sessions.roster import LogSeen, SessionSeen, SessionState
 from recorder_worker.core.model import ClockState
 from recorder_worker.ports import StageMetrics
-from recorder_worker.service.gauges import Gauges
-from recorder_worker.service.health import Check
-from recorder_worker.service.metrics import Metrics
+from recorder_worker.service.observing.gauges import Gauges
+from recorder_worker.service.observing.health import Check
+from recorder_worker.service.observing.metrics import Metrics
 
 NOW = 1_795_000_000_000_000_000
 SECOND = 1_000_000_000

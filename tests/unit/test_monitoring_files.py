@@ -14,11 +14,11 @@ import promql_parser
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from recorder_worker.bus.roster import SessionState
-from recorder_worker.bus.stage_rights import WATCHED_STREAMS
+from recorder_worker.bus.rights.stage_rights import WATCHED_STREAMS
+from recorder_worker.bus.sessions.roster import SessionState
 from recorder_worker.core.model import ClockState, EndReason, GapReason
 from recorder_worker.core.pipeline import CONSUMERS
-from recorder_worker.service.metrics import Metrics
+from recorder_worker.service.observing.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yaml"

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder_worker.core.errors import FormatError
-from recorder_worker.core.note import (
+from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.signing.note import (
     NoteKey,
     NoteSigner,
     SignatureType,
@@ -25,9 +26,8 @@ from recorder_worker.core.note import (
     subtree_message,
     verify_note,
 )
-from recorder_worker.core.origins import check_recorder, default_recorder, session_origin
-from recorder_worker.core.proofs import ProofError
-from recorder_worker.core.signing_keys import KeyKind, PublicKey, verify_signature
+from recorder_worker.core.signing.origins import check_recorder, default_recorder, session_origin
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey, verify_signature
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
 KEY = NoteKey(name="recorder-1", public_key=PRIVATE.public_key().public_bytes_raw())

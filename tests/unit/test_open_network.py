@@ -10,7 +10,7 @@ import pytest
 from recorder_worker.adapters.loopback import is_loopback
 from recorder_worker.core.errors import SettingsError
 from recorder_worker.service.authorisation import authoriser_for, check_network
-from recorder_worker.service.settings_tree import AuthSettings, Settings
+from recorder_worker.service.settings.tree import AuthSettings, Settings
 
 NAMES = {
     "home": ["127.0.0.1", "::1"],

@@ -23,9 +23,9 @@ from quality_pictures import (
 )
 
 from recorder_worker.adapters.optics import OpenCvOptics
+from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.masks import apply_masks
 from recorder_worker.core.model import Mask
-from recorder_worker.core.pictures import Picture
 from recorder_worker.core.quality.conditions import Condition, Turn
 from recorder_worker.core.quality.judge import Look, QualityJudge
 from recorder_worker.core.quality.measures import Measures

@@ -28,8 +28,8 @@ from recorder_worker.core.model import GapReason
 from recorder_worker.core.screening.account import FilmOptions
 from recorder_worker.core.verify import verify
 from recorder_worker.core.verify.verdicts import EXIT_CODES, Verdict
-from recorder_worker.service.film_export import FilmRequest
-from recorder_worker.service.packet_export import export_packets
+from recorder_worker.service.films.export import FilmRequest
+from recorder_worker.service.films.packet_export import export_packets
 
 Ended = tuple[int, str, str]
 Run = Callable[..., Ended]

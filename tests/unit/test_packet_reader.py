@@ -14,19 +14,19 @@ from memory_store import MemoryStore
 
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core.errors import SourceError, SourceForbiddenError, SourceLostError
-from recorder_worker.core.fmp4_stream import Piece, scan_pieces
 from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock, SourceFacts
+from recorder_worker.core.packets.fmp4_stream import Piece, scan_pieces
 from recorder_worker.ports import Packet, PacketSource
-from recorder_worker.service.metrics import Metrics
-from recorder_worker.stages.capture import items
-from recorder_worker.stages.capture.coverage import Coverage
-from recorder_worker.stages.capture.packet_reader import PacketReader
-from recorder_worker.stages.capture.packet_spool import PacketWriter
-from recorder_worker.stages.capture.reader_policy import ReaderPolicy
-from recorder_worker.stages.capture.requests import GoOn, Hold, Pause, Release, Resume, Stop
-from recorder_worker.stages.capture.spool import SegmentLimits
-from recorder_worker.stages.capture.timeline import Timeline
-from recorder_worker.stages.capture.write_watch import WriteWatch
+from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.stages.capture.reading.coverage import Coverage
+from recorder_worker.stages.capture.reading.packet_reader import PacketReader
+from recorder_worker.stages.capture.reading.policy import ReaderPolicy
+from recorder_worker.stages.capture.reading.requests import GoOn, Hold, Pause, Release, Resume, Stop
+from recorder_worker.stages.capture.reading.timeline import Timeline
+from recorder_worker.stages.capture.segments import items
+from recorder_worker.stages.capture.segments.packet_spool import PacketWriter
+from recorder_worker.stages.capture.segments.spool import SegmentLimits
+from recorder_worker.stages.capture.segments.write_watch import WriteWatch
 
 SECOND = 1_000_000_000
 FPS = 50

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder_worker.core.partial_tree import (
+from recorder_worker.core.merkle.partial_tree import (
     LeafRange,
     PartialTree,
     check_ranges,
@@ -18,8 +18,8 @@ from recorder_worker.core.partial_tree import (
     hidden_subtrees,
     ranges_of,
 )
-from recorder_worker.core.proofs import ProofError, inclusion_proof
-from recorder_worker.core.tree import BLAKE3, MAX_SIZE, SHA256, Tree, TreeHash
+from recorder_worker.core.merkle.proofs import ProofError, inclusion_proof
+from recorder_worker.core.merkle.tree import BLAKE3, MAX_SIZE, SHA256, Tree, TreeHash
 
 MOST = 40
 LARGE = 100_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from recorder_worker.bus import permissions, stage_rights
-from recorder_worker.bus.permissions import Grant, TokenLists
-from recorder_worker.bus.topology import STREAM_OF
+from recorder_worker.bus.rights import permissions, stage_rights
+from recorder_worker.bus.rights.permissions import Grant, TokenLists
+from recorder_worker.bus.streams.topology import STREAM_OF
 from recorder_worker.core.pipeline import CAPTURE, CONSUMERS, GATEWAY, STAGES
 from recorder_worker.core.subjects import COPIED, Command, Fact
 

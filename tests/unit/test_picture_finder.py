@@ -11,7 +11,6 @@ from blake3 import blake3
 from recording_files import FilesReader
 from recordings import FRAME_NS, Recording, whole
 
-from recorder_worker.core.checked_chunk import check_stored, playable_format
 from recorder_worker.core.cipher.session_cipher import PayloadKind, Place, SessionCipher
 from recorder_worker.core.errors import (
     BlobDamagedError,
@@ -20,15 +19,16 @@ from recorder_worker.core.errors import (
     UnsupportedError,
 )
 from recorder_worker.core.events import ChunkStored
-from recorder_worker.core.frame_header import HEADER_SIZE, unpack_header
-from recorder_worker.core.frames import FrameEncoder
+from recorder_worker.core.frames.encoder import FrameEncoder
+from recorder_worker.core.frames.header import HEADER_SIZE, unpack_header
+from recorder_worker.core.frames.pictures import Picture
+from recorder_worker.core.frames.seeking import FrameSeeker
 from recorder_worker.core.model import GapReason
-from recorder_worker.core.picture_finder import PictureFinder
-from recorder_worker.core.pictures import Picture
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.recording_frames import recording_frames
-from recorder_worker.core.records import ChunkRecord
-from recorder_worker.core.seeking import FrameSeeker
+from recorder_worker.core.reading.checked_chunk import check_stored, playable_format
+from recorder_worker.core.reading.frames import recording_frames
+from recorder_worker.core.reading.picture_finder import PictureFinder
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.leaves import ChunkRecord
 
 
 def resized() -> Recording:

@@ -16,18 +16,18 @@ from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core import keys, notes
 from recorder_worker.core.cipher.session_cipher import PayloadKind, Place, SessionCipher
 from recorder_worker.core.errors import FormatError, StoreFullError
-from recorder_worker.core.keyframes import KeyframePolicy
+from recorder_worker.core.frames.keyframes import KeyframePolicy
+from recorder_worker.core.frames.pictures import Picture, Region
 from recorder_worker.core.model import Cursor, Mask
-from recorder_worker.core.pictures import Picture, Region
 from recorder_worker.core.quality.conditions import Condition, QualityChange, Turn
 from recorder_worker.core.quality.measures import Measures
 from recorder_worker.ports import Frame, SmallPicture
 from recorder_worker.service.policies import thumbnail_policy, watch_policy
-from recorder_worker.service.settings_pictures import QualitySettings, ThumbnailSettings
-from recorder_worker.stages.capture.items import Note
-from recorder_worker.stages.capture.picture_watch import PictureWatch
-from recorder_worker.stages.capture.spool import SegmentLimits, SegmentWriter
-from recorder_worker.stages.capture.thumbnails import Thumbnails
+from recorder_worker.service.settings.pictures import QualitySettings, ThumbnailSettings
+from recorder_worker.stages.capture.reading.picture_watch import PictureWatch
+from recorder_worker.stages.capture.segments.items import Note
+from recorder_worker.stages.capture.segments.spool import SegmentLimits, SegmentWriter
+from recorder_worker.stages.capture.segments.thumbnails import Thumbnails
 
 SESSION = "00000000-0000-4000-8000-000000000001"
 FPS = 5

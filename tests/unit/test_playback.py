@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from recorder_worker.core.errors import FormatError, UnsupportedError
-from recorder_worker.core.frame_header import HEADER_SIZE
-from recorder_worker.core.frames import FrameEncoder
-from recorder_worker.core.playback import FrameDecoder, scan_headers
+from recorder_worker.core.frames.encoder import FrameEncoder
+from recorder_worker.core.frames.header import HEADER_SIZE
+from recorder_worker.core.frames.playback import FrameDecoder, scan_headers
 
 Picture = NDArray[np.uint8]
 

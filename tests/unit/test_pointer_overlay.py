@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from recorder_worker.core.pictures import Pointer
-from recorder_worker.core.pointer_overlay import draw_pointer
+from recorder_worker.core.frames.pictures import Pointer
+from recorder_worker.core.frames.pointer_overlay import draw_pointer
 
 
 def pointer(x: int, y: int, shape: NDArray[np.uint8]) -> Pointer:

@@ -19,15 +19,15 @@ from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core import keys
 from recorder_worker.core.errors import RefusedError
-from recorder_worker.core.keyframes import KeyframePolicy
+from recorder_worker.core.frames.keyframes import KeyframePolicy
+from recorder_worker.core.frames.pictures import Pointer, Region
+from recorder_worker.core.frames.playback import DecodedFrame
 from recorder_worker.core.model import Cursor, Mask
-from recorder_worker.core.picture_finder import PictureFinder
-from recorder_worker.core.pictures import Pointer, Region
-from recorder_worker.core.playback import DecodedFrame
-from recorder_worker.core.recording_frames import recording_frames
+from recorder_worker.core.reading.frames import recording_frames
+from recorder_worker.core.reading.picture_finder import PictureFinder
 from recorder_worker.core.verify import verify
 from recorder_worker.ports import Frame
-from recorder_worker.stages.capture.spool import SegmentLimits, SegmentWriter
+from recorder_worker.stages.capture.segments.spool import SegmentLimits, SegmentWriter
 
 ARROW = np.random.default_rng(1).integers(0, 256, (16, 12, 4), np.uint8)
 NOTHING = np.zeros((0, 0, 4), np.uint8)

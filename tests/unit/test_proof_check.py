@@ -40,13 +40,13 @@ from recorder_worker.core.evidence.proof_file import (
     record_text,
 )
 from recorder_worker.core.evidence.proof_making import prove_consistency, prove_leaf
-from recorder_worker.core.ledger import LedgerContext
-from recorder_worker.core.note import NoteSigner, note_keys, sign_checkpoint
-from recorder_worker.core.note_text import TreeHead
-from recorder_worker.core.origins import session_origin
-from recorder_worker.core.proofs import ProofError
-from recorder_worker.core.records import ChunkRecord
-from recorder_worker.core.signing_keys import KeyKind, PublicKey
+from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.records.leaves import ChunkRecord
+from recorder_worker.core.records.ledger import LedgerContext
+from recorder_worker.core.signing.note import NoteSigner, note_keys, sign_checkpoint
+from recorder_worker.core.signing.note_text import TreeHead
+from recorder_worker.core.signing.origins import session_origin
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
 
 
 class BothKeys(KeysOfTests):

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder_worker.core.proofs import (
+from recorder_worker.core.merkle.proofs import (
     ProofError,
     consistency_proof,
     inclusion_proof,
     verify_consistency,
     verify_inclusion,
 )
-from recorder_worker.core.tree import BLAKE3, SHA256, Tree, TreeHash
+from recorder_worker.core.merkle.tree import BLAKE3, SHA256, Tree, TreeHash
 
 MOST = 33
 

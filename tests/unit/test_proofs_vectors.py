@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from recorder_worker.core.proofs import ProofError, verify_inclusion
-from recorder_worker.core.tree import BLAKE3, SHA256, Tree
+from recorder_worker.core.merkle.proofs import ProofError, verify_inclusion
+from recorder_worker.core.merkle.tree import BLAKE3, SHA256, Tree
 
 FOLDER = Path(__file__).parent.parent / "vectors/merkle/testdata/inclusion"
 FILES = sorted(FOLDER.rglob("*.json"))

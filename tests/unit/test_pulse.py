@@ -11,8 +11,8 @@ from captured_events import LogBuilder
 from recorder_worker.core.errors import LeaseLostError
 from recorder_worker.core.events import BeatCaptured, Captured, EpochCaptured
 from recorder_worker.core.model import ClockState, RecordingPolicy
-from recorder_worker.stages.capture.journal import CapturedJournal
-from recorder_worker.stages.capture.pulse import Pulse
+from recorder_worker.stages.capture.session.journal import CapturedJournal
+from recorder_worker.stages.capture.session.pulse import Pulse
 
 SECOND = 1_000_000_000
 POLICY = RecordingPolicy(

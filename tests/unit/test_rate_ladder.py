@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from recorder_worker.core.back_pressure import (
+from recorder_worker.core.load.back_pressure import (
     MOST_STEPS,
     BackPressure,
     BackPressureLimits,
     Lag,
 )
-from recorder_worker.core.hysteresis import Marks
-from recorder_worker.core.rate_ladder import LadderLimits, RateLadder, lowered
+from recorder_worker.core.load.hysteresis import Marks
+from recorder_worker.core.load.rate_ladder import LadderLimits, RateLadder, lowered
 
 SECOND = 1_000_000_000
 WINDOW = 5 * SECOND

@@ -18,12 +18,13 @@ from recorder_worker.core.errors import (
     SourceLostError,
     StoreError,
 )
+from recorder_worker.core.frames.playback import scan_headers
 from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock
-from recorder_worker.core.playback import scan_headers
 from recorder_worker.ports import FrameSource
-from recorder_worker.stages.capture import items, reopening
-from recorder_worker.stages.capture.requests import Pause, Release, Resume, Stop
-from recorder_worker.stages.capture.timeline import Timeline
+from recorder_worker.stages.capture.reading import reopening
+from recorder_worker.stages.capture.reading.requests import Pause, Release, Resume, Stop
+from recorder_worker.stages.capture.reading.timeline import Timeline
+from recorder_worker.stages.capture.segments import items
 
 
 def clock() -> SystemClock:

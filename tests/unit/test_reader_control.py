@@ -14,10 +14,9 @@ from reader_bench import DEADLINE_S, FPS, SECOND, Bench, Scripted, frames_of
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core import notes
 from recorder_worker.core.errors import SourceLostError, StoreError
+from recorder_worker.core.frames.pictures import Pointer
 from recorder_worker.core.model import Cursor, EndReason, GapReason, Mask, SourceClock
-from recorder_worker.core.pictures import Pointer
-from recorder_worker.stages.capture import items
-from recorder_worker.stages.capture.requests import (
+from recorder_worker.stages.capture.reading.requests import (
     GoOn,
     Hold,
     MaskWith,
@@ -28,6 +27,7 @@ from recorder_worker.stages.capture.requests import (
     Stop,
     TriggerNow,
 )
+from recorder_worker.stages.capture.segments import items
 
 STOP = Stop(reason=EndReason.STOPPED)
 LEFT = Mask(x=0, y=0, width=4, height=8)

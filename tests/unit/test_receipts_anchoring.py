@@ -8,9 +8,9 @@ import pytest
 
 from recorder_worker.core.errors import FormatError, IncidentError
 from recorder_worker.core.events import AnchorLog, AnchorRequested, AnchorSeen, AnchorState
-from recorder_worker.core.proofs import ProofError, consistency_proof
+from recorder_worker.core.merkle.proofs import ProofError, consistency_proof
+from recorder_worker.core.merkle.tree import SHA256, Tree
 from recorder_worker.core.receipts.anchoring import LOGS_REMEMBERED, REMEMBERED, judge
-from recorder_worker.core.tree import SHA256, Tree
 
 ORIGIN = "lab7/log"
 SESSION = "0190a0b0-0000-7000-8000-000000000001"

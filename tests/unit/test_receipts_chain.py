@@ -13,8 +13,7 @@ from reference_log import imprint_of_chain
 from recorder_worker.core import keys
 from recorder_worker.core.errors import FormatError, SettingsError, UnsupportedError
 from recorder_worker.core.events import AnchorReceipt
-from recorder_worker.core.note import parse_note
-from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.receipts.chain import (
     FIRST,
     Anchor,
@@ -25,6 +24,7 @@ from recorder_worker.core.receipts.chain import (
     verify_chain_receipt,
 )
 from recorder_worker.core.session_log.log_proof import LogProof
+from recorder_worker.core.signing.note import parse_note
 from recorder_worker.core.verify.policy import parse_policy
 from recorder_worker.core.verify.receipts import (
     Covers,

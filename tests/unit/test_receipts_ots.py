@@ -15,7 +15,7 @@ from opentimestamps.core.op import Op, OpSHA1, OpSHA256
 from ots_receipts import MESSAGE, receipt
 
 from recorder_worker.core.errors import FormatError, UnsupportedError
-from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.receipts import ots
 from recorder_worker.core.receipts.ots import AttestationKind, BlockHeader, verify_ots
 

@@ -18,14 +18,14 @@ from time_stamp_authority import Tsa
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError, FormatError
 from recorder_worker.core.events import AnchorReceipt
-from recorder_worker.core.note import parse_note
-from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.receipts import ots
 from recorder_worker.core.receipts.beacon import Beacon, encode_beacon, parse_beacon
 from recorder_worker.core.receipts.ots import BlockHeader, verify_ots
 from recorder_worker.core.receipts.timestamp import verify_timestamp
 from recorder_worker.core.session_log.entries import NO_SESSION
 from recorder_worker.core.session_log.log_proof import LogProof
+from recorder_worker.core.signing.note import parse_note
 from recorder_worker.stages import receipts
 from recorder_worker.stages.receipts import MAX_AHEAD_NS, ReceiptsStage
 

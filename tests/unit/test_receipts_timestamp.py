@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from time_stamp_authority import DAY, POLICY, TIME_STAMPING, Tsa
 
 from recorder_worker.core.errors import FormatError, UnsupportedError
-from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.receipts import cms
 from recorder_worker.core.receipts.authorities import authority
 from recorder_worker.core.receipts.signer import SIGNING_CERTIFICATE_V2

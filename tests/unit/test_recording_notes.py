@@ -9,8 +9,8 @@ from recordings import Recording, whole
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError, FormatError
 from recorder_worker.core.evidence.recording_notes import newest_note, notes_of
-from recorder_worker.core.note_file import split_notes
-from recorder_worker.core.note_text import MAX_NOTE_SIZE, parse_notes
+from recorder_worker.core.signing.note_file import split_notes
+from recorder_worker.core.signing.note_text import MAX_NOTE_SIZE, parse_notes
 
 FORMS = ["sealed", "journal"]
 

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from recorder_worker.core.errors import FormatError, UnsupportedError
 from recorder_worker.core.events import StreamEnd, Totals
-from recorder_worker.core.layout import Field
 from recorder_worker.core.model import ClockState, EndReason, GapReason, Mask, SourceClock, Span
-from recorder_worker.core.record_codec import (
+from recorder_worker.core.records.binary import Field
+from recorder_worker.core.records.codec import (
     MAX_RECORD_SIZE,
     decode_record,
     encode_record,
     frame_record,
 )
-from recorder_worker.core.record_file import unframed
-from recorder_worker.core.record_layouts import (
+from recorder_worker.core.records.file import unframed
+from recorder_worker.core.records.layouts import (
     HEADER,
     LAYOUTS,
     MASK,
@@ -30,7 +30,7 @@ from recorder_worker.core.record_layouts import (
     TOTALS,
     TYPES,
 )
-from recorder_worker.core.records import (
+from recorder_worker.core.records.leaves import (
     AnyRecord,
     BeatRecord,
     ChunkRecord,
@@ -40,7 +40,7 @@ from recorder_worker.core.records import (
     OpenRecord,
     SealRecord,
 )
-from recorder_worker.core.signing_keys import KeyKind, PublicKey
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
 
 SESSION = "0192f0c1-2b3c-7d4e-8f50-123456789abc"
 FORMAT = Path(__file__).parents[2] / "docs/format.md"

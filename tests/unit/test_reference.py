@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recorder_worker.bus.codec import FACT_TYPES
-from recorder_worker.bus.topology import COMMANDS_STREAM, STREAM_OF
+from recorder_worker.bus.streams.topology import COMMANDS_STREAM, STREAM_OF
 from recorder_worker.cli.output import EXIT_CODES as CLI_EXIT_CODES
 from recorder_worker.core.command_parsing import COMMAND_TYPES
 from recorder_worker.core.pipeline import CONSUMERS, SERVICES

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder_worker.core.pictures import Region
-from recorder_worker.core.regions import covering
-from recorder_worker.core.tiles import TILE
+from recorder_worker.core.frames.pictures import Region
+from recorder_worker.core.frames.regions import covering
+from recorder_worker.core.frames.tiles import TILE
 
 WIDTH, HEIGHT = 5 * TILE + 7, 4 * TILE + 1
 

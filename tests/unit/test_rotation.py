@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from rotations import keys_of, rotated
 
 from recorder_worker.core.errors import FormatError
-from recorder_worker.core.proofs import ProofError
-from recorder_worker.core.rotation import (
+from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.signing.rotation import (
     Rotation,
     parse_rotation,
     sign_rotation,

@@ -10,14 +10,14 @@ import pytest
 from memory_store import MemoryStore
 
 from recorder_worker.adapters.system_clock import SystemClock
-from recorder_worker.bus import stage_rights
 from recorder_worker.bus.bus import Backlog, Bus, StreamFill
-from recorder_worker.bus.roster import LogSeen, SessionSeen, SessionState
+from recorder_worker.bus.rights import stage_rights
+from recorder_worker.bus.sessions.roster import LogSeen, SessionSeen, SessionState
 from recorder_worker.core.keys import blob_key, segment
-from recorder_worker.service import sampling
-from recorder_worker.service.health import Health
-from recorder_worker.service.metrics import Metrics
-from recorder_worker.service.sampling import Sampler, spool_size
+from recorder_worker.service.observing import sampling
+from recorder_worker.service.observing.health import Health
+from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.service.observing.sampling import Sampler, spool_size
 
 OPEN = SessionSeen(session_id="a", number=1, state=SessionState.RECORDING)
 

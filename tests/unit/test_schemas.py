@@ -13,9 +13,9 @@ from jsonschema import (  # type: ignore[import-untyped]
     ValidationError,
 )
 
-from recorder_worker.bus import frame_schemas, service_schemas
 from recorder_worker.bus.codec import FACT_TYPES, encode
-from recorder_worker.bus.schemas import ASYNCAPI_NAME, documents
+from recorder_worker.bus.schemas import frame_schemas, service_schemas
+from recorder_worker.bus.schemas.folder import ASYNCAPI_NAME, documents
 from recorder_worker.core import events
 from recorder_worker.core.command_parsing import COMMAND_TYPES
 from recorder_worker.core.commands import MarkSession, StartSession, StopSession
@@ -32,8 +32,8 @@ from recorder_worker.core.model import (
 )
 from recorder_worker.core.quality.conditions import Condition, Turn
 from recorder_worker.core.quality.measures import Measures
-from recorder_worker.core.signing_keys import KeyKind, PublicKey
-from recorder_worker.core.sources import FileSource, PatternSource, X11Source
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
+from recorder_worker.core.sources.kinds import FileSource, PatternSource, X11Source
 from recorder_worker.core.subjects import Command, Endpoint, Fact
 
 FOLDER = Path(__file__).parents[2] / "schemas"

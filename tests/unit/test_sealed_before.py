@@ -16,11 +16,11 @@ from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core import keys
 from recorder_worker.core.errors import IncidentError
 from recorder_worker.core.events import Checkpoint, Event, Head
-from recorder_worker.core.record_codec import frame_record
+from recorder_worker.core.records.codec import frame_record
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify import Verdict, verify
 from recorder_worker.ports import Logged
-from recorder_worker.service.metrics import Metrics
+from recorder_worker.service.observing.metrics import Metrics
 from recorder_worker.stages.merkle.stage import MerkleStage
 
 

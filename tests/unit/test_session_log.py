@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from recorder_worker.core.errors import BlobMissingError, FormatError, UnsupportedError
 from recorder_worker.core.log_audit.report import Problem
 from recorder_worker.core.log_audit.rules import broken_rules
-from recorder_worker.core.note import NoteSigner, SignedNote, TreeHead, parse_note, sign_checkpoint
-from recorder_worker.core.proofs import (
+from recorder_worker.core.merkle.proofs import (
     ProofError,
     consistency_proof,
     inclusion_proof,
     verify_consistency,
 )
+from recorder_worker.core.merkle.tree import SHA256, Tree
 from recorder_worker.core.session_log.entries import (
     ENTRY_SIZE,
     NO_SESSION,
@@ -39,7 +39,13 @@ from recorder_worker.core.session_log.stored_log import check_log, log_key, veri
 from recorder_worker.core.session_log.tile_bytes import join_bundle, split_bundle
 from recorder_worker.core.session_log.tile_names import bundle_name, tile_name, width_at
 from recorder_worker.core.session_log.tiled_tree import TiledTree
-from recorder_worker.core.tree import SHA256, Tree
+from recorder_worker.core.signing.note import (
+    NoteSigner,
+    SignedNote,
+    TreeHead,
+    parse_note,
+    sign_checkpoint,
+)
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 ORIGIN = "recorder-of-tests/log"

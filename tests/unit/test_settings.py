@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder_worker.core.errors import SettingsError
-from recorder_worker.service.settings import DEFAULT, REDACTED, effective, load, node_name
-from recorder_worker.service.settings_rule import Rule, allowed, rules
-from recorder_worker.service.settings_source import variable_name
-from recorder_worker.service.settings_tree import Settings
+from recorder_worker.service.settings.layers import variable_name
+from recorder_worker.service.settings.loading import DEFAULT, REDACTED, effective, load, node_name
+from recorder_worker.service.settings.rule import Rule, allowed, rules
+from recorder_worker.service.settings.tree import Settings
 
 PACKAGED = Path(__file__).parents[2] / "config" / "settings.yaml"
 TEMPLATE = PACKAGED.with_name("env.session-recorder.template")

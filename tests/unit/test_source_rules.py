@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recorder_worker.core.errors import SourceForbiddenError
-from recorder_worker.core.source_rules import (
+from recorder_worker.core.sources.rules import (
     SourceRules,
     check_device,
     check_display,

@@ -12,8 +12,8 @@ import pytest
 from recorder_worker.cli.output import EXIT_CODES
 from recorder_worker.core.errors import SettingsError
 from recorder_worker.core.pipeline import STAGES
-from recorder_worker.service.settings_rule import rules
-from recorder_worker.service.settings_source import variable_name
+from recorder_worker.service.settings.layers import variable_name
+from recorder_worker.service.settings.rule import rules
 from recorder_worker.service.worker import STOP_S
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "systemd"

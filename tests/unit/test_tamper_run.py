@@ -26,12 +26,13 @@ from recording_files import FilesReader, write
 from recordings import whole
 
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.core import keys, note
+from recorder_worker.core import keys
 from recorder_worker.core.evidence.clip_plan import Window
 from recorder_worker.core.log_audit.report import LogReport
-from recorder_worker.core.proofs import ProofError
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.signing_keys import PublicKey, verify_signature
+from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.signing import note
+from recorder_worker.core.signing.signing_keys import PublicKey, verify_signature
 from recorder_worker.core.verify import Report, Status, Step, Verdict, signers, verify
 
 DATA = LoggedSessions()

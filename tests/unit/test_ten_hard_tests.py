@@ -44,22 +44,22 @@ from recorder_worker.core.evidence.clip_plan import Window
 from recorder_worker.core.evidence.proof_check import check_proof
 from recorder_worker.core.evidence.proof_making import prove_consistency, prove_leaf
 from recorder_worker.core.log_audit.report import Problem
-from recorder_worker.core.model import Span
-from recorder_worker.core.note import NoteKey, cosigned_message, parse_note, parse_notes
-from recorder_worker.core.partial_tree import LeafRange
-from recorder_worker.core.proofs import (
+from recorder_worker.core.merkle.partial_tree import LeafRange
+from recorder_worker.core.merkle.proofs import (
     ProofError,
     consistency_proof,
     inclusion_proof,
     verify_consistency,
     verify_inclusion,
 )
+from recorder_worker.core.merkle.tree import BLAKE3, SHA256, Tree, TreeHash, split_point
+from recorder_worker.core.model import Span
 from recorder_worker.core.receipts.ots import BlockHeader
-from recorder_worker.core.record_codec import decode_record, encode_record, frame_record
-from recorder_worker.core.records import ChunkRecord
+from recorder_worker.core.records.codec import decode_record, encode_record, frame_record
+from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.session_log.entries import EntryKind
 from recorder_worker.core.session_log.log_proof import parse_log_proof
-from recorder_worker.core.tree import BLAKE3, SHA256, Tree, TreeHash, split_point
+from recorder_worker.core.signing.note import NoteKey, cosigned_message, parse_note, parse_notes
 from recorder_worker.core.verify import Report, Step, TrustPolicy, Verdict, chunks, verify
 
 BOTH = pytest.mark.parametrize("hasher", [BLAKE3, SHA256], ids=["blake3", "sha256"])

@@ -36,14 +36,14 @@ from recorder_worker.core.evidence.proof_check import check_proof
 from recorder_worker.core.evidence.proof_making import prove_consistency
 from recorder_worker.core.log_audit.audit import audit_log
 from recorder_worker.core.log_audit.report import LogReport, Problem
+from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.merkle.tree import BLAKE3, Frontier
 from recorder_worker.core.model import GapReason
-from recorder_worker.core.note import parse_note
-from recorder_worker.core.proofs import ProofError
 from recorder_worker.core.receipts.ots import BlockHeader
-from recorder_worker.core.record_codec import decode_record, encode_record, frame_record
-from recorder_worker.core.records import ChunkRecord
+from recorder_worker.core.records.codec import decode_record, encode_record, frame_record
+from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.session_log.entries import EntryKind, decode_entry
-from recorder_worker.core.tree import BLAKE3, Frontier
+from recorder_worker.core.signing.note import parse_note
 from recorder_worker.core.verify import (
     Report,
     Step,

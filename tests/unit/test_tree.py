@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder_worker.core.errors import FormatError
-from recorder_worker.core.tree import BLAKE3, SHA256, Frontier, Tree, TreeHash, frontier_of
+from recorder_worker.core.merkle.tree import BLAKE3, SHA256, Frontier, Tree, TreeHash, frontier_of
 
 # RFC 6962 test leaves of certificate-transparency's own suite, and their roots by tree size.
 LEAVES = [

@@ -17,7 +17,7 @@ from rotations import keys_of, rotated
 
 from recorder_worker.core.errors import SettingsError
 from recorder_worker.core.model import GapReason
-from recorder_worker.core.signing_keys import KeyKind, PublicKey
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
 from recorder_worker.core.verify.policy import Rules, TrustedKey, TrustPolicy, parse_policy
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "trust.yaml.example"

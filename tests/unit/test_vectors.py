@@ -19,7 +19,7 @@ from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.cli.data_directory import DataDirectory
 from recorder_worker.cli.identities import cipher_of
 from recorder_worker.core.log_audit.audit import audit_log
-from recorder_worker.core.recording_frames import recording_frames
+from recorder_worker.core.reading.frames import recording_frames
 from recorder_worker.core.session_log.growth import growth
 from recorder_worker.core.verify import verify
 

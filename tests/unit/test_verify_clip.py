@@ -15,12 +15,12 @@ from recorder_worker.core.events import Totals
 from recorder_worker.core.evidence.clip import clip_files, plan_of
 from recorder_worker.core.evidence.clip_file import decode_clip, encode_clip
 from recorder_worker.core.evidence.clip_plan import Window
-from recorder_worker.core.note import parse_note
-from recorder_worker.core.note_text import parse_notes
-from recorder_worker.core.partial_tree import hidden_subtrees, ranges_of
-from recorder_worker.core.record_codec import decode_record, encode_record, frame_record
-from recorder_worker.core.record_file import unframed
-from recorder_worker.core.tree import BLAKE3
+from recorder_worker.core.merkle.partial_tree import hidden_subtrees, ranges_of
+from recorder_worker.core.merkle.tree import BLAKE3
+from recorder_worker.core.records.codec import decode_record, encode_record, frame_record
+from recorder_worker.core.records.file import unframed
+from recorder_worker.core.signing.note import parse_note
+from recorder_worker.core.signing.note_text import parse_notes
 from recorder_worker.core.verify import (
     Report,
     Status,

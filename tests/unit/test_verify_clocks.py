@@ -9,15 +9,15 @@ from recordings import FRAME_NS, WALL_NS, Recording, device_key, with_gap
 
 from recorder_worker.core.events import StreamEnd
 from recorder_worker.core.model import ClockState, GapReason
-from recorder_worker.core.note import (
+from recorder_worker.core.records.codec import decode_record, encode_record, signed_open
+from recorder_worker.core.records.leaves import AnyRecord, BeatRecord, ChunkRecord, OpenRecord
+from recorder_worker.core.signing.note import (
     NoteKey,
     NoteSigner,
     TreeHead,
     parse_note,
     sign_checkpoint,
 )
-from recorder_worker.core.record_codec import decode_record, encode_record, signed_open
-from recorder_worker.core.records import AnyRecord, BeatRecord, ChunkRecord, OpenRecord
 from recorder_worker.core.verify import Report, Step, TrustedKey, TrustPolicy, Verdict, verify
 from recorder_worker.core.verify.policy import Rules
 

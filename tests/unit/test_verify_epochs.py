@@ -9,16 +9,16 @@ from recording_files import FilesReader
 from recordings import RECORDER, KeysOfTests, Recording, device_key
 
 from recorder_worker.core import keys
-from recorder_worker.core.note import (
+from recorder_worker.core.records.codec import decode_record, encode_record, signed_open
+from recorder_worker.core.records.leaves import EpochRecord, OpenRecord
+from recorder_worker.core.signing.note import (
     NoteKey,
     NoteSigner,
     SignatureType,
     parse_note,
     sign_checkpoint,
 )
-from recorder_worker.core.record_codec import decode_record, encode_record, signed_open
-from recorder_worker.core.records import EpochRecord, OpenRecord
-from recorder_worker.core.signing_keys import KeyKind, PublicKey
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
 from recorder_worker.core.verify import Report, Status, Step, Verdict, verify
 
 

@@ -15,8 +15,8 @@ from recordings import OTHER_SESSION, SESSION, SIZE, Recording, whole, with_gap
 from recorder_worker.core import keys
 from recorder_worker.core.events import ChunkStored, GapLeaf, StreamEnd
 from recorder_worker.core.model import GapReason, Span
-from recorder_worker.core.record_codec import decode_record, encode_record
-from recorder_worker.core.records import AnyRecord, ChunkRecord, SealRecord
+from recorder_worker.core.records.codec import decode_record, encode_record
+from recorder_worker.core.records.leaves import AnyRecord, ChunkRecord, SealRecord
 from recorder_worker.core.verify import Report, Step, Verdict, verify
 from recorder_worker.core.verify.coverage import MAX_STREAMS
 from recorder_worker.core.verify.report import MAX_GAPS

@@ -16,16 +16,8 @@ from time_stamp_authority import Tsa
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.core import keys
 from recorder_worker.core.events import SessionNumbered
-from recorder_worker.core.note import (
-    NoteKey,
-    NoteSigner,
-    SignatureType,
-    TreeHead,
-    parse_note,
-    sign_checkpoint,
-)
-from recorder_worker.core.proofs import inclusion_proof
-from recorder_worker.core.rotation import parse_rotation
+from recorder_worker.core.merkle.proofs import inclusion_proof
+from recorder_worker.core.merkle.tree import SHA256, Tree
 from recorder_worker.core.session_log.entries import (
     EntryKind,
     LogEntry,
@@ -33,7 +25,15 @@ from recorder_worker.core.session_log.entries import (
     entry_hash,
 )
 from recorder_worker.core.session_log.log_proof import LogProof
-from recorder_worker.core.tree import SHA256, Tree
+from recorder_worker.core.signing.note import (
+    NoteKey,
+    NoteSigner,
+    SignatureType,
+    TreeHead,
+    parse_note,
+    sign_checkpoint,
+)
+from recorder_worker.core.signing.rotation import parse_rotation
 from recorder_worker.core.verify import (
     Report,
     Status,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from recording_files import FilesReader
 from recordings import OTHER_SESSION, Recording, device_key
 
-from recorder_worker.core.note import SignedNote, parse_note
+from recorder_worker.core.signing.note import SignedNote, parse_note
 from recorder_worker.core.verify import Report, Step, Verdict, verify
 
 

@@ -14,8 +14,8 @@ from recordings import OTHER_SESSION, Recording, device_key, whole, with_gap
 
 from recorder_worker.core import keys
 from recorder_worker.core.errors import StoreError
-from recorder_worker.core.note import parse_note
-from recorder_worker.core.record_codec import frame_record
+from recorder_worker.core.records.codec import frame_record
+from recorder_worker.core.signing.note import parse_note
 from recorder_worker.core.verify import Report, Status, Step, Verdict, verify
 
 Files = dict[str, bytes]

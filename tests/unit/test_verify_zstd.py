@@ -12,8 +12,8 @@ from blake3 import blake3
 from recording_files import FilesReader
 from recordings import Recording, whole, zstd
 
-from recorder_worker.core.record_codec import decode_record, encode_record
-from recorder_worker.core.records import ChunkRecord
+from recorder_worker.core.records.codec import decode_record, encode_record
+from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.verify import Report, Step, Verdict, verify
 from recorder_worker.core.verify.plain import PIECE_SIZE, ChunkFaultError, PlainBytes
 

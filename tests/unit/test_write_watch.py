@@ -5,9 +5,9 @@ from __future__ import annotations
 from structlog.testing import capture_logs
 
 from recorder_worker.core.model import ClockState
-from recorder_worker.service.metrics import Metrics
-from recorder_worker.service.pressure import writes_check
-from recorder_worker.stages.capture.write_watch import WriteWatch
+from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.service.observing.pressure import writes_check
+from recorder_worker.stages.capture.segments.write_watch import WriteWatch
 
 SECOND = 1_000_000_000
 ONE, OTHER = "one", "other"

@@ -36,8 +36,8 @@ from recorder_worker.adapters.device_key.private_keys import (
     read_pem,
 )
 from recorder_worker.core.errors import SettingsError
-from recorder_worker.core.rotation import Rotation, parse_rotation
-from recorder_worker.core.signing_keys import KeyKind
+from recorder_worker.core.signing.rotation import Rotation, parse_rotation
+from recorder_worker.core.signing.signing_keys import KeyKind
 
 State = Callable[[PrivateKeys, PrivateKeys], bytes]
 """Makes the signed statement of a rotation from the old keys to the new ones."""

@@ -29,7 +29,7 @@ import msgspec
 from recorder_worker.adapters.device_key import secret_file
 from recorder_worker.adapters.device_key.private_keys import Kinds, PrivateKeys
 from recorder_worker.core.errors import KeyErasedError, StoreError
-from recorder_worker.core.signing_keys import KeyKind, PublicKey
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
 
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _KEY = ".key"

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from msgspec import Meta
 
 from recorder_worker.core.errors import SettingsError
-from recorder_worker.core.signing_keys import KEY_SETS, KeyKind, PublicKey
+from recorder_worker.core.signing.signing_keys import KEY_SETS, KeyKind, PublicKey
 
 PrivateKey = Ed25519PrivateKey | MLDSA44PrivateKey
 Kinds = tuple[KeyKind, ...]

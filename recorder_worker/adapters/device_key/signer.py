@@ -11,9 +11,9 @@ from recorder_worker.adapters.device_key.device_files import DeviceKeyFiles
 from recorder_worker.adapters.device_key.epoch_keys import EpochKeyFiles
 from recorder_worker.adapters.device_key.private_keys import from_pem_text, kinds
 from recorder_worker.core.errors import FormatError, SettingsError
-from recorder_worker.core.origins import check_recorder, default_recorder
-from recorder_worker.core.rotation import former_keys
-from recorder_worker.core.signing_keys import KeyKind, PublicKey
+from recorder_worker.core.signing.origins import check_recorder, default_recorder
+from recorder_worker.core.signing.rotation import former_keys
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
 
 PEM_SETTING = "keys.device_key_pem"
 

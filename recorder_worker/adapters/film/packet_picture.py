@@ -8,7 +8,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from recorder_worker.adapters.film.packet_input import opened_packets
-from recorder_worker.core.pictures import Picture
+from recorder_worker.core.frames.pictures import Picture
 
 
 def packet_picture(pieces: Iterable[bytes], name: str, begin: int, wanted: int) -> Picture | None:

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from msgspec.structs import replace
 
-from recorder_worker.core.pictures import Picture, Pointer
-from recorder_worker.core.playback import DecodedFrame
-from recorder_worker.core.pointer_overlay import draw_pointer
+from recorder_worker.core.frames.pictures import Picture, Pointer
+from recorder_worker.core.frames.playback import DecodedFrame
+from recorder_worker.core.frames.pointer_overlay import draw_pointer
 from recorder_worker.core.screening.card_text import card_lines, card_title, stamp_text
 from recorder_worker.core.screening.exposures import Exposure
 from recorder_worker.core.screening.scenes import Card, CardKind

@@ -26,7 +26,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 
 from recorder_worker.core.errors import RefusedError, StoreError
-from recorder_worker.core.pictures import Picture
+from recorder_worker.core.frames.pictures import Picture
 
 SECOND_NS = 1_000_000_000
 KEYFRAME_S = 5

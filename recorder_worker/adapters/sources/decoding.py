@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from recorder_worker.core.errors import FormatError
+from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.picture_header import picture_header
-from recorder_worker.core.pictures import Picture
 
 
 def decode_picture(data: bytes, max_pixels: int) -> Picture:

@@ -12,9 +12,9 @@ import numpy as np
 
 from recorder_worker.adapters.sources.guard import OpenFile, SourceGuard
 from recorder_worker.core.errors import SourceError, SourceLostError
+from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.model import SourceClock, SourceFacts
-from recorder_worker.core.pictures import Picture
-from recorder_worker.core.sources import FileSource
+from recorder_worker.core.sources.kinds import FileSource
 from recorder_worker.ports import Frame
 
 CONTAINERS: Final = (

@@ -20,7 +20,8 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from recorder_worker.core.errors import SourceError, SourceForbiddenError
-from recorder_worker.core.source_rules import (
+from recorder_worker.core.sources.kinds import FileSource, NatsSource, V4l2Source, X11Source
+from recorder_worker.core.sources.rules import (
     SourceRules,
     check_device,
     check_display,
@@ -29,7 +30,6 @@ from recorder_worker.core.source_rules import (
     check_kind,
     check_subject,
 )
-from recorder_worker.core.sources import FileSource, NatsSource, V4l2Source, X11Source
 
 SYSTEM = ("/proc", "/sys", "/dev")
 """Nothing there is a recording of anything, and much of it is secret."""

@@ -14,9 +14,9 @@ from recorder_worker.core.errors import (
     SourceLostError,
     UnitsMissingError,
 )
+from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.model import GapReason, SourceClock, SourceFacts
-from recorder_worker.core.pictures import Picture
-from recorder_worker.core.sources import FileSource, ImagesSource
+from recorder_worker.core.sources.kinds import FileSource, ImagesSource
 from recorder_worker.ports import Frame
 
 _SECOND_NS: Final = 1_000_000_000

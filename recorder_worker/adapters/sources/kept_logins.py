@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from recorder_worker.core.errors import SourceError
-from recorder_worker.core.logins import kept_login, with_login
-from recorder_worker.core.sources import RtspSource
+from recorder_worker.core.sources.kinds import RtspSource
+from recorder_worker.core.sources.logins import kept_login, with_login
 
 MAX_BYTES = 4096
 

@@ -12,14 +12,12 @@ from recorder_worker.adapters.sources.kept_logins import with_kept_login
 from recorder_worker.adapters.sources.packet_file import PacketFile
 from recorder_worker.adapters.sources.pattern import PatternDesktop
 from recorder_worker.adapters.sources.published import PublishedFrames
-from recorder_worker.adapters.sources.rtsp_packets import RtspPackets
-from recorder_worker.adapters.sources.rtsp_pictures import RtspPictures
+from recorder_worker.adapters.sources.rtsp.packets import RtspPackets
+from recorder_worker.adapters.sources.rtsp.pictures import RtspPictures
 from recorder_worker.adapters.sources.sampled import SampledSource
-from recorder_worker.adapters.sources.v4l2 import V4l2Device
+from recorder_worker.adapters.sources.v4l2.source import V4l2Device
 from recorder_worker.core.errors import SourceError
-from recorder_worker.core.source_rules import SourceRules
-from recorder_worker.core.source_urls import shown
-from recorder_worker.core.sources import (
+from recorder_worker.core.sources.kinds import (
     FileSource,
     ImagesSource,
     NatsSource,
@@ -29,6 +27,8 @@ from recorder_worker.core.sources import (
     V4l2Source,
     X11Source,
 )
+from recorder_worker.core.sources.rules import SourceRules
+from recorder_worker.core.sources.urls import shown
 from recorder_worker.ports import FrameFeed, FrameSource, PacketSource
 
 
@@ -131,7 +131,7 @@ def _open_x11(
     display = guard.display(source)
     try:
         # xcffib loads libxcb where it is imported, and a worker without it records files well.
-        from recorder_worker.adapters.sources.x11 import X11Display  # noqa: PLC0415  (as above)
+        from recorder_worker.adapters.sources.x11.source import X11Display  # noqa: PLC0415  (as above)
     except (OSError, ImportError) as error:
         raise SourceError(
             f"display {source.uri}: expected the X client library libxcb, found none that loads "

@@ -15,7 +15,7 @@ from recorder_worker.adapters.sources.stamps import Stamped, Stamps
 from recorder_worker.adapters.sources.tracks import Tracks
 from recorder_worker.core.errors import SourceError, SourceLostError
 from recorder_worker.core.model import SourceClock, SourceFacts
-from recorder_worker.core.sources import FileSource
+from recorder_worker.core.sources.kinds import FileSource
 from recorder_worker.ports import Packet
 
 _SECOND_NS = 1_000_000_000

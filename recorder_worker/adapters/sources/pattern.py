@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 
 from recorder_worker.core.errors import SourceLostError
+from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.model import SourceClock, SourceFacts
-from recorder_worker.core.pictures import Picture
-from recorder_worker.core.sources import PatternSource
+from recorder_worker.core.sources.kinds import PatternSource
 from recorder_worker.ports import Frame
 
 _CYCLE_UNITS: Final = 100

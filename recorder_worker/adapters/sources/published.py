@@ -24,9 +24,9 @@ from recorder_worker.core.frame_messages import (
     FrameStatus,
     frame_headers,
 )
+from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.model import GapReason, SourceClock, SourceFacts
-from recorder_worker.core.pictures import Picture
-from recorder_worker.core.sources import NatsSource
+from recorder_worker.core.sources.kinds import NatsSource
 from recorder_worker.ports import Frame, FrameFeed, PublishedFrame
 
 MOST_REFUSED: Final = 10

@@ -13,7 +13,7 @@ from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
 
 from recorder_worker.core.errors import FormatError, SourceError, SourceLostError
-from recorder_worker.core.fmp4_boxes import boxes
+from recorder_worker.core.packets.fmp4_boxes import boxes
 from recorder_worker.ports import Packet
 
 VIDEO_CODECS: Final = ("h264", "hevc", "mjpeg")

@@ -9,14 +9,14 @@ import jwt
 from jwt import exceptions
 
 from recorder_worker.adapters.tokens.keyring import BadKeysError, VerificationKey, keys_in
-from recorder_worker.core.access import refusal
+from recorder_worker.core.access.rules import refusal
 from recorder_worker.core.errors import KeysUnreadableError
 from recorder_worker.ports import JwksSource
 
 MAX_TOKEN_BYTES = 8192
 
 _OPTIONS: Any = {
-    # Times are held against the time at which the command was stored (core/token_claims.py).
+    # Times are held against the time at which the command was stored (core/access/token_claims.py).
     "verify_exp": False,
     "verify_nbf": False,
     "verify_iat": False,

@@ -23,7 +23,7 @@ from recorder_worker.cli.output import size
 from recorder_worker.core import keys
 from recorder_worker.core.errors import SourceError
 from recorder_worker.core.events import SessionSealed
-from recorder_worker.service.settings_tree import (
+from recorder_worker.service.settings.tree import (
     ChunkSettings,
     DiskSettings,
     NatsSettings,

@@ -20,8 +20,8 @@ from recorder_worker.cli.demo.proof import FLIPPED, Proof
 from recorder_worker.cli.demo.recordings import Recorder, Recording
 from recorder_worker.cli.output import err, out, print_json
 from recorder_worker.core.errors import RecorderError
-from recorder_worker.service import logs
-from recorder_worker.service.settings_tree import LogSettings
+from recorder_worker.service.observing import logs
+from recorder_worker.service.settings.tree import LogSettings
 
 SIGNALLED = 128
 """What is added to a signal's number, in an exit code."""

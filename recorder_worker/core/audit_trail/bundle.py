@@ -24,7 +24,7 @@ from recorder_worker.core.audit_trail.lines import (
     parse_line,
 )
 from recorder_worker.core.errors import FormatError
-from recorder_worker.core.tree import HASH_SIZE
+from recorder_worker.core.merkle.tree import HASH_SIZE
 
 START = bytes(HASH_SIZE)
 """The digest of a trail that holds nothing."""

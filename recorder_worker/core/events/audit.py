@@ -10,8 +10,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from recorder_worker.core.access.identity import Actor, Role, TokenId
 from recorder_worker.core.events.event import Event
-from recorder_worker.core.identity import Actor, Role, TokenId
 from recorder_worker.core.model import Hex32, Nanoseconds
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recorder_worker.core.events.event import Event
 from recorder_worker.core.model import Count, EndReason, Hex32, Nanoseconds, SessionId, Wire
-from recorder_worker.core.signing_keys import PublicKey
+from recorder_worker.core.signing.signing_keys import PublicKey
 
 
 class Totals(Wire, frozen=True, kw_only=True):

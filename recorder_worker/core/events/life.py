@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from recorder_worker.core.access.identity import NOBODY, Identity
 from recorder_worker.core.events.event import Event
-from recorder_worker.core.identity import NOBODY, Identity
 from recorder_worker.core.model import Count, EndReason, Hex32, Nanoseconds, SessionId, SourceFacts
 from recorder_worker.core.quality.conditions import Condition, Turn
 from recorder_worker.core.quality.measures import Measures

@@ -20,12 +20,12 @@ from recorder_worker.core.errors import BlobDamagedError, RefusedError
 from recorder_worker.core.evidence.clip_file import ClipFile, encode_clip
 from recorder_worker.core.evidence.clip_plan import ClipPlan, Window, numbered, plan_clip
 from recorder_worker.core.evidence.recording_notes import newest_note, notes_of
-from recorder_worker.core.note_text import SignedNote
-from recorder_worker.core.partial_tree import PartialTree, hidden_subtrees
-from recorder_worker.core.record_codec import frame_record
-from recorder_worker.core.recording_frames import recording_records
-from recorder_worker.core.records import ChunkRecord, MarkRecord, OpenRecord
-from recorder_worker.core.tree import BLAKE3
+from recorder_worker.core.merkle.partial_tree import PartialTree, hidden_subtrees
+from recorder_worker.core.merkle.tree import BLAKE3
+from recorder_worker.core.reading.frames import recording_records
+from recorder_worker.core.records.codec import frame_record
+from recorder_worker.core.records.leaves import ChunkRecord, MarkRecord, OpenRecord
+from recorder_worker.core.signing.note_text import SignedNote
 from recorder_worker.core.verify.chunks import chunk_name
 from recorder_worker.core.verify.reader import RecordingReader
 

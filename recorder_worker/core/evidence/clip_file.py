@@ -1,7 +1,7 @@
 """The file `clip` of a clip folder: which leaves of which tree are shown, and what hides the rest.
 
 A table of fields, as those of the records: docs/format.md prints it. One encoding, strictly read.
-Which records the ranges hold stands in the file `records`, in order; core/partial_tree.py rebuilds
+Which records the ranges hold stands in the file `records`, in order; partial_tree.py rebuilds
 the tree from both.
 
 Interface: `ClipFile(size, ranges, hashes)`; `encode_clip`; `decode_clip`. The number of hashes is
@@ -13,7 +13,9 @@ from __future__ import annotations
 import msgspec
 
 from recorder_worker.core.errors import FormatError, UnsupportedError
-from recorder_worker.core.layout import (
+from recorder_worker.core.merkle.partial_tree import LeafRange, check_ranges
+from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.records.binary import (
     BYTES4,
     BYTES32,
     U8,
@@ -25,8 +27,6 @@ from recorder_worker.core.layout import (
     structure,
     write_fields,
 )
-from recorder_worker.core.partial_tree import LeafRange, check_ranges
-from recorder_worker.core.proofs import ProofError
 
 MAGIC = b"SRCC"
 VERSION = 1

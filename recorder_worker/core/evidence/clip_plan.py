@@ -23,10 +23,10 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from recorder_worker.core.errors import FormatError, RefusedError
+from recorder_worker.core.merkle.partial_tree import LeafRange, ranges_of
 from recorder_worker.core.model import Span
-from recorder_worker.core.partial_tree import LeafRange, ranges_of
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.records import (
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.leaves import (
     AnyRecord,
     BeatRecord,
     ChunkRecord,

@@ -21,14 +21,14 @@ from recorder_worker.core.evidence.proof_file import (
     LeafProof,
     ProofFile,
 )
-from recorder_worker.core.note import note_keys, verify_note
-from recorder_worker.core.note_text import SignedNote, parse_note
-from recorder_worker.core.origins import session_origin
-from recorder_worker.core.proofs import ProofError, verify_consistency, verify_inclusion
-from recorder_worker.core.record_codec import decode_record, signed_open
-from recorder_worker.core.records import AnyRecord, ChunkRecord, EpochRecord, OpenRecord
-from recorder_worker.core.signing_keys import KEY_SETS, KeyKind, PublicKey, verify_signature
-from recorder_worker.core.tree import BLAKE3
+from recorder_worker.core.merkle.proofs import ProofError, verify_consistency, verify_inclusion
+from recorder_worker.core.merkle.tree import BLAKE3
+from recorder_worker.core.records.codec import decode_record, signed_open
+from recorder_worker.core.records.leaves import AnyRecord, ChunkRecord, EpochRecord, OpenRecord
+from recorder_worker.core.signing.note import note_keys, verify_note
+from recorder_worker.core.signing.note_text import SignedNote, parse_note
+from recorder_worker.core.signing.origins import session_origin
+from recorder_worker.core.signing.signing_keys import KEY_SETS, KeyKind, PublicKey, verify_signature
 
 
 class ContradictionError(ProofError):

@@ -24,7 +24,7 @@ from msgspec import Meta
 
 from recorder_worker.core.errors import FormatError, UnsupportedError
 from recorder_worker.core.model import Count, Hex32
-from recorder_worker.core.record_codec import MAX_RECORD_SIZE
+from recorder_worker.core.records.codec import MAX_RECORD_SIZE
 
 INCLUSION = "session-recorder inclusion proof v1"
 CONSISTENCY = "session-recorder consistency proof v1"

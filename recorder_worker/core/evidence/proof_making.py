@@ -17,12 +17,12 @@ from recorder_worker.core.evidence.proof_file import (
     record_text,
 )
 from recorder_worker.core.evidence.recording_notes import newest_note, notes_of
-from recorder_worker.core.note_text import SignedNote
-from recorder_worker.core.proofs import consistency_proof, inclusion_proof
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.recording_frames import recording_records
-from recorder_worker.core.records import ChunkRecord, EpochRecord
-from recorder_worker.core.tree import BLAKE3, Tree
+from recorder_worker.core.merkle.proofs import consistency_proof, inclusion_proof
+from recorder_worker.core.merkle.tree import BLAKE3, Tree
+from recorder_worker.core.reading.frames import recording_records
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.leaves import ChunkRecord, EpochRecord
+from recorder_worker.core.signing.note_text import SignedNote
 from recorder_worker.core.verify.reader import RecordingReader
 
 

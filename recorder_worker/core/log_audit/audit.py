@@ -18,13 +18,13 @@ from recorder_worker.core.log_audit.rules import broken_rules
 from recorder_worker.core.log_audit.session_folder import SessionFolder
 from recorder_worker.core.log_audit.signers import LogSigners
 from recorder_worker.core.log_audit.trail import look_at_trail
-from recorder_worker.core.note import SignedNote
+from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.printable import printable
-from recorder_worker.core.proofs import ProofError
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry
 from recorder_worker.core.session_log.log_head import NO_SEAL
 from recorder_worker.core.session_log.stored_log import StoredLog, check_log, read_checkpoint
 from recorder_worker.core.session_log.tile_bytes import Read
+from recorder_worker.core.signing.note import SignedNote
 from recorder_worker.core.verify.policy import TrustPolicy
 from recorder_worker.core.verify.report import Trust, TrustStatus
 

@@ -9,14 +9,14 @@ import msgspec
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError, FormatError, RecorderError
 from recorder_worker.core.evidence.recording_notes import newest_note
-from recorder_worker.core.note import MAX_NOTE_SIZE, SignedNote, parse_note
-from recorder_worker.core.note_file import split_notes
-from recorder_worker.core.proofs import ProofError
-from recorder_worker.core.record_codec import MAX_RECORD_SIZE, decode_record
-from recorder_worker.core.record_file import unframed
-from recorder_worker.core.records import OpenRecord
+from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.merkle.tree import BLAKE3
+from recorder_worker.core.records.codec import MAX_RECORD_SIZE, decode_record
+from recorder_worker.core.records.file import unframed
+from recorder_worker.core.records.leaves import OpenRecord
 from recorder_worker.core.session_log.log_proof import MAX_PROOF_SIZE, parse_log_proof
-from recorder_worker.core.tree import BLAKE3
+from recorder_worker.core.signing.note import MAX_NOTE_SIZE, SignedNote, parse_note
+from recorder_worker.core.signing.note_file import split_notes
 from recorder_worker.core.verify.reader import RecordingReader, read_bounded
 
 

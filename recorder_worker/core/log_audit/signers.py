@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from recorder_worker.core.note import SignedNote
-from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.session_log.stored_log import verify_log_note
-from recorder_worker.core.signing_keys import KeyKind, PublicKey
+from recorder_worker.core.signing.note import SignedNote
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
 from recorder_worker.core.verify.policy import TrustPolicy
 from recorder_worker.core.verify.report import Trust, TrustStatus
 

@@ -17,9 +17,9 @@ import msgspec
 
 from recorder_worker.core.errors import FormatError, IncidentError
 from recorder_worker.core.events import AnchorLog, AnchorRequested, AnchorSeen, AnchorState
-from recorder_worker.core.note import TreeHead, parse_note
-from recorder_worker.core.proofs import ProofError, verify_consistency
-from recorder_worker.core.tree import SHA256
+from recorder_worker.core.merkle.proofs import ProofError, verify_consistency
+from recorder_worker.core.merkle.tree import SHA256
+from recorder_worker.core.signing.note import TreeHead, parse_note
 
 REMEMBERED = 64
 """Roots of one log that an engine keeps in mind."""

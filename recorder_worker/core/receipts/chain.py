@@ -33,10 +33,10 @@ from typing import NoReturn
 import msgspec
 
 from recorder_worker.core.errors import FormatError, UnsupportedError
-from recorder_worker.core.note import NoteKey, SignatureType, parse_note
-from recorder_worker.core.note_text import NoteSignature
-from recorder_worker.core.proofs import ProofError
-from recorder_worker.core.signing_keys import KeyKind, PublicKey, verify_signature
+from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.signing.note import NoteKey, SignatureType, parse_note
+from recorder_worker.core.signing.note_text import NoteSignature
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey, verify_signature
 
 FORMAT = "session-recorder anchor receipt v1"
 FIRST = "0" * 64

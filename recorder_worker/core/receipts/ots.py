@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from recorder_worker.core.errors import FormatError, UnsupportedError
-from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.merkle.proofs import ProofError
 
 try:
     from opentimestamps.core import notary

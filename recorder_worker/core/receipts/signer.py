@@ -21,7 +21,7 @@ from cryptography.x509 import ObjectIdentifier
 from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
 from recorder_worker.core.errors import FormatError, UnsupportedError
-from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.receipts import cms
 
 CONTENT_TYPE = ObjectIdentifier("1.2.840.113549.1.9.3")

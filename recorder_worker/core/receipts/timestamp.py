@@ -24,7 +24,7 @@ from cryptography.x509 import ObjectIdentifier
 from rfc3161_client import decode_timestamp_response
 
 from recorder_worker.core.errors import FormatError, UnsupportedError
-from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.receipts import cms
 from recorder_worker.core.receipts.authorities import TimestampAuthority, trust_in
 from recorder_worker.core.receipts.signer import (

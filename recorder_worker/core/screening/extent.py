@@ -13,9 +13,9 @@ import msgspec
 from recorder_worker.core.errors import FormatError, RefusedError, UnsupportedError
 from recorder_worker.core.evidence.clip_plan import Window
 from recorder_worker.core.model import Span
-from recorder_worker.core.picture_finder import PICTURES
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.records import ChunkRecord, GapRecord, OpenRecord
+from recorder_worker.core.reading.picture_finder import PICTURES
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.leaves import ChunkRecord, GapRecord, OpenRecord
 
 Records = Callable[[], Iterable[bytes]]
 """Gives the records from the first on, as often as it is called."""

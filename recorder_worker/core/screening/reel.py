@@ -12,7 +12,6 @@ from typing import Final
 
 import msgspec
 
-from recorder_worker.core.checked_chunk import COPYABLE, checked_plain
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import (
     BlobDamagedError,
@@ -21,11 +20,12 @@ from recorder_worker.core.errors import (
     RefusedError,
     UnsupportedError,
 )
-from recorder_worker.core.fmp4_stream import Piece, scan_pieces
+from recorder_worker.core.packets.fmp4_stream import Piece, scan_pieces
 from recorder_worker.core.printable import printable
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.recording_frames import recording_records
-from recorder_worker.core.records import ChunkRecord, GapRecord
+from recorder_worker.core.reading.checked_chunk import COPYABLE, checked_plain
+from recorder_worker.core.reading.frames import recording_records
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.leaves import ChunkRecord, GapRecord
 from recorder_worker.core.screening.extent import Extent, between
 from recorder_worker.core.screening.scenes import CardKind
 from recorder_worker.core.verify.chunks import chunk_name

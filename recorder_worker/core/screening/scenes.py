@@ -11,7 +11,6 @@ from enum import StrEnum
 
 import msgspec
 
-from recorder_worker.core.checked_chunk import checked_plain
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import (
     BlobDamagedError,
@@ -19,11 +18,12 @@ from recorder_worker.core.errors import (
     FormatError,
     UnsupportedError,
 )
-from recorder_worker.core.playback import DecodedFrame, FrameDecoder
+from recorder_worker.core.frames.playback import DecodedFrame, FrameDecoder
 from recorder_worker.core.printable import printable
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.recording_frames import recording_records
-from recorder_worker.core.records import ChunkRecord, GapRecord
+from recorder_worker.core.reading.checked_chunk import checked_plain
+from recorder_worker.core.reading.frames import recording_records
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.leaves import ChunkRecord, GapRecord
 from recorder_worker.core.screening.extent import Extent
 from recorder_worker.core.verify.chunks import chunk_name
 from recorder_worker.core.verify.reader import RecordingReader

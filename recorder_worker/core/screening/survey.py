@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from recorder_worker.core.checked_chunk import checked_plain
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import (
     BlobDamagedError,
@@ -18,10 +17,11 @@ from recorder_worker.core.errors import (
     FormatError,
     UnsupportedError,
 )
-from recorder_worker.core.playback import scan_headers
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.recording_frames import recording_records
-from recorder_worker.core.records import ChunkRecord
+from recorder_worker.core.frames.playback import scan_headers
+from recorder_worker.core.reading.checked_chunk import checked_plain
+from recorder_worker.core.reading.frames import recording_records
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.screening.extent import Extent
 from recorder_worker.core.verify.chunks import chunk_name
 from recorder_worker.core.verify.reader import RecordingReader

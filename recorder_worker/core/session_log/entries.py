@@ -14,7 +14,7 @@ from enum import IntEnum
 import msgspec
 
 from recorder_worker.core.errors import FormatError, UnsupportedError
-from recorder_worker.core.tree import HASH_SIZE, SHA256
+from recorder_worker.core.merkle.tree import HASH_SIZE, SHA256
 
 ENTRY_SIZE = 60
 _LAYOUT = struct.Struct(">I16sQ32s")

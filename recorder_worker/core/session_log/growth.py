@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from recorder_worker.core.merkle.tree import SHA256, frontier_of
 from recorder_worker.core.session_log.entries import entry_hash
 from recorder_worker.core.session_log.tile_bytes import Read, join_bundle, read_bundle, read_tile
 from recorder_worker.core.session_log.tile_names import TILE_WIDTH, bundle_name, tile_name
-from recorder_worker.core.tree import SHA256, frontier_of
 
 
 def growth(read: Read, size: int, entries: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:

@@ -8,13 +8,13 @@ from typing import Literal
 import msgspec
 
 from recorder_worker.core.events import SessionLogged
+from recorder_worker.core.merkle.tree import HASH_SIZE, SHA256, Frontier
 from recorder_worker.core.session_log.entries import (
     EntryKind,
     LogEntry,
     encode_entry,
     entry_hash,
 )
-from recorder_worker.core.tree import HASH_SIZE, SHA256, Frontier
 
 NO_SEAL = bytes(HASH_SIZE)
 """Stands for the newest seal where there is none yet."""

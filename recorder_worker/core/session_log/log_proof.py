@@ -13,9 +13,9 @@ import re
 import msgspec
 
 from recorder_worker.core.errors import FormatError
-from recorder_worker.core.note import SignedNote, parse_note
-from recorder_worker.core.proofs import verify_inclusion
-from recorder_worker.core.tree import HASH_SIZE, MAX_SIZE, SHA256
+from recorder_worker.core.merkle.proofs import verify_inclusion
+from recorder_worker.core.merkle.tree import HASH_SIZE, MAX_SIZE, SHA256
+from recorder_worker.core.signing.note import SignedNote, parse_note
 
 MAX_PROOF_SIZE = 256 * 1024
 

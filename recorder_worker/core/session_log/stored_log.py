@@ -12,13 +12,19 @@ import msgspec
 
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError, FormatError
-from recorder_worker.core.note import NoteKey, SignatureType, SignedNote, parse_note, verify_note
-from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.merkle.tree import SHA256, frontier_of
 from recorder_worker.core.session_log.entries import LogEntry, decode_entry, entry_hash
 from recorder_worker.core.session_log.tile_bytes import Read, read_bundle, read_tile
 from recorder_worker.core.session_log.tile_names import TILE_WIDTH, tile_name, width_at
 from recorder_worker.core.session_log.tiled_tree import TiledTree
-from recorder_worker.core.tree import SHA256, frontier_of
+from recorder_worker.core.signing.note import (
+    NoteKey,
+    SignatureType,
+    SignedNote,
+    parse_note,
+    verify_note,
+)
 
 
 class StoredLog(msgspec.Struct, frozen=True, kw_only=True):

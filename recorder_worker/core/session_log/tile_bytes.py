@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from recorder_worker.core.errors import BlobMissingError, FormatError
+from recorder_worker.core.merkle.tree import HASH_SIZE
 from recorder_worker.core.session_log.tile_names import TILE_WIDTH, bundle_name, tile_name
-from recorder_worker.core.tree import HASH_SIZE
 
 Read = Callable[[str], bytes]
 """Gives the bytes behind a name in the log. Raises BlobMissingError where there are none."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from recorder_worker.core.merkle.tree import SHA256, Tree, frontier_of, split_point
 from recorder_worker.core.session_log.tile_bytes import Read, read_tile
 from recorder_worker.core.session_log.tile_names import TILE_HEIGHT, TILE_WIDTH, width_at
-from recorder_worker.core.tree import SHA256, Tree, frontier_of, split_point
 
 
 class TiledTree(Tree):
-    """The tree of a log of `size` entries, for `core/proofs.py`; every tile is read once.
+    """The tree of a log of `size` entries, for `core/merkle/proofs.py`; every tile is read once.
 
     What it reads may raise BlobMissingError or FormatError at any use. A hash that was changed
     shows in the root: whoever uses this compares `root()` with the signed one first.

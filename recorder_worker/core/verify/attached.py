@@ -12,9 +12,9 @@ from recorder_worker.core import keys
 from recorder_worker.core.cipher.declared import MAX_DECLARED_SIZE, declared_encryption
 from recorder_worker.core.cipher.names import CIPHER_NONE
 from recorder_worker.core.errors import RecorderError
-from recorder_worker.core.partial_tree import LeafRange
+from recorder_worker.core.merkle.partial_tree import LeafRange
 from recorder_worker.core.printable import printable
-from recorder_worker.core.records import AnyRecord, ChunkRecord, MarkRecord, OpenRecord
+from recorder_worker.core.records.leaves import AnyRecord, ChunkRecord, MarkRecord, OpenRecord
 from recorder_worker.core.verify.findings import Findings, Texts
 from recorder_worker.core.verify.listing import (
     COMPACT,

@@ -6,7 +6,7 @@ front and that of the newest sign of life (BEAT, EPOCH, SEAL) behind. All are th
 
 from __future__ import annotations
 
-from recorder_worker.core.records import (
+from recorder_worker.core.records.leaves import (
     AnyRecord,
     BeatRecord,
     EpochRecord,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recorder_worker.core.records import ChunkRecord
+from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.verify.chunks import ChunkCheck
 from recorder_worker.core.verify.findings import Findings, Texts
 from recorder_worker.core.verify.report import DAMAGED, GOOD, MAX_DAMAGED, MISSING

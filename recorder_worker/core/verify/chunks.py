@@ -27,10 +27,10 @@ from recorder_worker.core.errors import (
     RecorderError,
     UnsupportedError,
 )
-from recorder_worker.core.fmp4 import PACKETS_FORMAT
-from recorder_worker.core.frame_header import FrameHeader
-from recorder_worker.core.playback import scan_headers
-from recorder_worker.core.records import ChunkRecord
+from recorder_worker.core.frames.header import FrameHeader
+from recorder_worker.core.frames.playback import scan_headers
+from recorder_worker.core.packets.fmp4 import PACKETS_FORMAT
+from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.verify.packets import PacketWalk
 from recorder_worker.core.verify.plain import MAX_PLAIN_SIZE, ChunkFaultError, PlainBytes
 from recorder_worker.core.verify.reader import RecordingReader

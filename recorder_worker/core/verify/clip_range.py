@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from recorder_worker.core.evidence.clip_file import ClipFile
+from recorder_worker.core.merkle.partial_tree import LeafRange
 from recorder_worker.core.model import Span
-from recorder_worker.core.partial_tree import LeafRange
-from recorder_worker.core.records import AnyRecord, ChunkRecord, GapRecord, MarkRecord
+from recorder_worker.core.records.leaves import AnyRecord, ChunkRecord, GapRecord, MarkRecord
 from recorder_worker.core.verify.findings import Findings
 from recorder_worker.core.verify.report import ClipShown
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from recorder_worker.core.model import ClockState
-from recorder_worker.core.records import (
+from recorder_worker.core.records.leaves import (
     AnyRecord,
     BeatRecord,
     ChunkRecord,

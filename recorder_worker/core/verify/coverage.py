@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from recorder_worker.core.events import StreamEnd
-from recorder_worker.core.ledger import end_of
 from recorder_worker.core.model import GapReason
-from recorder_worker.core.record_codec import MAX_RECORD_SIZE
-from recorder_worker.core.records import AnyRecord, BeatRecord, ChunkRecord, GapRecord, SealRecord
+from recorder_worker.core.records.codec import MAX_RECORD_SIZE
+from recorder_worker.core.records.leaves import (
+    AnyRecord,
+    BeatRecord,
+    ChunkRecord,
+    GapRecord,
+    SealRecord,
+)
+from recorder_worker.core.records.ledger import end_of
 from recorder_worker.core.verify.findings import Findings
 
 MAX_STREAMS = MAX_RECORD_SIZE // 20

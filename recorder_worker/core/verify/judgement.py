@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from recorder_worker.core.note import SignedNote
-from recorder_worker.core.records import OpenRecord
-from recorder_worker.core.signing_keys import KeyKind
+from recorder_worker.core.records.leaves import OpenRecord
+from recorder_worker.core.signing.note import SignedNote
+from recorder_worker.core.signing.signing_keys import KeyKind
 from recorder_worker.core.verify.attached import strangers
 from recorder_worker.core.verify.findings import Findings
 from recorder_worker.core.verify.log_entries import LogEntries

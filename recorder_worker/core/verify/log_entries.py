@@ -12,10 +12,8 @@ from collections.abc import Iterator, Sequence
 
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError, FormatError
-from recorder_worker.core.note import NoteKey, SignatureType, SignedNote, parse_note, verify_note
-from recorder_worker.core.proofs import ProofError
-from recorder_worker.core.records import OpenRecord
-from recorder_worker.core.rotation import Rotation
+from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.records.leaves import OpenRecord
 from recorder_worker.core.session_log.entries import (
     EntryKind,
     LogEntry,
@@ -23,6 +21,14 @@ from recorder_worker.core.session_log.entries import (
     entry_hash,
 )
 from recorder_worker.core.session_log.log_proof import MAX_PROOF_SIZE, LogProof, parse_log_proof
+from recorder_worker.core.signing.note import (
+    NoteKey,
+    SignatureType,
+    SignedNote,
+    parse_note,
+    verify_note,
+)
+from recorder_worker.core.signing.rotation import Rotation
 from recorder_worker.core.verify.findings import Findings
 from recorder_worker.core.verify.reader import RecordingReader, read_bounded
 from recorder_worker.core.verify.receipts import Covers, LogCheckpoint

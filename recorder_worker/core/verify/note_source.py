@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError
-from recorder_worker.core.note import MAX_NOTE_SIZE, SignedNote, parse_note
-from recorder_worker.core.note_file import split_notes
+from recorder_worker.core.signing.note import MAX_NOTE_SIZE, SignedNote, parse_note
+from recorder_worker.core.signing.note_file import split_notes
 from recorder_worker.core.verify.findings import Findings
 from recorder_worker.core.verify.listing import Listing
 from recorder_worker.core.verify.reader import RecordingReader, read_bounded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recorder_worker.core.note import SignedNote
+from recorder_worker.core.signing.note import SignedNote
 from recorder_worker.core.verify.findings import Findings
 from recorder_worker.core.verify.verdicts import Verdict
 

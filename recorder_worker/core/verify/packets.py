@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from recorder_worker.core.errors import FormatError
-from recorder_worker.core.fmp4_stream import Piece, scan_pieces
-from recorder_worker.core.records import ChunkRecord
+from recorder_worker.core.packets.fmp4_stream import Piece, scan_pieces
+from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.verify.plain import PlainBytes
 
 

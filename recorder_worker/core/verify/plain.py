@@ -17,7 +17,7 @@ from recorder_worker.core.cipher.session_cipher import (
     plain_hasher,
 )
 from recorder_worker.core.errors import FormatError, UnsupportedError
-from recorder_worker.core.records import ChunkRecord
+from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.verify.steps import Step
 from recorder_worker.core.verify.zstd_frame import MAX_WINDOW_SIZE, ZstdFrame
 

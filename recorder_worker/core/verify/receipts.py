@@ -14,7 +14,7 @@ import msgspec
 
 from recorder_worker.core import keys
 from recorder_worker.core.errors import FormatError, UnsupportedError
-from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.receipts.authorities import TimestampAuthority
 from recorder_worker.core.receipts.chain import Anchor, fingerprint, verify_chain_receipt
 from recorder_worker.core.receipts.ots import BlockHeader, verify_ots

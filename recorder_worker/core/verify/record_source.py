@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError
-from recorder_worker.core.record_codec import MAX_RECORD_SIZE
-from recorder_worker.core.record_file import unframed
+from recorder_worker.core.records.codec import MAX_RECORD_SIZE
+from recorder_worker.core.records.file import unframed
 from recorder_worker.core.verify.findings import Findings
 from recorder_worker.core.verify.listing import COMPACT, Listing
 from recorder_worker.core.verify.reader import RecordingReader, read_bounded

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from recorder_worker.core.printable import printable
-from recorder_worker.core.records import AnyRecord, EpochRecord, GapRecord, OpenRecord
-from recorder_worker.core.signing_keys import KeyKind, PublicKey
+from recorder_worker.core.records.leaves import AnyRecord, EpochRecord, GapRecord, OpenRecord
+from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
 from recorder_worker.core.verify.policy import Rules
 from recorder_worker.core.verify.report import Cadence, RuleResult
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recorder_worker.core.note import SignedNote
+from recorder_worker.core.signing.note import SignedNote
 from recorder_worker.core.verify.findings import Findings
 from recorder_worker.core.verify.signers import Signers
 from recorder_worker.core.verify.verdicts import Verdict

@@ -13,12 +13,12 @@ key at the end; `MAX_WAITING` of them are kept until then.
 from __future__ import annotations
 
 from recorder_worker.core.errors import RecorderError
-from recorder_worker.core.note import NoteKey, SignedNote, note_keys, verify_note
-from recorder_worker.core.origins import session_origin
-from recorder_worker.core.proofs import ProofError
-from recorder_worker.core.record_codec import signed_open
-from recorder_worker.core.records import AnyRecord, EpochRecord, OpenRecord
-from recorder_worker.core.signing_keys import KEY_SETS, KeyKind, PublicKey, verify_signature
+from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.records.codec import signed_open
+from recorder_worker.core.records.leaves import AnyRecord, EpochRecord, OpenRecord
+from recorder_worker.core.signing.note import NoteKey, SignedNote, note_keys, verify_note
+from recorder_worker.core.signing.origins import session_origin
+from recorder_worker.core.signing.signing_keys import KEY_SETS, KeyKind, PublicKey, verify_signature
 from recorder_worker.core.verify.findings import Findings
 from recorder_worker.core.verify.verdicts import Verdict
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError, RecorderError
 from recorder_worker.core.receipts.chain import Anchor, fingerprint
-from recorder_worker.core.records import OpenRecord, SealRecord
+from recorder_worker.core.records.leaves import OpenRecord, SealRecord
 from recorder_worker.core.verify.findings import Findings
 from recorder_worker.core.verify.listing import Listing
 from recorder_worker.core.verify.policy import TrustPolicy

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from recorder_worker.core import keys
 from recorder_worker.core.cipher.session_cipher import SessionCipher
-from recorder_worker.core.note import SignedNote
-from recorder_worker.core.partial_tree import LeafRange
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.records import AnyRecord, ChunkRecord, OpenRecord
+from recorder_worker.core.merkle.partial_tree import LeafRange
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.leaves import AnyRecord, ChunkRecord, OpenRecord
+from recorder_worker.core.signing.note import SignedNote
 from recorder_worker.core.verify.attached import Attached, Speakers
 from recorder_worker.core.verify.cadence import CadenceCheck
 from recorder_worker.core.verify.chunk_steps import ChunkSteps

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recorder_worker.core.cipher.session_cipher import SessionCipher
-from recorder_worker.core.note import SignedNote
+from recorder_worker.core.signing.note import SignedNote
 from recorder_worker.core.verify.judgement import Judgement
 from recorder_worker.core.verify.policy import TrustPolicy
 from recorder_worker.core.verify.progress import Progress

@@ -16,9 +16,9 @@ from blake3 import blake3
 from recorder_worker.core import keys
 from recorder_worker.core.errors import RecorderError
 from recorder_worker.core.evidence.clip_file import MAX_CLIP_SIZE, ClipFile, decode_clip
-from recorder_worker.core.partial_tree import PartialTree
-from recorder_worker.core.proofs import ProofError
-from recorder_worker.core.tree import BLAKE3, Frontier
+from recorder_worker.core.merkle.partial_tree import PartialTree
+from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.merkle.tree import BLAKE3, Frontier
 from recorder_worker.core.verify.findings import Findings
 from recorder_worker.core.verify.reader import RecordingReader, read_bounded
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from recorder_worker.core.events import StreamEnd, Totals
-from recorder_worker.core.ledger import count, end_of
-from recorder_worker.core.note import SignedNote
 from recorder_worker.core.printable import printable
-from recorder_worker.core.records import AnyRecord, ChunkRecord, GapRecord, OpenRecord, SealRecord
+from recorder_worker.core.records.leaves import (
+    AnyRecord,
+    ChunkRecord,
+    GapRecord,
+    OpenRecord,
+    SealRecord,
+)
+from recorder_worker.core.records.ledger import count, end_of
+from recorder_worker.core.signing.note import SignedNote
 from recorder_worker.core.verify.coverage import MAX_STREAMS
 from recorder_worker.core.verify.findings import Findings
 from recorder_worker.core.verify.report import MAX_GAPS, GapFound

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import structlog
 
-from recorder_worker.core.back_pressure import BackPressure, BackPressureLimits, Lag
-from recorder_worker.core.rate_ladder import LadderLimits, RateLadder
+from recorder_worker.core.load.back_pressure import BackPressure, BackPressureLimits, Lag
+from recorder_worker.core.load.rate_ladder import LadderLimits, RateLadder
 from recorder_worker.ports import Clock, StageMetrics
 
 log = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from recorder_worker.core.events import SessionNumbered
-from recorder_worker.core.keyframes import KeyframePolicy
+from recorder_worker.core.frames.keyframes import KeyframePolicy
 from recorder_worker.core.model import RecordingPolicy
 from recorder_worker.ports import (
     BlobStore,
@@ -23,10 +23,10 @@ from recorder_worker.ports import (
     StageMetrics,
 )
 from recorder_worker.stages.capture.governor import Governor
-from recorder_worker.stages.capture.picture_watch import WatchPolicy
-from recorder_worker.stages.capture.spool import SegmentLimits
-from recorder_worker.stages.capture.thumbnails import ThumbnailPolicy
-from recorder_worker.stages.capture.write_watch import WriteWatch
+from recorder_worker.stages.capture.reading.picture_watch import WatchPolicy
+from recorder_worker.stages.capture.segments.spool import SegmentLimits
+from recorder_worker.stages.capture.segments.thumbnails import ThumbnailPolicy
+from recorder_worker.stages.capture.segments.write_watch import WriteWatch
 from recorder_worker.stages.gate import CommandGate
 from recorder_worker.stages.rejection import Rejections
 

@@ -16,13 +16,13 @@ from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import FencedError, LeaseReleasedError, RefusedError
 from recorder_worker.core.events import EndCaptured
 from recorder_worker.core.ids import session_id_for
-from recorder_worker.core.logins import Login, without_login
+from recorder_worker.core.sources.logins import Login, without_login
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Delivery
-from recorder_worker.stages.capture.admission import DuplicateStartError
-from recorder_worker.stages.capture.aftermath import tell_aftermath
-from recorder_worker.stages.capture.lease import Lease
 from recorder_worker.stages.capture.services import CaptureServices
+from recorder_worker.stages.capture.session.admission import DuplicateStartError
+from recorder_worker.stages.capture.session.aftermath import tell_aftermath
+from recorder_worker.stages.capture.session.lease import Lease
 
 log = structlog.get_logger(__name__)
 

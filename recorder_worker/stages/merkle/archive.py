@@ -12,9 +12,9 @@ from itertools import islice
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError, ImmutableConflictError, IncidentError
 from recorder_worker.core.events import ChunkStored, CompressedEvent, MarkLeaf
-from recorder_worker.core.note import parse_notes
-from recorder_worker.core.record_codec import frame_record
-from recorder_worker.core.record_file import unframed
+from recorder_worker.core.records.codec import frame_record
+from recorder_worker.core.records.file import unframed
+from recorder_worker.core.signing.note import parse_notes
 from recorder_worker.ports import BlobStore
 
 

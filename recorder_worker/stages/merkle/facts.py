@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from recorder_worker.core.events import CompressedEvent, EndLeaf, Head, SessionSealed
-from recorder_worker.core.ledger import LedgerState
 from recorder_worker.core.model import EndReason
+from recorder_worker.core.records.ledger import LedgerState
 
 
 def head_of(leaf: CompressedEvent, state: LedgerState, signed_at_s: int) -> Head:

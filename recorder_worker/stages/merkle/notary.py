@@ -11,7 +11,8 @@ from recorder_worker.core.errors import (
     KeyErasedError,
 )
 from recorder_worker.core.events import Head
-from recorder_worker.core.note import (
+from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.signing.note import (
     NoteSigner,
     TreeHead,
     note_keys,
@@ -19,8 +20,7 @@ from recorder_worker.core.note import (
     sign_checkpoint,
     verify_note,
 )
-from recorder_worker.core.origins import session_origin
-from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.signing.origins import session_origin
 from recorder_worker.ports import Signer
 from recorder_worker.stages.merkle.archive import Archive
 

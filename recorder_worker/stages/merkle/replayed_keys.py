@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recorder_worker.core.errors import PermanentError
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.records import EpochRecord, OpenRecord
-from recorder_worker.core.salts import SALT_SIZE
-from recorder_worker.core.signing_keys import PublicKey
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.leaves import EpochRecord, OpenRecord
+from recorder_worker.core.records.salts import SALT_SIZE
+from recorder_worker.core.signing.signing_keys import PublicKey
 
 
 class ReplayedKeys:

@@ -8,13 +8,13 @@ fresh keys and contradict what was signed.
 from __future__ import annotations
 
 from recorder_worker.core.errors import FormatError, IncidentError
-from recorder_worker.core.ledger import LedgerState, advance
-from recorder_worker.core.note import note_keys, parse_note, verify_note
-from recorder_worker.core.origins import session_origin
-from recorder_worker.core.proofs import ProofError
-from recorder_worker.core.record_codec import decode_record, signed_open
-from recorder_worker.core.records import OpenRecord
-from recorder_worker.core.signing_keys import verify_signature
+from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.records.codec import decode_record, signed_open
+from recorder_worker.core.records.leaves import OpenRecord
+from recorder_worker.core.records.ledger import LedgerState, advance
+from recorder_worker.core.signing.note import note_keys, parse_note, verify_note
+from recorder_worker.core.signing.origins import session_origin
+from recorder_worker.core.signing.signing_keys import verify_signature
 from recorder_worker.ports import Signer
 from recorder_worker.stages.merkle.archive import Archive
 

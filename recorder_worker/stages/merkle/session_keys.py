@@ -6,10 +6,10 @@ from functools import cached_property
 
 import msgspec
 
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.records import OpenRecord
-from recorder_worker.core.salts import Salts
-from recorder_worker.core.signing_keys import PublicKey
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.leaves import OpenRecord
+from recorder_worker.core.records.salts import Salts
+from recorder_worker.core.signing.signing_keys import PublicKey
 from recorder_worker.ports import Signer
 
 

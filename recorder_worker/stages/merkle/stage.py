@@ -36,7 +36,8 @@ from recorder_worker.core.events import (
     SessionIncident,
 )
 from recorder_worker.core.ids import event_key
-from recorder_worker.core.ledger import (
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.ledger import (
     LedgerContext,
     LedgerState,
     advance,
@@ -44,7 +45,6 @@ from recorder_worker.core.ledger import (
     replay_records,
     state_from_head,
 )
-from recorder_worker.core.record_codec import decode_record
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, CipherKeys, Clock, EventLog, Signer, StageMetrics
 from recorder_worker.stages.merkle.archive import Archive

@@ -19,15 +19,7 @@ from recorder_worker.core.errors import (
 )
 from recorder_worker.core.events import AnchorRequested, SessionLogged
 from recorder_worker.core.ids import event_key
-from recorder_worker.core.note import (
-    NoteSigner,
-    SignedNote,
-    TreeHead,
-    parse_note,
-    sign_checkpoint,
-)
-from recorder_worker.core.origins import log_origin
-from recorder_worker.core.proofs import ProofError, consistency_proof, inclusion_proof
+from recorder_worker.core.merkle.proofs import ProofError, consistency_proof, inclusion_proof
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry
 from recorder_worker.core.session_log.log_head import LogHead, entry_in, head_in, head_over
 from recorder_worker.core.session_log.log_proof import LogProof
@@ -37,7 +29,15 @@ from recorder_worker.core.session_log.stored_log import (
     verify_log_note,
 )
 from recorder_worker.core.session_log.tiled_tree import TiledTree
-from recorder_worker.core.signing_keys import KeyKind
+from recorder_worker.core.signing.note import (
+    NoteSigner,
+    SignedNote,
+    TreeHead,
+    parse_note,
+    sign_checkpoint,
+)
+from recorder_worker.core.signing.origins import log_origin
+from recorder_worker.core.signing.signing_keys import KeyKind
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, EventLog, Signer
 from recorder_worker.stages.session_log.known_log import KnownLog

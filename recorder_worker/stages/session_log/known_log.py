@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from recorder_worker.core.errors import BlobMissingError, FormatError, IncidentError
-from recorder_worker.core.note import SignedNote
-from recorder_worker.core.proofs import ProofError
+from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.session_log.entries import (
     EntryKind,
     LogEntry,
@@ -15,6 +14,7 @@ from recorder_worker.core.session_log.entries import (
 )
 from recorder_worker.core.session_log.stored_log import check_log, read_entries
 from recorder_worker.core.session_log.tiled_tree import TiledTree
+from recorder_worker.core.signing.note import SignedNote
 from recorder_worker.stages.session_log.log_files import LogFiles
 
 

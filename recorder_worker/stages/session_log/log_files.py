@@ -9,9 +9,9 @@ from recorder_worker.core.errors import (
     ImmutableConflictError,
     IncidentError,
 )
-from recorder_worker.core.record_codec import decode_record
-from recorder_worker.core.record_file import unframed
-from recorder_worker.core.records import OpenRecord
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.file import unframed
+from recorder_worker.core.records.leaves import OpenRecord
 from recorder_worker.core.session_log.entries import LogEntry, encode_entry
 from recorder_worker.core.session_log.growth import growth
 from recorder_worker.core.session_log.stored_log import read_checkpoint

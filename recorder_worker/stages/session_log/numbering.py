@@ -16,11 +16,11 @@ from recorder_worker.core.errors import (
 )
 from recorder_worker.core.events import SessionLogged, SessionNumbered
 from recorder_worker.core.ids import event_key
-from recorder_worker.core.note import SignedNote
 from recorder_worker.core.receipts.beacon import Beacon, parse_beacon
 from recorder_worker.core.session_log.entries import decode_entry
 from recorder_worker.core.session_log.log_head import LogHead, head_in
 from recorder_worker.core.session_log.stored_log import read_checkpoint, read_entries
+from recorder_worker.core.signing.note import SignedNote
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, EventLog
 from recorder_worker.stages.session_log.log_files import LogFiles

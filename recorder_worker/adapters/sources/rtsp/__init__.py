@@ -1,0 +1,1 @@
+"""RTSP servers, decoded or copied, through one link that never waits for ever."""

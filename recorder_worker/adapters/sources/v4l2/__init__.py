@@ -1,0 +1,1 @@
+"""Cameras and grabbers, by V4L2."""

@@ -1,0 +1,1 @@
+"""Connections to NATS: how they are made, kept, and mended."""

@@ -1,0 +1,1 @@
+"""Who may do what on the bus, and what a message says of its sender."""

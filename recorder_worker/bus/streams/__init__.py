@@ -1,0 +1,1 @@
+"""Streams and consumers as data, and what brings a server to their shape."""

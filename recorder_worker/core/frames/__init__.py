@@ -1,0 +1,1 @@
+"""The frame stream of the `screen` profile (docs/format.md), written and read."""

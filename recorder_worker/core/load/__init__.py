@@ -1,0 +1,1 @@
+"""Overload as pure rules: who is slowed down, when, and until when."""

@@ -1,0 +1,1 @@
+"""Reads recordings: their frames, their film, and any one picture."""

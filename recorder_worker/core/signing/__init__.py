@@ -1,0 +1,1 @@
+"""Checkpoints as signed notes, and the keys that sign them."""

@@ -1,0 +1,1 @@
+"""What can be recorded, and what of it an operator allows."""

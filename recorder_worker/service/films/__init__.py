@@ -1,0 +1,1 @@
+"""Films of verified recordings, each with its account and its proof."""

@@ -1,0 +1,1 @@
+"""What is logged, counted, traced and looked up of a running worker."""

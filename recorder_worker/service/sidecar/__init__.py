@@ -1,0 +1,1 @@
+"""The HTTP sidecar, and what its page shows."""

@@ -1,0 +1,263 @@
+"""The reader of the `copy` profile: one thread a session that turns packets into segments and gaps.
+
+As `Reader`, it alone moves the cursor, and waits for nothing without listening for requests. But a
+packet is what an encoder made of the one before it: behind whatever is missing it goes on with a
+keyframe, and a source that is not recorded is closed, so that it begins anew with one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+import structlog
+
+from recorder_worker.core.errors import LeaseLostError, PermanentError, SourceLostError
+from recorder_worker.core.model import EndReason, GapReason
+from recorder_worker.ports import Clock, Packet, PacketSource
+from recorder_worker.stages.capture.reading.coverage import Coverage, Finished
+from recorder_worker.stages.capture.reading.limits import Limits
+from recorder_worker.stages.capture.reading.opening import OpenPackets, Search
+from recorder_worker.stages.capture.reading.packet_coverage import PacketCoverage
+from recorder_worker.stages.capture.reading.policy import ReaderPolicy
+from recorder_worker.stages.capture.reading.requests import (
+    GoOn,
+    Hold,
+    Pause,
+    Release,
+    Request,
+    RequestBox,
+    Resume,
+    Stop,
+)
+from recorder_worker.stages.capture.reading.standstill import Standstill
+from recorder_worker.stages.capture.reading.timeline import SECOND_NS, Pacer, Timeline
+from recorder_worker.stages.capture.segments.items import Paused, Resumed
+from recorder_worker.stages.capture.segments.packet_spool import PacketWriter
+
+log = structlog.get_logger(__name__)
+
+LOOK_S = 0.2
+"""How long a wait may last before requests and limits are looked at again."""
+
+
+class PacketReader:
+    """Reads until the source, a limit or a request ends it. Has the methods of `Reader`."""
+
+    def __init__(
+        self,
+        *,
+        source: PacketSource | None,
+        reopen: OpenPackets,
+        coverage: Coverage[PacketWriter],
+        timeline: Timeline,
+        policy: ReaderPolicy,
+        clock: Clock,
+    ) -> None:
+        self._source = source
+        self._reopen = reopen
+        self._writer = coverage.writer
+        self._timeline = timeline
+        self._policy = policy
+        self._clock = clock
+        self._coverage = coverage
+        self._limits = Limits(policy, timeline, coverage)
+        self._pacer = Pacer(clock, timeline.period_ns, native=policy.native)
+        self._requests = RequestBox()
+        self._hold: Hold | None = None
+        self._standstill = Standstill(
+            self._requests, self._limits, coverage, self._gap, self._held_or_not
+        )
+        self._packing = PacketCoverage(coverage, timeline)
+        self._packets: deque[Packet] = deque()
+        self._thread: threading.Thread | None = None
+
+    def start(self, *, gap: GapReason | None, paused: bool, armed: bool = False) -> None:
+        """As `Reader.start`; a session of packets is never armed."""
+        if armed:
+            raise PermanentError("a session is armed whose packets are copied")
+        self._thread = threading.Thread(
+            target=self._run, args=(gap, paused), name="reader", daemon=True
+        )
+        self._thread.start()
+
+    def request(self, request: Request) -> None:
+        """Ask for something; the answer is an item."""
+        self._requests.put(request)
+
+    def now_ns(self) -> int:
+        """Session time now, for marks."""
+        return self._timeline.now_ns()
+
+    @property
+    def ticks(self) -> tuple[int, int]:
+        """As `Reader.ticks`: packets come at a pace of their own."""
+        return 0, 0
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread to end."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    # --- the loop -------------------------------------------------------------------------------
+
+    def _run(self, gap: GapReason | None, paused: bool) -> None:  # noqa: FBT001  (a thread's arguments)
+        try:
+            if paused:
+                self._let_go()
+                self._pause()
+            elif gap is not None:
+                self._gap(gap, "another worker had this session before")
+            if self._source is not None:
+                self._begin(self._source)
+            while True:
+                try:
+                    self._step()
+                except SourceLostError as error:
+                    self._lost(error, GapReason.SOURCE_LOST)
+        except (Finished, LeaseLostError):
+            pass  # handed over to the end, or nobody takes it any more
+        except Exception as error:  # noqa: BLE001  (a defect must end in the record, not beside it)
+            self._coverage.crashed(error)
+        finally:
+            self._let_go()
+
+    def _step(self) -> None:
+        """Record one packet once it is due, or fetch more; or answer one request."""
+        request = self._requests.next(0)
+        if request is not None:
+            self._answer(request)
+            return
+        if self._hold is not None:
+            self._wait_until_caught_up(self._hold)
+            return
+        self._limits.check_now()
+        source = self._source
+        if source is None:
+            raise SourceLostError("the source has not been opened yet")
+        if self._packets:
+            if not self._packets[0].video or self._is_due(self._packets[0]):
+                self._record(self._packets.popleft(), source)
+            return
+        packets = source.read(LOOK_S)
+        if packets is None:
+            self._coverage.source_ended(source.facts)
+        elif packets:
+            self._packets.extend(packets)
+        elif self._writer.full(self._timeline.now_ns()):
+            self._packing.close(self._timeline.now_ns())  # a slow source keeps nothing undurable
+
+    def _is_due(self, packet: Packet) -> bool:
+        """Wait for the packet's time at native pace; False where a request came first."""
+        due_ns = self._pacer.due(packet.t_ns)
+        wait_s = (due_ns - self._clock.monotonic_ns()) / SECOND_NS
+        if wait_s <= 0:
+            return True
+        request = self._requests.next(min(wait_s, LOOK_S))
+        if request is not None:
+            self._answer(request)
+            return False
+        return self._clock.monotonic_ns() >= due_ns
+
+    def _record(self, packet: Packet, source: PacketSource) -> None:
+        if not packet.video:
+            self._packing.hear(packet)
+            return
+        t_ns = self._timeline.frame_time(packet.t_ns)
+        self._limits.check_frame(t_ns)
+        self._packing.add(packet, t_ns, source)
+
+    # --- requests -------------------------------------------------------------------------------
+
+    def _answer(self, request: Request) -> None:
+        match request:
+            case Pause(by=by):
+                self._packing.put_down()
+                self._let_go()
+                self._coverage.deliver(Paused(cursor=self._coverage.cursor))
+                self._pause(f"paused by {by}" if by else "")
+            case Release():
+                self._packing.put_down()
+                self._let_go()
+                self._coverage.released()
+            case Stop(reason=reason, detail=detail):
+                self._packing.end(reason, detail)
+            case _:
+                self._held_or_not(request)
+
+    def _held_or_not(self, request: Request) -> None:
+        """Of the others only those count that hold a session: nothing else fits packets."""
+        match request:
+            case Hold():
+                self._hold = request
+            case GoOn():
+                self._hold = None
+            case _:
+                pass  # refused before it comes here
+
+    def _let_go(self) -> None:
+        self._packets.clear()
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    def _pause(self, detail: str = "") -> None:
+        """Wait, and open the source again: what a live one showed meanwhile is paused too."""
+        self._standstill.until(Resume, reason=GapReason.PAUSE, detail=detail, doing="paused")
+        self._coverage.deliver(Resumed(cursor=self._coverage.cursor))
+        self._lost(SourceLostError("until it was connected again"), GapReason.PAUSE)
+
+    def _wait_until_caught_up(self, hold: Hold) -> None:
+        """Later stages are behind: there is no source until they are not."""
+        self._packing.put_down()
+        self._let_go()
+        request = self._standstill.until_caught_up(hold, self._coverage.cursor.t_ns)
+        if isinstance(request, Pause):
+            self._answer(request)
+            return
+        self._hold = None
+        self._lost(SourceLostError("until it was connected again"), GapReason.BACK_PRESSURE)
+
+    # --- gaps and ends --------------------------------------------------------------------------
+
+    def _gap(self, reason: GapReason, detail: str) -> None:
+        self._coverage.gap(reason, detail)
+        self._timeline.last_ns = max(self._timeline.last_ns, self._coverage.cursor.t_ns - 1)
+        self._pacer.rebase()
+
+    def _begin(self, source: PacketSource) -> None:
+        """A source is open: its times begin anew."""
+        self._source = source
+        self._packets.clear()
+        self._packing.begin(source)
+
+    def _lost(self, error: SourceLostError, reason: GapReason) -> None:
+        """The source is gone: try to get it back, then say what is missing.
+
+        What could not be read in a file cannot be read in it again.
+        """
+        if not self._timeline.live and self._source is not None:
+            self._packing.close_lost()
+            self._coverage.end(EndReason.SOURCE_LOST, str(error), self._coverage.cursor.t_ns)
+        self._packing.close_lost()
+        self._let_go()
+        unit = self._coverage.cursor.unit
+        search = Search(self._reopen, unit, self._clock, self._policy.retry_s)
+        try:
+            while not search.over:
+                source = search.look(LOOK_S)
+                if source is not None:
+                    self._begin(source)
+                    if self._timeline.live:
+                        self._gap(reason, str(error))
+                    return
+                request = self._requests.next(0)
+                if request is not None:
+                    self._answer(request)
+                    if self._source is not None:
+                        return  # a pause came between, behind which it was found
+                    search.prolong()
+        finally:
+            search.abandon()
+        self._gap(GapReason.SOURCE_LOST, str(error))
+        self._coverage.end(search.end, str(search.reason or error), self._coverage.cursor.t_ns)

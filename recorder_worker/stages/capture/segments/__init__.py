@@ -1,0 +1,1 @@
+"""Segments: durable files, and what the reader hands over of them."""

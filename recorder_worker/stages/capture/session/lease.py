@@ -1,0 +1,282 @@
+"""One lease: from a start message to a running recording, and what is left when that fails.
+
+The order is that of the facts: the source is open, `session.started` is won at the fence, the
+manifest is written, the session has its number, the captured log begins. A crash after any step is
+taken up behind it by the next delivery of the message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+import structlog
+from blake3 import blake3
+
+from recorder_worker.core.cipher.session_cipher import SessionCipher
+from recorder_worker.core.commands import StartSession
+from recorder_worker.core.errors import (
+    LeaseLostError,
+    PermanentError,
+    SourceError,
+    TransientError,
+)
+from recorder_worker.core.events import (
+    Captured,
+    EndCaptured,
+    LeaseReleased,
+    Opened,
+    SessionStarted,
+)
+from recorder_worker.core.model import Cursor, EndReason, GapReason
+from recorder_worker.core.sources.kinds import FileSource, RtspSource, V4l2Source
+from recorder_worker.core.sources.logins import Login, with_login
+from recorder_worker.ports import Delivery, FrameSource, Logged, PacketSource
+from recorder_worker.stages.capture.reading.packet_reader import PacketReader
+from recorder_worker.stages.capture.reading.reader import Reader
+from recorder_worker.stages.capture.services import CaptureServices
+from recorder_worker.stages.capture.session.admission import Admission, bad_source, id_in_use
+from recorder_worker.stages.capture.session.aftermath import tell_aftermath
+from recorder_worker.stages.capture.session.controls import masks_in_force
+from recorder_worker.stages.capture.session.degradation import Degradation
+from recorder_worker.stages.capture.session.encryption import session_cipher
+from recorder_worker.stages.capture.session.journal import CapturedJournal
+from recorder_worker.stages.capture.session.mailbox import Mailbox
+from recorder_worker.stages.capture.session.manifest import Manifest, read_manifest, write_manifest
+from recorder_worker.stages.capture.session.new_manifest import new_manifest
+from recorder_worker.stages.capture.session.pulse import Pulse
+from recorder_worker.stages.capture.session.reader_setup import frame_rate, reader_of
+from recorder_worker.stages.capture.session.recording import Recording
+
+log = structlog.get_logger(__name__)
+
+DETAIL_CHARACTERS = 500
+
+
+class Lease:
+    """The right to record a session, in the hands of one delivery of its start."""
+
+    def __init__(
+        self,
+        services: CaptureServices,
+        session_id: str,
+        command: StartSession,
+        delivery: Delivery,
+        login: Login | None = None,
+    ) -> None:
+        self._login = login
+        self._services = services
+        self._admission = Admission(services)
+        self.session_id = session_id
+        self._command = command
+        self._delivery = delivery
+
+    async def started(self) -> SessionStarted | None:
+        """As `Admission.started`."""
+        return await self._admission.started(self.session_id, self._command, self._delivery)
+
+    async def record(
+        self,
+        started: SessionStarted | None,
+        last: Logged | None,
+        *,
+        wake: asyncio.Event,
+        release: asyncio.Event,
+    ) -> None:
+        """Record until the session has ended or another worker is to go on.
+
+        Raises:
+            RefusedError: a new session cannot be recorded; nothing was written.
+            LeaseLostError, LeaseReleasedError: another worker has it, or shall have it.
+        """
+        journal = self._journal(last)
+        source, manifest, started = await self._open(started, journal)
+        try:
+            data = await asyncio.to_thread(write_manifest, self._services.store, manifest)
+            manifest = msgspec.json.decode(data, type=Manifest)
+            if journal.last is None:
+                await self._accepted(started)
+                await self._opened(journal, manifest, data)
+            cipher = await self._cipher(journal, manifest)
+            journal.masks = await masks_in_force(
+                self._services.log, self.session_id, journal.controls, self._command.masks
+            )
+            queue_size = self._services.policy.queue_segments
+            mailbox = Mailbox(asyncio.get_running_loop(), queue_size, wake)
+            reader = reader_of(
+                services=self._services,
+                command=self._command,
+                facts=manifest.source,
+                journal=journal,
+                source=source,
+                reopen=self._open_source,
+                cipher=cipher,
+                deliver=mailbox.put,
+            )
+        except BaseException:
+            if source is not None:
+                source.close()
+            raise
+        log.info("LeaseTaken", source=manifest.source.uri, takeover=last is not None)
+        reader.start(gap=_gap_behind(last), paused=journal.paused, armed=journal.armed)
+        recording = Recording(
+            journal=journal,
+            pulse=Pulse(journal, self._services.clock, manifest.policy, takeover=last is not None),
+            reader=reader,
+            mailbox=mailbox,
+            wake=wake,
+            release=release,
+            services=self._services,
+            degradation=self._degradation(reader, manifest),
+        )
+        try:
+            await recording.run()
+        except (TransientError, LeaseLostError):
+            raise
+        except Exception as error:
+            await self._end_lost(journal, error)
+            raise PermanentError(f"the recording failed: {error!r}") from error
+
+    def _degradation(self, reader: Reader | PacketReader, manifest: Manifest) -> Degradation:
+        services = self._services
+        return Degradation(
+            session_id=self.session_id,
+            command=self._command,
+            facts=manifest.source,
+            fps=frame_rate(manifest.source, self._command, services.policy),
+            governor=services.governor,
+            reader=reader,
+            clock=services.clock,
+            metrics=services.metrics,
+        )
+
+    @property
+    def _copies(self) -> bool:
+        return self._command.profile == "copy"
+
+    async def _end_lost(self, journal: CapturedJournal, error: Exception) -> None:
+        """A defect must not leave a session that nobody ends: it is sealed with its reason."""
+        detail = f"{type(error).__name__}: {error}"[:DETAIL_CHARACTERS]
+        if journal.last is not None:
+            journal.cursor = journal.last.cursor  # what failed on its way to the log is not in it
+        end = EndCaptured(
+            **journal.place(),  # type: ignore[arg-type]
+            t_ns=journal.cursor.t_ns,
+            reason=EndReason.WORKER_LOST,
+            detail=detail,
+        )
+        await journal.append(end)
+        await tell_aftermath(self._services, end)
+
+    def _journal(self, last: Logged | None) -> CapturedJournal:
+        identity = self._services.identity
+        lease = f"{identity.worker}:{self._delivery.sequence}:{self._delivery.deliveries}"
+        return CapturedJournal(
+            self._services.log,
+            self._services.clock,
+            self.session_id,
+            lease,
+            identity.boot_id,
+            last,
+        )
+
+    # --- opening --------------------------------------------------------------------------------
+
+    async def _open(
+        self, started: SessionStarted | None, journal: CapturedJournal
+    ) -> tuple[FrameSource | PacketSource | None, Manifest, SessionStarted | None]:
+        """The source, and what the session is; a source that was there before may be away now."""
+        manifest = await asyncio.to_thread(read_manifest, self._services.store, self.session_id)
+        known = started is not None or journal.last is not None
+        if manifest is not None and not known:
+            raise id_in_use(self.session_id)
+        if not known:
+            self._admission.check_wishes(self._command)
+        source: FrameSource | PacketSource | None = None
+        try:
+            # In a thread of its own: cameras that do not answer must not hold up everything else.
+            pool = ThreadPoolExecutor(1, thread_name_prefix="opening")
+            opening = pool.submit(self._open_source, journal.cursor.unit)
+            pool.shutdown(wait=False)
+            source = await asyncio.wrap_future(opening)
+        except SourceError as error:
+            if not known:
+                raise bad_source(self._command, error) from error
+            log.warning("SourceNotThere", error=str(error))  # the reader tries again for a while
+        try:
+            if not known and source is not None:
+                await asyncio.to_thread(self._admission.check_room)
+                started = await self._admission.start(
+                    self.session_id, self._command, self._delivery, source.facts
+                )
+            if manifest is None:
+                manifest = await asyncio.to_thread(
+                    new_manifest,
+                    self._services,
+                    self.session_id,
+                    self._command,
+                    self._delivery.command_id,
+                    source,
+                    started,
+                )
+        except BaseException:
+            if source is not None:
+                source.close()
+            raise
+        return source, manifest, started
+
+    def _open_source(self, first_unit: int) -> FrameSource | PacketSource:
+        source = self._command.source
+        if isinstance(source, RtspSource):
+            source = with_login(source, self._login)
+        if self._copies:
+            return self._services.open_packets.packets(source, first_unit)
+        fps = self._command.fps
+        if fps is None and not isinstance(self._command.source, FileSource | V4l2Source):
+            fps = self._services.policy.default_fps
+        return self._services.open_source(source, fps, first_unit)
+
+    async def _cipher(self, journal: CapturedJournal, manifest: Manifest) -> SessionCipher | None:
+        """What to seal with; a session whose key is gone ends here, rather than go on plain."""
+        try:
+            return await asyncio.to_thread(session_cipher, manifest, self._services.cipher_keys)
+        except PermanentError as error:
+            await self._end_lost(journal, error)
+            raise
+
+    async def _accepted(self, started: SessionStarted | None) -> None:
+        """Before the captured log begins: where it has begun, the audit trail has the start."""
+        if started is not None:
+            gate = self._services.gate
+            await gate.accepted(started.identity, self._delivery, self.session_id)
+
+    async def _opened(self, journal: CapturedJournal, manifest: Manifest, data: bytes) -> None:
+        identity, clock = self._services.identity, self._services.clock
+        numbered = await self._services.number(self.session_id)
+        journal.armed = self._command.pre_record_s is not None
+        journal.cursor = Cursor(wall_ns=clock.wall_ns(), boot_ns=clock.monotonic_ns())
+        await journal.append(
+            Opened(
+                **journal.place(),  # type: ignore[arg-type]
+                manifest_digest=blake3(data).hexdigest(),
+                source=manifest.source,
+                profile=self._command.profile,
+                fps=frame_rate(manifest.source, self._command, self._services.policy),
+                masks=self._command.masks,
+                policy=manifest.policy,
+                node=identity.node,
+                boot_id=identity.boot_id,
+                software=identity.software,
+                software_blake3=identity.software_blake3,
+                numbered=numbered,
+            )
+        )
+
+
+def _gap_behind(last: Logged | None) -> GapReason | None:
+    """What separates us from the last captured event: nothing, a hand-over or a crash."""
+    event = last.event if last else None
+    if not isinstance(event, Captured):
+        return None
+    return GapReason.HANDOVER if isinstance(event, LeaseReleased) else GapReason.CRASH
