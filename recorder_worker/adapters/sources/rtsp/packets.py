@@ -55,7 +55,7 @@ class RtspPackets:
         self._came = time.monotonic()
         self._facts = self._describe()
         threading.Thread(target=self._pump, name="rtsp packets", daemon=True).start()
-        self._wait_for_keyframe(source.open_s)
+        self._wait_for_keyframe(source.open_s, max(0, self._input.link.left_s))
 
     @property
     def facts(self) -> SourceFacts:
@@ -105,9 +105,9 @@ class RtspPackets:
             self._changed.notify_all()
         self._input.link.close()
 
-    def _wait_for_keyframe(self, wait_s: float) -> None:
+    def _wait_for_keyframe(self, open_s: float, left_s: float) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._end is not None, wait_s)
+            self._changed.wait_for(lambda: self._ready or self._end is not None, left_s)
             if self._ready:
                 return
             end = self._end
@@ -115,7 +115,7 @@ class RtspPackets:
         raise SourceError(
             str(end)
             if end is not None
-            else f"{self._input.name}: expected a keyframe within {wait_s:g} s, found none; have "
+            else f"{self._input.name}: expected a keyframe within {open_s:g} s, found none; have "
             "the camera send them more often, or raise open_s"
         )
 

@@ -41,7 +41,8 @@ class RtspPictures:
         self._closed = False
         threading.Thread(target=self._decode, name="rtsp pictures", daemon=True).start()
         with self._changed:
-            self._changed.wait_for(lambda: self._newest is not None or self._end, source.open_s)
+            left_s = max(0, self._input.link.left_s)
+            self._changed.wait_for(lambda: self._newest is not None or self._end, left_s)
         picture, end = self._now()
         if picture is None:
             self.close()
