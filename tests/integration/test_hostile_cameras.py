@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from camera import Camera
 
 from recorder_worker.adapters.sources.guard import SourceGuard
+from recorder_worker.adapters.sources.rtsp import packets
 from recorder_worker.adapters.sources.rtsp.packets import RtspPackets
 from recorder_worker.adapters.sources.rtsp.pictures import RtspPictures
 from recorder_worker.core.errors import SourceError, SourceForbiddenError
@@ -252,6 +254,24 @@ def test_nothing_is_left_behind_by_servers_that_hang() -> None:
         while names := [one.name for one in threading.enumerate() if one.name.startswith("rtsp")]:
             assert time.monotonic() < deadline, names
             threading.Event().wait(0.05)
+
+
+# --- too much ------------------------------------------------------------------------------------
+
+
+def test_a_picture_larger_than_allowed_is_not_decoded() -> None:
+    guard = SourceGuard(SourceRules(max_pixels=160 * 120 - 1))
+    with Camera() as camera, pytest.raises(SourceError, match="max_pixels"):
+        RtspPictures(RtspSource(uri=camera.uri()), guard, fps=10.0)
+
+
+def test_a_picture_whose_slices_do_not_end_is_not_collected_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(packets, "MAX_PICTURE", 10)
+    monkeypatch.setattr(packets, "goes_on", lambda _codec, _data: True)
+    with Camera() as camera, pytest.raises(SourceError, match="one that does not end"):
+        RtspPackets(RtspSource(uri=camera.uri()), SourceGuard(SourceRules()))
 
 
 # --- logins --------------------------------------------------------------------------------------

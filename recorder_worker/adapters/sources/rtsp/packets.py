@@ -24,6 +24,8 @@ from recorder_worker.ports import Packet
 
 MAX_WAITING: Final = 64 << 20
 """Bytes of packets that wait for their reader; then the server waits too."""
+MAX_PICTURE: Final = 16 << 20
+"""Bytes of one, all its slices together."""
 
 
 class RtspPackets:
@@ -160,6 +162,12 @@ class RtspPackets:
         # One is held back until the next shows that it is whole.
         held, self._held = self._held, stamped
         if held is not None and goes_on(self._tracks.codec, stamped.data):
+            if len(held.data) + len(stamped.data) > MAX_PICTURE:
+                self._held = None
+                raise SourceLostError(
+                    f"{self._input.name}: expected pictures of at most {MAX_PICTURE} bytes, found "
+                    "one that does not end"
+                )
             self._held = msgspec.structs.replace(held, data=held.data + stamped.data)
         elif held is not None:
             self._stamp(held, video=True)
