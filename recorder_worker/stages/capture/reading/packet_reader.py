@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import suppress
 
 import structlog
 
@@ -17,7 +18,7 @@ from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.ports import Clock, Packet, PacketSource
 from recorder_worker.stages.capture.reading.coverage import Coverage, Finished
 from recorder_worker.stages.capture.reading.limits import Limits
-from recorder_worker.stages.capture.reading.opening import OpenPackets, Search
+from recorder_worker.stages.capture.reading.opening import OpenPackets, Patience, Search
 from recorder_worker.stages.capture.reading.packet_coverage import PacketCoverage
 from recorder_worker.stages.capture.reading.policy import ReaderPolicy
 from recorder_worker.stages.capture.reading.requests import (
@@ -70,6 +71,8 @@ class PacketReader:
         )
         self._packing = PacketCoverage(coverage, timeline)
         self._packets: deque[Packet] = deque()
+        self._patience = Patience(clock)
+        self._away: tuple[GapReason, str] | None = None
         self._thread: threading.Thread | None = None
 
     def start(self, *, gap: GapReason | None, paused: bool, armed: bool = False) -> None:
@@ -163,13 +166,16 @@ class PacketReader:
         if not packet.video:
             self._packing.hear(packet)
             return
-        t_ns = self._timeline.frame_time(packet.t_ns)
+        # One that was on its way while a segment was closed counts from there.
+        t_ns = self._timeline.frame_time(packet.t_ns, self._coverage.cursor.t_ns)
         self._limits.check_frame(t_ns)
         self._packing.add(packet, t_ns, source)
 
     # --- requests -------------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> None:
+        if isinstance(request, Pause | Stop):
+            self._missed_while_away()
         match request:
             case Pause(by=by):
                 self._packing.put_down()
@@ -181,9 +187,23 @@ class PacketReader:
                 self._let_go()
                 self._coverage.released()
             case Stop(reason=reason, detail=detail):
+                self._drain()
                 self._packing.end(reason, detail)
             case _:
                 self._held_or_not(request)
+
+    def _drain(self) -> None:
+        """What had come from a live source before it is stopped is recorded; it is no gap."""
+        source, now_ns = self._source, self._clock.monotonic_ns()
+        if source is None or not self._timeline.live:
+            return
+        with suppress(SourceLostError):  # it ends anyway
+            while True:
+                while self._packets:
+                    self._record(self._packets.popleft(), source)
+                self._packets.extend(source.read(0) or ())
+                if not self._packets or self._packets[0].t_ns > now_ns:
+                    return
 
     def _held_or_not(self, request: Request) -> None:
         """Of the others only those count that hold a session: nothing else fits packets."""
@@ -205,7 +225,8 @@ class PacketReader:
         """Wait, and open the source again: what a live one showed meanwhile is paused too."""
         self._standstill.until(Resume, reason=GapReason.PAUSE, detail=detail, doing="paused")
         self._coverage.deliver(Resumed(cursor=self._coverage.cursor))
-        self._lost(SourceLostError("until it was connected again"), GapReason.PAUSE)
+        if self._away is None:  # else it is looked for already
+            self._lost(SourceLostError("until it was connected again"), GapReason.PAUSE)
 
     def _wait_until_caught_up(self, hold: Hold) -> None:
         """Later stages are behind: there is no source until they are not."""
@@ -242,7 +263,9 @@ class PacketReader:
         self._packing.close_lost()
         self._let_go()
         unit = self._coverage.cursor.unit
-        search = Search(self._reopen, unit, self._clock, self._policy.retry_s)
+        patience = self._patience if reason is GapReason.SOURCE_LOST else Patience(self._clock)
+        search = Search(self._reopen, unit, self._clock, self._policy.retry_s, patience)
+        self._away = reason, str(error)
         try:
             while not search.over:
                 source = search.look(LOOK_S)
@@ -251,13 +274,19 @@ class PacketReader:
                     if self._timeline.live:
                         self._gap(reason, str(error))
                     return
+                self._limits.check_standing(self._missed_while_away, "the source was away")
                 request = self._requests.next(0)
                 if request is not None:
+                    search.abandon()  # what it shows in a pause is none of anybody's business
                     self._answer(request)
-                    if self._source is not None:
-                        return  # a pause came between, behind which it was found
                     search.prolong()
         finally:
             search.abandon()
+            self._away = None
         self._gap(GapReason.SOURCE_LOST, str(error))
         self._coverage.end(search.end, str(search.reason or error), self._coverage.cursor.t_ns)
+
+    def _missed_while_away(self) -> None:
+        """What a source that is away has not shown until now is missing because of that."""
+        if self._away is not None and self._timeline.live:
+            self._gap(*self._away)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import threading
 
-import structlog
-
 from recorder_worker.core.errors import (
     LeaseLostError,
     SourceError,
@@ -41,8 +39,6 @@ from recorder_worker.stages.capture.reading.timeline import SECOND_NS, Pacer, Ti
 from recorder_worker.stages.capture.segments.items import Paused, Resumed
 from recorder_worker.stages.capture.segments.spool import SegmentWriter
 
-log = structlog.get_logger(__name__)
-
 ARRIVE_S = 0.1
 """How long a frame that comes by itself is waited for before requests are looked at again."""
 
@@ -62,7 +58,7 @@ class Reader:
         watch: PictureWatch | None = None,
     ) -> None:
         self._source = source
-        self._reopening = Reopening(reopen, clock, policy.retry_s)
+        self._reopening = Reopening(reopen, clock, policy.retry_s, waits=not timeline.live)
         self._coverage = coverage
         self._writer = coverage.writer
         self._timeline = timeline
@@ -220,12 +216,16 @@ class Reader:
         now_ns = self._timeline.now_ns()
         if self._writer.full(now_ns):
             self._coverage.close(now_ns)
+        if self._reopening.away:
+            self._limits.check_standing(self._missed_while_away, "the source was away")
         self._limits.check_now()
 
     # --- requests -------------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> None:
         self._drain()
+        if isinstance(request, Pause | Stop):
+            self._missed_while_away()
         match request:
             case Pause(by=by):
                 self._coverage.close(self._covered_ns())
@@ -265,6 +265,11 @@ class Reader:
         self._coverage.gap(reason, detail)
         self._pacer.rebase()
         self._limits.forget()
+
+    def _missed_while_away(self) -> None:
+        """What a source that is away has not shown until now is missing because of that."""
+        if self._reopening.away and self._timeline.live:
+            self._gap(GapReason.SOURCE_LOST, self._reopening.away)
 
     def _lost(self, error: SourceLostError) -> None:
         """The source is gone: try to get it back, then say what is missing."""
