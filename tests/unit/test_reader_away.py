@@ -9,8 +9,9 @@ from reader_bench import DEADLINE_S, SECOND, Bench, Scripted
 
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core.errors import SourceError, SourceLostError
-from recorder_worker.core.model import EndReason, GapReason, SourceClock
+from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock, Span
 from recorder_worker.ports import FrameSource
+from recorder_worker.stages.capture.reading.pre_record import PreRecord
 from recorder_worker.stages.capture.reading.requests import Pause, Resume, Stop
 from recorder_worker.stages.capture.segments import items
 
@@ -146,3 +147,28 @@ def test_a_source_that_is_lost_at_once_is_looked_for_at_once(lost_at: int) -> No
     bench.wait_for(items.Segment)
     bench.reader.request(STOP)
     assert bench.end().reason is EndReason.STOPPED
+
+
+def test_an_armed_session_whose_source_only_loses_units_does_not_keep_every_gap() -> None:
+    # A publisher of garbage makes a gap each second, for as long as nobody triggers.
+    begin = Cursor()
+    held = PreRecord(
+        base=begin, begin=begin, keep_ns=10 * SECOND, max_bytes=1 << 20, full=lambda: None
+    )
+    for second in range(1000):
+        span = Span(
+            first_unit=second,
+            unit_count=1,
+            t0_ns=second * SECOND,
+            t1_ns=(second + 1) * SECOND,
+            wall0_ns=0,
+            wall1_ns=0,
+        )
+        cursor = Cursor(unit=second + 1, t_ns=(second + 1) * SECOND)
+        gap = items.Gap(cursor=cursor, span=span, reason=GapReason.SOURCE_LOST, detail="")
+        assert held.take(gap) == ()
+    kept = [one.item.span for one in held.held()]
+    assert 10 <= len(kept) <= 12
+    (before,) = held.before()
+    assert (before.span.first_unit, before.span.t0_ns) == (0, 0)
+    assert (before.cursor.unit, before.cursor.t_ns) == (kept[0].first_unit, kept[0].t0_ns)

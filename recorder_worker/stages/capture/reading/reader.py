@@ -105,8 +105,6 @@ class Reader:
         if self._thread is not None:
             self._thread.join(timeout_s)
 
-    # --- the loop -------------------------------------------------------------------------------
-
     def _run(self, gap: GapReason | None, paused: bool, armed: bool) -> None:  # noqa: FBT001  (a thread's arguments)
         try:
             if armed:
@@ -262,12 +260,14 @@ class Reader:
     def _gap(self, reason: GapReason, detail: str) -> None:
         if self._timeline.live:
             self._pending = None  # a frame from before the gap lies inside it
+        if self._watch is not None:
+            self._watch.forget()
         self._coverage.gap(reason, detail)
         self._pacer.rebase()
         self._limits.forget()
 
     def _missed_while_away(self) -> None:
-        """What a source that is away has not shown until now is missing because of that."""
+        """What a source that is away has not shown is missing because of that."""
         if self._reopening.away and self._timeline.live:
             self._gap(GapReason.SOURCE_LOST, self._reopening.away)
 
