@@ -496,8 +496,8 @@ def test_a_server_that_is_found_only_to_be_lost_again_is_no_flood_of_gaps() -> N
             enough.set()
         return Material(now(1), SourceClock.LIVE, then=SourceLostError("it hung up"))
 
-    bench = Bench(reopen(0), reopen=reopen, retry_s=60)  # type: ignore[arg-type]  (it is Material)
-    opened.clear()
+    first = Material(now(1), SourceClock.LIVE, then=SourceLostError("it hung up"))
+    bench = Bench(first, reopen=reopen, retry_s=60)
     bench.start()
     assert enough.wait(DEADLINE_S)
     bench.reader.request(Stop(reason=EndReason.STOPPED))

@@ -39,6 +39,21 @@ class Gone:
         raise SourceError("still away")
 
 
+class Late(Scripted):
+    """A source that is opened when nobody waits for it any more."""
+
+    def __init__(self, clock: SystemClock, kind: SourceClock) -> None:
+        super().__init__(clock, kind)
+        self.let_go = threading.Event()
+
+    @property
+    def open(self) -> bool:
+        return not self.let_go.is_set()
+
+    def close(self) -> None:
+        self.let_go.set()
+
+
 def lost(bench: Bench) -> items.Gap:
     gap = bench.gaps()[-1]
     assert gap.reason is GapReason.SOURCE_LOST
@@ -88,7 +103,7 @@ def test_the_longest_duration_leaves_no_time_out_in_which_the_source_was_away() 
 
 def test_a_source_that_hangs_while_it_is_opened_keeps_nobody_from_stopping() -> None:
     trying, go_on = threading.Event(), threading.Event()
-    late = Scripted(SystemClock(), SourceClock.LIVE)
+    late = Late(SystemClock(), SourceClock.LIVE)
 
     def reopen(_unit: int) -> FrameSource:
         trying.set()
@@ -99,14 +114,9 @@ def test_a_source_that_hangs_while_it_is_opened_keeps_nobody_from_stopping() -> 
     assert trying.wait(DEADLINE_S)
     bench.reader.request(STOP)
     assert bench.end().reason is EndReason.STOPPED  # while it still hangs
-    assert not late.closed
+    assert late.open
     go_on.set()
-    deadline = threading.Event()
-    for _ in range(1000):
-        if late.closed:
-            break
-        deadline.wait(0.01)
-    assert late.closed
+    assert late.let_go.wait(DEADLINE_S)
 
 
 def test_a_source_that_is_found_only_to_be_lost_again_is_no_flood_of_gaps() -> None:
