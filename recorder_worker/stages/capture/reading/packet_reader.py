@@ -2,19 +2,25 @@
 
 As `Reader`, it alone moves the cursor, and waits for nothing without listening for requests. But a
 packet is what an encoder made of the one before it: behind whatever is missing it goes on with a
-keyframe, and a source that is not recorded is closed, so that it begins anew with one.
+keyframe. What is not recorded is closed, or held where somebody hears what becomes of his packets.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import suppress
 
 import structlog
 
-from recorder_worker.core.errors import LeaseLostError, PermanentError, SourceLostError
+from recorder_worker.core.errors import (
+    LeaseLostError,
+    PermanentError,
+    SourceLostError,
+    UnitsMissingError,
+)
 from recorder_worker.core.model import EndReason, GapReason
-from recorder_worker.ports import Clock, Packet, PacketSource
+from recorder_worker.ports import ArrivingPackets, Clock, Packet, PacketSource
 from recorder_worker.stages.capture.reading.coverage import Coverage, Finished
 from recorder_worker.stages.capture.reading.limits import Limits
 from recorder_worker.stages.capture.reading.opening import OpenPackets, Search
@@ -139,13 +145,31 @@ class PacketReader:
             if not self._packets[0].video or self._is_due(self._packets[0]):
                 self._record(self._packets.popleft(), source)
             return
-        packets = source.read(LOOK_S)
+        if not self._fetch(source, LOOK_S) and self._writer.full(self._timeline.now_ns()):
+            self._packing.close(self._timeline.now_ns())  # a slow source keeps nothing undurable
+
+    def _fetch(self, source: PacketSource, wait_s: float) -> bool:
+        """Whether something came in that time. What is missing is declared."""
+        try:
+            packets = source.read(wait_s)
+        except UnitsMissingError as error:
+            self._packing.missing(error, source)
+            return True
         if packets is None:
             self._coverage.source_ended(source.facts)
-        elif packets:
-            self._packets.extend(packets)
-        elif self._writer.full(self._timeline.now_ns()):
-            self._packing.close(self._timeline.now_ns())  # a slow source keeps nothing undurable
+        self._packets.extend(packets or ())
+        return bool(packets)
+
+    def _drain(self) -> None:
+        """What had come before a request is recorded before it, where somebody was told so."""
+        source = self._source
+        if not isinstance(source, ArrivingPackets):
+            return
+        source.hold()
+        with suppress(SourceLostError):  # whoever reads next is told again
+            while self._packets or self._fetch(source, 0):
+                if self._packets:
+                    self._record(self._packets.popleft(), source)
 
     def _is_due(self, packet: Packet) -> bool:
         """Wait for the packet's time at native pace; False where a request came first."""
@@ -163,7 +187,7 @@ class PacketReader:
         if not packet.video:
             self._packing.hear(packet)
             return
-        t_ns = self._timeline.frame_time(packet.t_ns)
+        t_ns = self._timeline.frame_time(packet.t_ns, self._coverage.cursor.t_ns)
         self._limits.check_frame(t_ns)
         self._packing.add(packet, t_ns, source)
 
@@ -172,15 +196,14 @@ class PacketReader:
     def _answer(self, request: Request) -> None:
         match request:
             case Pause(by=by):
-                self._packing.put_down()
-                self._let_go()
+                self._put_down()
                 self._coverage.deliver(Paused(cursor=self._coverage.cursor))
                 self._pause(f"paused by {by}" if by else "")
             case Release():
-                self._packing.put_down()
-                self._let_go()
+                self._put_down()
                 self._coverage.released()
             case Stop(reason=reason, detail=detail):
+                self._drain()
                 self._packing.end(reason, detail)
             case _:
                 self._held_or_not(request)
@@ -195,6 +218,22 @@ class PacketReader:
             case _:
                 pass  # refused before it comes here
 
+    def _put_down(self) -> None:
+        """Nothing is read for now: the source is closed, or held."""
+        self._drain()
+        self._packing.put_down()
+        if not isinstance(self._source, ArrivingPackets):
+            self._let_go()
+
+    def _take_up(self, reason: GapReason) -> None:
+        """Read again. What a live source showed until it is there again is missing, too."""
+        source = self._source
+        if isinstance(source, ArrivingPackets):
+            source.go_on(reason)
+            self._begin(source)
+        else:
+            self._lost(SourceLostError("until it was connected again"), reason)
+
     def _let_go(self) -> None:
         self._packets.clear()
         if self._source is not None:
@@ -202,21 +241,19 @@ class PacketReader:
             self._source = None
 
     def _pause(self, detail: str = "") -> None:
-        """Wait, and open the source again: what a live one showed meanwhile is paused too."""
         self._standstill.until(Resume, reason=GapReason.PAUSE, detail=detail, doing="paused")
         self._coverage.deliver(Resumed(cursor=self._coverage.cursor))
-        self._lost(SourceLostError("until it was connected again"), GapReason.PAUSE)
+        self._take_up(GapReason.PAUSE)
 
     def _wait_until_caught_up(self, hold: Hold) -> None:
-        """Later stages are behind: there is no source until they are not."""
-        self._packing.put_down()
-        self._let_go()
+        """Later stages are behind: nothing is read until they are not."""
+        self._put_down()
         request = self._standstill.until_caught_up(hold, self._coverage.cursor.t_ns)
         if isinstance(request, Pause):
             self._answer(request)
             return
         self._hold = None
-        self._lost(SourceLostError("until it was connected again"), GapReason.BACK_PRESSURE)
+        self._take_up(GapReason.BACK_PRESSURE)
 
     # --- gaps and ends --------------------------------------------------------------------------
 
