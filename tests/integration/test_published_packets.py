@@ -365,8 +365,8 @@ async def test_parameters_that_change_begin_a_chunk_of_their_own_and_nothing_is_
     assert recorded(recorder, session_id) == samples(units[0], *bare, *other)
     code, said = recorder.export(session_id, tmp_path / "out.mp4")
     assert (code, "H.265 96x64, before it H.264" in said) == (65, True), said
-    two = (("first.mp4", "--to", units[0], *bare), ("second.mp4", "--from", *other))
-    for name, option, *wanted in two:
+    two = (("first.mp4", "--to", [units[0], *bare]), ("second.mp4", "--from", other))
+    for name, option, wanted in two:
         target = tmp_path / name
         code, said = recorder.export(session_id, target, option, f"{gap.t0_ns}ns")
         assert code == 0, said

@@ -80,7 +80,7 @@ class Inbox(Generic[T]):
         self._refused_in_row = 0
         self._newest = ""
         self._message: PublishedFrame | None = None
-        self._ended = self._held = self._closed = False
+        self._ended = self._held = self._closed = self._quiet = False
         self._lost = ""
         self._accepted = 0
         self._silent_ns = 0
@@ -114,21 +114,9 @@ class Inbox(Generic[T]):
         if self.ahead is not None:  # it waits for its gap, and those behind it for it
             threading.Event().wait(min(wait_s, _LOOK_S))
             return self._something()
-        begin_ns = time.clock_gettime_ns(_CLOCK)
-        message = self._messages.take(wait_s)
-        # Only while somebody listens: a publisher who waits for our answer publishes nothing.
-        self._silent_ns += time.clock_gettime_ns(_CLOCK) - begin_ns
-        if message is not None:
-            self._silent_ns = 0
-            self._handle(message)
-            return self._something()
-        self._count_dropped(self._messages.dropped())
-        if not self._held and self._silent_ns > self._timeout_ns:
-            self._lost = (
-                f"subject {self._uri}: expected a {self._noun} within "
-                f"{self._timeout_ns / 1e9:g} s, found none; see whether its publisher runs, or "
-                "give a longer timeout_s"
-            )
+        while self._take(wait_s):
+            if not self._held or self._something():
+                break  # else nothing more comes, and what had come is taken up to its end
         return self._something()
 
     def read(self) -> T | None:
@@ -160,7 +148,7 @@ class Inbox(Generic[T]):
 
     def hold(self) -> None:
         """Take nothing more, and say so to whoever publishes."""
-        self._held = True
+        self._held, self._quiet = True, False
         self._messages.hold()
 
     def go_on(self, broken: GapReason | None = None) -> None:
@@ -183,6 +171,26 @@ class Inbox(Generic[T]):
 
     # --- one message ----------------------------------------------------------------------------
 
+    def _take(self, wait_s: float) -> bool:
+        """Whether a message came in that time; it is handled."""
+        begin_ns = time.clock_gettime_ns(_CLOCK)
+        message = self._messages.take(wait_s)
+        # Only while somebody listens: a publisher who waits for our answer publishes nothing.
+        self._silent_ns += time.clock_gettime_ns(_CLOCK) - begin_ns
+        self._quiet = message is None
+        if message is not None:
+            self._silent_ns = 0
+            self._handle(message)
+            return True
+        self._count_dropped(self._messages.dropped())
+        if not self._held and self._silent_ns > self._timeout_ns:
+            self._lost = (
+                f"subject {self._uri}: expected a {self._noun} within "
+                f"{self._timeout_ns / 1e9:g} s, found none; see whether its publisher runs, or "
+                "give a longer timeout_s"
+            )
+        return False
+
     def _something(self) -> bool:
         due = self._due(time.clock_gettime_ns(_CLOCK))
         waits = self._in_place and self._losses.any
@@ -190,11 +198,12 @@ class Inbox(Generic[T]):
 
     def _due(self, now_ns: int) -> bool:
         """Whether a loss is to be told now."""
-        at_once = self._held or self._ended or bool(self._lost)
-        if self._in_place and self.ahead is None and not at_once:
+        over = self._ended or bool(self._lost)
+        if self._in_place and self.ahead is None and not over:
             # There may be more of it; but a hole that stays open is told of every second.
-            return self._losses.any and now_ns - self._broken_ns >= TELL_EVERY_NS
-        return self._losses.due(now_ns, at_once=at_once or self._told_early)
+            told = now_ns - self._broken_ns >= TELL_EVERY_NS or (self._held and self._quiet)
+            return self._losses.any and told
+        return self._losses.due(now_ns, at_once=over or self._held or self._told_early)
 
     def _handle(self, message: PublishedFrame) -> None:
         self._count_dropped(message.dropped)

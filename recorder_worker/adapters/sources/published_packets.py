@@ -16,6 +16,8 @@ from recorder_worker.core.model import GapReason, SourceClock, SourceFacts
 from recorder_worker.core.sources.kinds import NatsSource
 from recorder_worker.ports import FrameFeed, Packet
 
+AGAIN_WAIT_S: Final = 10.0
+"""Seconds in which a source that was there before has a keyframe; nobody hears commands then."""
 _TICK_NS: Final = round(TICK * 1_000_000_000)
 _SECOND: Final = round(1 / TICK)
 _SAME: Final = _SECOND // 1000
@@ -55,7 +57,8 @@ class PublishedPackets:
             source, feed, noun="packet", headers=_headers, make=self._written, in_place=True
         )
         try:
-            first = self._inbox.wait_for_first(source.timeout_s, again=again)
+            wait_s = min(source.timeout_s, AGAIN_WAIT_S) if again else source.timeout_s
+            first = self._inbox.wait_for_first(wait_s, again=again)
         except BaseException:
             self.close()
             raise
