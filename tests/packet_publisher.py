@@ -13,7 +13,7 @@ from typing import Any
 import av
 import msgspec
 from films import opened
-from frame_publisher import FramePublisher
+from frame_publisher import DEADLINE_S, FramePublisher
 from nats.aio.client import Client
 
 from recorder_worker.core.frame_messages import FrameAnswer, FrameStatus
@@ -66,8 +66,8 @@ def units_of(film: Path) -> list[Unit]:
 class PacketPublisher(FramePublisher):
     """Publishes pictures of films, which are of a moment ago; waits for what becomes of each."""
 
-    def __init__(self, client: Client, subject: str) -> None:
-        super().__init__(client, subject)
+    def __init__(self, client: Client, subject: str, wait_s: float = DEADLINE_S) -> None:
+        super().__init__(client, subject, wait_s)
         self.begin_ns = time.time_ns()
 
     def headers(self, unit: Unit, **more: str) -> dict[str, str]:
