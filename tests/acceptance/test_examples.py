@@ -270,7 +270,10 @@ async def test_the_producer_of_packets_in_the_document_has_its_film_recorded(
     worker: WorkerProcess, capsys: pytest.CaptureFixture[str], tmp_path: Path, codec: str
 ) -> None:
     film = write_film(tmp_path / "a.mp4", codec, None, frames=30, fps=25, reorder=2)
-    sealed = await published_as_documented(worker, "source.lab.packets", str(film), profile="copy")
+    names = {} if codec == "libx264" else {"h264_mp4toannexb": "hevc_mp4toannexb", "H264": "H265"}
+    sealed = await published_as_documented(
+        worker, "source.lab.packets", str(film), names, profile="copy"
+    )
     assert (sealed.reason.value, sealed.frame_count) == ("source_ended", 30)
     assert capsys.readouterr().out.split() == ["accepted"] * 30
     folder = worker.data_dir / "sessions" / sealed.session_id
@@ -286,14 +289,20 @@ async def published_as_documented(
     worker: WorkerProcess,
     subject: str,
     what: object,
+    names: dict[str, str] | None = None,
     **options: Any,  # noqa: ANN401  (fields of session.start)
 ) -> SessionSealed:
-    """Run the program of docs/sources.md for a subject, and record what it publishes."""
+    """Run the program of docs/sources.md for a subject, and record what it publishes.
+
+    `names` are replaced in it, as the document says.
+    """
     text = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (block,) = (block for block in blocks if subject in block)
     own = f"source.document.{uuid.uuid4().hex}"
     block = block.replace("nats://127.0.0.1:4222", worker.nats_url).replace(subject, own)
+    for name, other in (names or {}).items():
+        block = block.replace(name, other)
     named: dict[str, Any] = {}
     exec(block, named)
 
