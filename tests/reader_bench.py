@@ -23,7 +23,8 @@ from recorder_worker.stages.capture.reading.policy import Arming, ReaderPolicy
 from recorder_worker.stages.capture.reading.reader import Reader
 from recorder_worker.stages.capture.reading.timeline import Timeline
 from recorder_worker.stages.capture.segments import items
-from recorder_worker.stages.capture.segments.spool import SegmentLimits, SegmentWriter
+from recorder_worker.stages.capture.segments.frame_spool import SegmentWriter
+from recorder_worker.stages.capture.segments.spool import SegmentLimits
 from recorder_worker.stages.capture.segments.write_watch import WriteWatch
 
 SECOND = 1_000_000_000
