@@ -394,7 +394,7 @@ def test_a_container_that_has_no_name_for_a_codec_refuses_it(
         (("film.mp4", "--fps", "5"), 65, "--fps: expected nothing that changes a picture"),
         (("film.mp4", "--burn-time"), 65, "--burn-time: expected nothing"),
         (("film.mp4", "--cursor"), 65, "--cursor: expected nothing"),
-        (("film.avi",), 65, "ends in .mp4, .mov, .mkv"),
+        (("film.avi",), 65, "ends in .mp4, .mov or .mkv"),
         (("film.mp4", "--from", "0.3", "--to", "0.2"), 65, "a time before"),
         (("film.mp4", "--to", "9999999"), 65, "a time up to"),
     ],
