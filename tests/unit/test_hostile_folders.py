@@ -24,7 +24,7 @@ from recorder_worker.core import keys
 from recorder_worker.core.events import SessionNumbered
 from recorder_worker.core.log_audit.report import LogReport, Problem
 from recorder_worker.core.merkle.tree import BLAKE3
-from recorder_worker.core.receipts.ots import BlockHeader
+from recorder_worker.core.receipts.block_header import BlockHeader
 from recorder_worker.core.records.codec import decode_record, encode_record
 from recorder_worker.core.session_log.entries import EntryKind
 from recorder_worker.core.signing.note import parse_note

@@ -54,7 +54,7 @@ from recorder_worker.core.merkle.proofs import (
 )
 from recorder_worker.core.merkle.tree import BLAKE3, SHA256, Tree, TreeHash, split_point
 from recorder_worker.core.model import Span
-from recorder_worker.core.receipts.ots import BlockHeader
+from recorder_worker.core.receipts.block_header import BlockHeader
 from recorder_worker.core.records.codec import decode_record, encode_record, frame_record
 from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.session_log.entries import EntryKind

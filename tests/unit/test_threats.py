@@ -39,7 +39,7 @@ from recorder_worker.core.log_audit.report import LogReport, Problem
 from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.merkle.tree import BLAKE3, Frontier
 from recorder_worker.core.model import GapReason
-from recorder_worker.core.receipts.ots import BlockHeader
+from recorder_worker.core.receipts.block_header import BlockHeader
 from recorder_worker.core.records.codec import decode_record, encode_record, frame_record
 from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.session_log.entries import EntryKind, decode_entry
