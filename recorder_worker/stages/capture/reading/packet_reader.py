@@ -7,25 +7,18 @@ keyframe. What is not recorded is closed, or held where somebody hears what beco
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from contextlib import suppress
 
-import structlog
-
-from recorder_worker.core.errors import (
-    LeaseLostError,
-    PermanentError,
-    SourceLostError,
-    UnitsMissingError,
-)
+from recorder_worker.core.errors import PermanentError, SourceLostError, UnitsMissingError
 from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.ports import ArrivingPackets, Clock, Packet, PacketSource
-from recorder_worker.stages.capture.reading.coverage import Coverage, Finished
+from recorder_worker.stages.capture.reading.coverage import Coverage
 from recorder_worker.stages.capture.reading.limits import Limits
 from recorder_worker.stages.capture.reading.opening import OpenPackets, Search
 from recorder_worker.stages.capture.reading.packet_coverage import PacketCoverage
 from recorder_worker.stages.capture.reading.policy import ReaderPolicy
+from recorder_worker.stages.capture.reading.reader_thread import ReaderThread
 from recorder_worker.stages.capture.reading.requests import (
     GoOn,
     Hold,
@@ -33,15 +26,12 @@ from recorder_worker.stages.capture.reading.requests import (
     Release,
     Request,
     RequestBox,
-    Resume,
     Stop,
 )
 from recorder_worker.stages.capture.reading.standstill import Standstill
 from recorder_worker.stages.capture.reading.timeline import SECOND_NS, Pacer, Timeline
 from recorder_worker.stages.capture.segments.items import Paused, Resumed
 from recorder_worker.stages.capture.segments.packet_spool import PacketWriter
-
-log = structlog.get_logger(__name__)
 
 LOOK_S = 0.2
 """How long a wait may last before requests and limits are looked at again."""
@@ -76,16 +66,13 @@ class PacketReader:
         )
         self._packing = PacketCoverage(coverage, timeline)
         self._packets: deque[Packet] = deque()
-        self._thread: threading.Thread | None = None
+        self._thread = ReaderThread(coverage, self._let_go)
 
     def start(self, *, gap: GapReason | None, paused: bool, armed: bool = False) -> None:
         """As `Reader.start`; a session of packets is never armed."""
         if armed:
             raise PermanentError("a session is armed whose packets are copied")
-        self._thread = threading.Thread(
-            target=self._run, args=(gap, paused), name="reader", daemon=True
-        )
-        self._thread.start()
+        self._thread.start(lambda: self._begin(gap, paused=paused), self._step)
 
     def request(self, request: Request) -> None:
         """Ask for something; the answer is an item."""
@@ -102,33 +89,27 @@ class PacketReader:
 
     def join(self, timeout_s: float) -> None:
         """Wait for the thread to end."""
-        if self._thread is not None:
-            self._thread.join(timeout_s)
+        self._thread.join(timeout_s)
 
     # --- the loop -------------------------------------------------------------------------------
 
-    def _run(self, gap: GapReason | None, paused: bool) -> None:  # noqa: FBT001  (a thread's arguments)
-        try:
-            if paused:
-                self._let_go()
-                self._pause()
-            elif gap is not None:
-                self._gap(gap, "another worker had this session before")
-            if self._source is not None:
-                self._begin(self._source)
-            while True:
-                try:
-                    self._step()
-                except SourceLostError as error:
-                    self._lost(error, GapReason.SOURCE_LOST)
-        except (Finished, LeaseLostError):
-            pass  # handed over to the end, or nobody takes it any more
-        except Exception as error:  # noqa: BLE001  (a defect must end in the record, not beside it)
-            self._coverage.crashed(error)
-        finally:
+    def _begin(self, gap: GapReason | None, *, paused: bool) -> None:
+        if paused:
             self._let_go()
+            self._pause()
+        elif gap is not None:
+            self._gap(gap, "another worker had this session before")
+        if self._source is not None:
+            self._open(self._source)
 
     def _step(self) -> None:
+        """Take one packet or one request; or look for a source that is gone."""
+        try:
+            self._step_on()
+        except SourceLostError as error:
+            self._lost(error, GapReason.SOURCE_LOST)
+
+    def _step_on(self) -> None:
         """Record one packet once it is due, or fetch more; or answer one request."""
         request = self._requests.next(0)
         if request is not None:
@@ -198,7 +179,7 @@ class PacketReader:
             case Pause(by=by):
                 self._put_down()
                 self._coverage.deliver(Paused(cursor=self._coverage.cursor))
-                self._pause(f"paused by {by}" if by else "")
+                self._pause(by)
             case Release():
                 self._put_down()
                 self._coverage.released()
@@ -230,7 +211,7 @@ class PacketReader:
         source = self._source
         if isinstance(source, ArrivingPackets):
             source.go_on(reason)
-            self._begin(source)
+            self._open(source)
         else:
             self._lost(SourceLostError("until it was connected again"), reason)
 
@@ -240,8 +221,9 @@ class PacketReader:
             self._source.close()
             self._source = None
 
-    def _pause(self, detail: str = "") -> None:
-        self._standstill.until(Resume, reason=GapReason.PAUSE, detail=detail, doing="paused")
+    def _pause(self, by: str = "") -> None:
+        """Wait, and take the source up again: what a live one showed meanwhile is paused too."""
+        self._standstill.until_resumed(by)
         self._coverage.deliver(Resumed(cursor=self._coverage.cursor))
         self._take_up(GapReason.PAUSE)
 
@@ -262,7 +244,7 @@ class PacketReader:
         self._timeline.last_ns = max(self._timeline.last_ns, self._coverage.cursor.t_ns - 1)
         self._pacer.rebase()
 
-    def _begin(self, source: PacketSource) -> None:
+    def _open(self, source: PacketSource) -> None:
         """A source is open: its times begin anew."""
         self._source = source
         self._packets.clear()
@@ -284,7 +266,7 @@ class PacketReader:
             while not search.over:
                 source = search.look(LOOK_S)
                 if source is not None:
-                    self._begin(source)
+                    self._open(source)
                     if self._timeline.live:
                         self._gap(reason, str(error))
                     return
