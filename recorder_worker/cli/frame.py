@@ -13,7 +13,7 @@ from recorder_worker.adapters.new_file import NewFile
 from recorder_worker.cli.identities import IdentityOption, cipher_of
 from recorder_worker.cli.output import JsonOption, fields, out, print_json, seconds
 from recorder_worker.cli.times import TIME_HELP, time_of
-from recorder_worker.cli.verify import check_is_outside, check_is_recording
+from recorder_worker.cli.verify import RecordingArgument, check_is_outside, check_is_recording
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import StoreError
 from recorder_worker.core.evidence.clip_plan import Window
@@ -32,15 +32,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def frame(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            help="The folder of a recording, or of a clip.",
-            metavar="DIR",
-            exists=True,
-            file_okay=False,
-        ),
-    ],
+    folder: RecordingArgument,
     target: Annotated[
         Path, typer.Argument(help="The PNG file to make.", metavar="OUT", dir_okay=False)
     ],

@@ -68,7 +68,7 @@ def start(
     ] = None,
     profile: Annotated[
         Profile,
-        typer.Option(help="`copy` keeps the packets of a file or camera as they are."),
+        typer.Option(help="`copy` keeps the packets of a file, camera or subject as they are."),
     ] = Profile.SCREEN,
     transport: Annotated[
         Transport, typer.Option(help="What a camera sends its packets by.")

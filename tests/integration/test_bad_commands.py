@@ -12,6 +12,7 @@ import pytest
 from running_recorder import (
     DEADLINE_S,
     RunningRecorder,
+    only,
 )
 
 from recorder_worker.core.errors import RefusedError
@@ -32,11 +33,6 @@ pytestmark = [
 
 SMALL = {"kind": "pattern", "width": 16, "height": 16, "pace": "fast", "frames": 3}
 LIVE = {"kind": "pattern", "width": 16, "height": 16}
-
-
-def only(events: list[Any]) -> Any:  # noqa: ANN401  (whatever kind it is)
-    assert len(events) == 1, events
-    return events[0]
 
 
 # --- commands that are no commands ---------------------------------------------------------------

@@ -17,11 +17,9 @@ from camera import Camera, Line
 from films import decoded, packets
 from running_recorder import RunningRecorder, settings_in
 
-from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.core.events import GapCaptured, MarkCaptured
 from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.core.notes import TIMESTAMPS
-from recorder_worker.core.reading.film import recording_film
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.service.settings.tree import CaptureSettings, ChunkSettings
@@ -59,8 +57,7 @@ async def stop(recorder: RunningRecorder, session_id: str) -> list[bytes]:
     assert report.verdict in (Verdict.COMPLETE, Verdict.COMPLETE_WITH_GAPS), report
     theirs = reference.check(recorder.folder(session_id))
     assert theirs["root_hash"] == report.root_hash
-    recording = FolderRecording(recorder.folder(session_id))
-    return [b"".join(pieces) for _, pieces in recording_film(recording)]
+    return recorder.chunks(session_id)
 
 
 def slices(data: bytes) -> list[bytes]:

@@ -12,9 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
-from recorder_worker.adapters.sources.file import VideoFile, _as_bgr
+from recorder_worker.adapters.sources import file as file_module
+from recorder_worker.adapters.sources.decoding import as_bgr
+from recorder_worker.adapters.sources.file import VideoFile
 from recorder_worker.adapters.sources.guard import SourceGuard
-from recorder_worker.core.errors import SourceError, SourceLostError
+from recorder_worker.core.errors import FormatError, SourceError, SourceLostError
 from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.sources.kinds import FileSource
 from recorder_worker.core.sources.rules import SourceRules
@@ -111,15 +113,24 @@ def set_of(pictures: list[Picture]) -> list[Picture]:
 
 
 def test_whatever_layout_opencv_hands_out_becomes_bgr() -> None:
-    path = Path("/x")
     gray = noise(9, 7, 0)[:, :, 0].copy()
-    assert np.array_equal(_as_bgr(gray, path), np.dstack([gray] * 3))
+    assert np.array_equal(as_bgr(gray), np.dstack([gray] * 3))
     bgra = np.random.default_rng(0).integers(0, 256, (7, 9, 4), np.uint8)
-    assert np.array_equal(_as_bgr(bgra, path), bgra[:, :, :3])
+    assert np.array_equal(as_bgr(bgra), bgra[:, :, :3])
     strided = noise(18, 7, 0)[:, ::2]
-    assert _as_bgr(strided, path).flags.c_contiguous
-    with pytest.raises(SourceLostError, match="uint16"):
-        _as_bgr(np.zeros((7, 9, 3), np.uint16), path)
+    assert as_bgr(strided).flags.c_contiguous
+    with pytest.raises(FormatError, match="uint16"):
+        as_bgr(np.zeros((7, 9, 3), np.uint16))
+
+
+def test_a_layout_that_is_none_of_these_loses_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_ffv1(tmp_path / "a.mkv", [noise(16, 16, 0)])
+    deep = np.zeros((16, 16, 3), np.uint16)
+    monkeypatch.setattr(file_module, "as_bgr", lambda _: as_bgr(deep))
+    with pytest.raises(SourceLostError, match=r"a\.mkv: expected 8-bit .* uint16"):
+        read_all(path)
 
 
 def test_opencv_scales_a_size_that_changes_in_mid_file_to_the_first(tmp_path: Path) -> None:

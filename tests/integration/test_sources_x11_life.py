@@ -24,7 +24,8 @@ from recorder_worker.stages.capture.reading.reader import Reader
 from recorder_worker.stages.capture.reading.requests import Stop
 from recorder_worker.stages.capture.reading.timeline import SECOND_NS, Timeline
 from recorder_worker.stages.capture.segments import items
-from recorder_worker.stages.capture.segments.spool import SegmentLimits, SegmentWriter
+from recorder_worker.stages.capture.segments.frame_spool import SegmentWriter
+from recorder_worker.stages.capture.segments.spool import SegmentLimits
 from recorder_worker.stages.capture.segments.write_watch import WriteWatch
 
 SESSION = "00000000-0000-4000-8000-000000000001"

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from called_recorder import Run
 from recording_files import write
 from recordings import Recording, device_key, with_gap
 
-from recorder_worker.cli.main import main
 from recorder_worker.core import keys
-
-Ended = tuple[int, str, str]
-Run = Callable[..., Ended]
 
 
 def recording(*, pause: bool = False) -> Recording:
@@ -29,20 +25,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def called(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["recorder", "verify", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capfd.readouterr()
-        code = ended.value.code
-        return (code if isinstance(code, int) else int(code is not None), said.out, said.err)
-
-    return called
+def run(run: Run) -> Run:
+    return functools.partial(run, "verify")
 
 
 def policy(tmp_path: Path, rules: str = "", seed: int = 1) -> Path:

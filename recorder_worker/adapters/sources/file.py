@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 from typing import Final
 
 import cv2
-import numpy as np
 
+from recorder_worker.adapters.sources.decoding import as_bgr
 from recorder_worker.adapters.sources.guard import OpenFile, SourceGuard
-from recorder_worker.core.errors import SourceError, SourceLostError
+from recorder_worker.core.errors import FormatError, SourceError, SourceLostError
 from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.model import SourceClock, SourceFacts
 from recorder_worker.core.sources.kinds import FileSource
@@ -109,7 +108,10 @@ class VideoFile:
                 f"file {self._path}: expected the pixels of frame {self._unit - 1}, found a pixel "
                 "format that OpenCV cannot convert; convert the file to 8-bit video"
             )
-        return Frame(picture=_as_bgr(picture, self._path), t_ns=t_ns)
+        try:
+            return Frame(picture=as_bgr(picture), t_ns=t_ns)
+        except FormatError as error:
+            raise SourceLostError(f"file {self._path}: {error}") from error
 
     def _first(self) -> Frame:
         frame = self._decode()
@@ -192,19 +194,3 @@ def _open_capture(file: OpenFile) -> cv2.VideoCapture:
             "files, or cut short before its index was written"
         )
     return capture
-
-
-def _as_bgr(decoded: np.ndarray, path: Path) -> Picture:
-    """Shape (height, width, 3), uint8, contiguous, from gray, BGR or BGRA."""
-    channels = 1 if decoded.ndim == 2 else decoded.shape[2]
-    if decoded.dtype != np.uint8 or channels not in (1, 3, 4):
-        raise SourceLostError(
-            f"file {path}: expected 8-bit gray, BGR or BGRA pixels, found {channels} channels of "
-            f"{decoded.dtype}; convert the file to 8-bit video"
-        )
-    if channels == 1:
-        decoded = cv2.cvtColor(decoded, cv2.COLOR_GRAY2BGR)
-    elif channels == 4:
-        decoded = cv2.cvtColor(decoded, cv2.COLOR_BGRA2BGR)
-    picture: Picture = np.ascontiguousarray(decoded, dtype=np.uint8)
-    return picture

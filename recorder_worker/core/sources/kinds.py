@@ -144,7 +144,7 @@ class V4l2Source(
 class NatsSource(
     Wire, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="nats", tag_field="kind"
 ):
-    """Pictures that another program publishes on a subject of NATS."""
+    """Pictures, or packets, that another program publishes on a subject of NATS."""
 
     uri: Annotated[
         str,

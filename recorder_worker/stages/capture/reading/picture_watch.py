@@ -19,8 +19,8 @@ from recorder_worker.core.quality.judge import Look, QualityJudge, QualityPolicy
 from recorder_worker.core.quality.measures import Measures
 from recorder_worker.ports import Frame, Optics
 from recorder_worker.ports.optics import SmallPicture
+from recorder_worker.stages.capture.segments.frame_spool import SegmentWriter
 from recorder_worker.stages.capture.segments.items import Note
-from recorder_worker.stages.capture.segments.spool import SegmentWriter
 from recorder_worker.stages.capture.segments.thumbnails import Thumbnails
 
 log = structlog.get_logger(__name__)
