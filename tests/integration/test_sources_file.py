@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -52,6 +53,31 @@ def read_all(path: Path | str) -> list[Picture]:
         pictures.append(frame.picture)
     video.close()
     return pictures
+
+
+def write_stream(path: Path, count: int) -> bytes:
+    """Some pictures of an MPEG transport stream, ten a second."""
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream("mpeg2video", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for seed in range(count):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise(64, 48, seed), "bgr24")))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+def test_times_that_begin_anew_in_mid_file_go_on_behind_the_last(tmp_path: Path) -> None:
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(2 * write_stream(tmp_path / "one.ts", 30))
+    video = VideoFile(FileSource(uri=str(joined)), GUARD)
+    times = []
+    while (frame := video.read()) is not None:
+        times.append(frame.t_ns / 1e9)
+    video.close()
+    assert len(times) >= 58
+    # Before, all of the second half was of one moment: its pictures were there, and its time not.
+    assert np.diff(times).min() > 0.05
+    assert times[-1] == pytest.approx((len(times) - 1) / 10, abs=0.5)
 
 
 def test_a_lossless_file_is_read_bit_exact(tmp_path: Path) -> None:

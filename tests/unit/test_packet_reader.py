@@ -23,6 +23,7 @@ from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock
 from recorder_worker.core.packets.fmp4_stream import Piece, scan_pieces
 from recorder_worker.ports import Packet, PacketSource
 from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.stages.capture.reading import packet_reader
 from recorder_worker.stages.capture.reading.coverage import Coverage
 from recorder_worker.stages.capture.reading.packet_reader import PacketReader
 from recorder_worker.stages.capture.reading.policy import ReaderPolicy
@@ -484,3 +485,105 @@ def test_a_packet_of_before_what_is_durable_counts_from_there() -> None:
     bench.end()
     late = bench.pieces()[1].times.times
     assert [t_ns for t_ns, _ in late] == [segment.span.t1_ns + nth for nth in range(5)]
+
+
+class Late(Material):
+    """Gives its second unit only when its reader has closed what it had, as if it were on its way.
+
+    A link holds a packet back until the next one shows that it is whole.
+    """
+
+    def __init__(self, packets: Sequence[Packet], closed: threading.Event) -> None:
+        super().__init__(packets, SourceClock.LIVE, ends=False)
+        self._first = True
+        self._closed_once = closed
+
+    def read(self, wait_s: float) -> tuple[Packet, ...] | None:
+        if self._first:
+            self._first = False
+            return (self._packets.pop(0),)
+        if not self._closed_once.is_set():
+            threading.Event().wait(min(wait_s, 0.02))
+            return ()
+        return super().read(wait_s)
+
+
+def test_a_unit_that_came_before_the_close_and_was_read_behind_it_is_not_before_its_segment() -> (
+    None
+):
+    at, closed = SystemClock().monotonic_ns(), threading.Event()
+    packets = [video(unit, group=1, t_ns=at + unit) for unit in range(3)]
+    bench = Bench(Late(packets, closed)).start()
+    bench.wait_for(items.Segment)
+    closed.set()
+    bench.wait_for(items.Segment)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    bench.end()
+    segments = [item for item in bench.items if isinstance(item, items.Segment)]
+    for segment, piece in zip(segments, bench.pieces(), strict=True):
+        times = [t_ns for t_ns, _ in piece.times.times]
+        assert segment.span.t0_ns <= times[0] <= times[-1] < segment.span.t1_ns
+    assert sum(segment.span.unit_count for segment in segments) == 3
+
+
+def test_what_had_come_before_a_stop_is_recorded() -> None:
+    bench = Bench(Material(now(30), SourceClock.LIVE, ends=False))
+    bench.reader.request(Stop(reason=EndReason.STOPPED))  # it is heard before anything is read
+    bench.start()
+    bench.end()
+    assert sum(len(piece.times.times) for piece in bench.pieces()) == 30
+    assert bench.gaps() == []
+
+
+def test_a_stop_leaves_no_time_out_in_which_a_server_was_away() -> None:
+    tried = threading.Event()
+
+    def reopen(_unit: int) -> PacketSource:
+        tried.set()
+        raise SourceError("it does not come back")
+
+    first = Material(now(7), SourceClock.LIVE, then=SourceLostError("it hung up"))
+    bench = Bench(first, reopen=reopen, retry_s=60).start()
+    assert tried.wait(DEADLINE_S)
+    threading.Event().wait(0.3)  # to be away is what is tested
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    ended = bench.end()
+    gap = bench.gaps()[-1]
+    assert (gap.reason, gap.detail) == (GapReason.SOURCE_LOST, "it hung up")
+    assert gap.span.duration_ns >= 0.2 * SECOND
+    assert gap.span.t1_ns == ended.cursor.t_ns
+    assert ended.reason is EndReason.STOPPED
+
+
+def test_no_number_of_pauses_while_a_server_is_away_ends_its_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(packet_reader, "LOOK_S", 0.001)
+    first = Material(now(7), SourceClock.LIVE, then=SourceLostError("it hung up"))
+    bench = Bench(first, retry_s=60).start()
+    bench.wait_for(items.Segment)
+    for _ in range(400):
+        bench.reader.request(Pause())
+        bench.reader.request(Resume())
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    assert bench.end().reason is EndReason.STOPPED
+
+
+def test_a_server_that_is_found_only_to_be_lost_again_is_no_flood_of_gaps() -> None:
+    opened: list[int] = []
+    enough = threading.Event()
+
+    def reopen(_unit: int) -> PacketSource:
+        opened.append(SystemClock().monotonic_ns())
+        if len(opened) == 3:
+            enough.set()
+        return Material(now(1), SourceClock.LIVE, then=SourceLostError("it hung up"))
+
+    first = Material(now(1), SourceClock.LIVE, then=SourceLostError("it hung up"))
+    bench = Bench(first, reopen=reopen, retry_s=60)
+    bench.start()
+    assert enough.wait(DEADLINE_S)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    bench.end()
+    assert (opened[1] - opened[0]) // 1_000_000 >= 500
+    assert (opened[2] - opened[1]) // 1_000_000 >= 1000

@@ -24,6 +24,8 @@ CONTAINERS: Final = (
 concat, sdp, image2, imf), so that a file is only itself."""
 
 _OPTIONS: Final = f"protocol_whitelist;file|format_whitelist;{CONTAINERS}"
+_STEP_BACK_MS: Final = 1000.0
+"""A file whose times step back by more begins anew in its middle, as files do that were joined."""
 _LARGEST_COUNT: Final = 2**53
 """Where a container declares no length, FFmpeg's count comes out as garbage far above this."""
 
@@ -47,7 +49,7 @@ class VideoFile:
             self._path = file.path
             self._capture: cv2.VideoCapture | None = _open_capture(file)
         self._unit = 0
-        self._base_ms = 0.0
+        self._base_ms = self._last_ms = 0.0
         self._t_ns = 0
         self._ahead: Frame | None = None
         try:
@@ -144,6 +146,11 @@ class VideoFile:
             self._base_ms = position_ms
         elif position_ms == 0 and rate > 0:
             position_ms = self._base_ms + self._unit * 1e3 / rate
+        elif position_ms < self._last_ms - _STEP_BACK_MS:
+            # Else all that follows would be of one moment, until its times are ahead again.
+            period_ms = 1e3 / rate if rate > 0 else 0.0
+            self._base_ms += position_ms - self._last_ms - period_ms
+        self._last_ms = position_ms
         self._t_ns = max(self._t_ns, round((position_ms - self._base_ms) * 1e6))
         self._unit += 1
         return self._t_ns

@@ -121,7 +121,7 @@ class PictureFinder:
         """
         last = self._chunk(place)
         group = [last]
-        while not group[0].keyframe:
+        while not group[-1].keyframe:
             place -= 1
             before = decode_record(self._records[place]) if place >= 0 else None
             if not isinstance(before, ChunkRecord) or before.index < last.keyframe_index:
@@ -129,7 +129,8 @@ class PictureFinder:
                     f"{chunk_name(last)}: cannot be shown: it builds on chunk "
                     f"{last.keyframe_index}, which is not there; `recorder verify` says more"
                 )
-            group.insert(0, before)
+            group.append(before)
+        group.reverse()
         return group
 
     def _plain(self, record: ChunkRecord) -> Iterator[bytes]:

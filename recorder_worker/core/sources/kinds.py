@@ -90,7 +90,7 @@ class RtspSource(
     uri: Annotated[
         str,
         Meta(
-            pattern=r"^rtsps?://[^\s]+$",
+            pattern=r"^rtsps?://[^\s\"]+$",  # with a quote in it no login could be told apart
             max_length=2048,
             description="rtsp:// or rtsps://; a login in it is kept out of the recording.",
         ),

@@ -15,7 +15,7 @@ from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.ports import ArrivingPackets, Clock, Packet, PacketSource
 from recorder_worker.stages.capture.reading.coverage import Coverage
 from recorder_worker.stages.capture.reading.limits import Limits
-from recorder_worker.stages.capture.reading.opening import OpenPackets, Search
+from recorder_worker.stages.capture.reading.opening import OpenPackets, Patience, Search
 from recorder_worker.stages.capture.reading.packet_coverage import PacketCoverage
 from recorder_worker.stages.capture.reading.policy import ReaderPolicy
 from recorder_worker.stages.capture.reading.reader_thread import ReaderThread
@@ -66,6 +66,8 @@ class PacketReader:
         )
         self._packing = PacketCoverage(coverage, timeline)
         self._packets: deque[Packet] = deque()
+        self._patience = Patience(clock)
+        self._away: tuple[GapReason, str] | None = None
         self._thread = ReaderThread(coverage, self._let_go)
 
     def start(self, *, gap: GapReason | None, paused: bool, armed: bool = False) -> None:
@@ -142,13 +144,17 @@ class PacketReader:
         return bool(packets)
 
     def _drain(self) -> None:
-        """What had come before a request is recorded before it, where somebody was told so."""
-        source = self._source
-        if not isinstance(source, ArrivingPackets):
+        """What had come from a live source before a request is recorded before it; it is no gap."""
+        source, now_ns = self._source, self._clock.monotonic_ns()
+        if source is None or not self._timeline.live:
             return
-        source.hold()
+        held = isinstance(source, ArrivingPackets)
+        if isinstance(source, ArrivingPackets):
+            source.hold()
         with suppress(SourceLostError):  # whoever reads next is told again
             while self._packets or self._fetch(source, 0):
+                if self._packets and not held and self._packets[0].t_ns > now_ns:
+                    return  # it goes on and on
                 if self._packets:
                     self._record(self._packets.popleft(), source)
 
@@ -168,6 +174,7 @@ class PacketReader:
         if not packet.video:
             self._packing.hear(packet)
             return
+        # One that was on its way while a segment was closed counts from there.
         t_ns = self._timeline.frame_time(packet.t_ns, self._coverage.cursor.t_ns)
         self._limits.check_frame(t_ns)
         self._packing.add(packet, t_ns, source)
@@ -175,6 +182,8 @@ class PacketReader:
     # --- requests -------------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> None:
+        if isinstance(request, Pause | Stop):
+            self._missed_while_away()
         match request:
             case Pause(by=by):
                 self._put_down()
@@ -225,7 +234,8 @@ class PacketReader:
         """Wait, and take the source up again: what a live one showed meanwhile is paused too."""
         self._standstill.until_resumed(by)
         self._coverage.deliver(Resumed(cursor=self._coverage.cursor))
-        self._take_up(GapReason.PAUSE)
+        if self._away is None:  # else it is looked for already
+            self._take_up(GapReason.PAUSE)
 
     def _wait_until_caught_up(self, hold: Hold) -> None:
         """Later stages are behind: nothing is read until they are not."""
@@ -261,7 +271,9 @@ class PacketReader:
         self._packing.close_lost()
         self._let_go()
         unit = self._coverage.cursor.unit
-        search = Search(self._reopen, unit, self._clock, self._policy.retry_s)
+        patience = self._patience if reason is GapReason.SOURCE_LOST else Patience(self._clock)
+        search = Search(self._reopen, unit, self._clock, self._policy.retry_s, patience)
+        self._away = reason, str(error)
         try:
             while not search.over:
                 source = search.look(LOOK_S)
@@ -270,13 +282,19 @@ class PacketReader:
                     if self._timeline.live:
                         self._gap(reason, str(error))
                     return
+                self._limits.check_standing(self._missed_while_away, "the source was away")
                 request = self._requests.next(0)
                 if request is not None:
+                    search.abandon()  # what it shows in a pause is none of anybody's business
                     self._answer(request)
-                    if self._source is not None:
-                        return  # a pause came between, behind which it was found
                     search.prolong()
         finally:
             search.abandon()
+            self._away = None
         self._gap(GapReason.SOURCE_LOST, str(error))
         self._coverage.end(search.end, str(search.reason or error), self._coverage.cursor.t_ns)
+
+    def _missed_while_away(self) -> None:
+        """What a source that is away has not shown until now is missing because of that."""
+        if self._away is not None and self._timeline.live:
+            self._gap(*self._away)

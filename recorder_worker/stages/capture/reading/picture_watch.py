@@ -99,6 +99,10 @@ class PictureWatch:
             log.warning("PictureNotWatched", error=repr(error), exc_info=error)
             return ()
 
+    def forget(self) -> None:
+        """A frame was left out: the next one's changes are not those since the newest look."""
+        self._changed = True
+
     def _look(self, picture: Picture, t_ns: int) -> tuple[Note, ...]:
         seen = self._seen
         if seen is None or self._changed or seen.masks != self._writer.masks:

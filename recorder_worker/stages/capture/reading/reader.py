@@ -55,7 +55,7 @@ class Reader:
         watch: PictureWatch | None = None,
     ) -> None:
         self._source = source
-        self._reopening = Reopening(reopen, clock, policy.retry_s)
+        self._reopening = Reopening(reopen, clock, policy.retry_s, waits=not timeline.live)
         self._coverage = coverage
         self._writer = coverage.writer
         self._timeline = timeline
@@ -200,12 +200,16 @@ class Reader:
         now_ns = self._timeline.now_ns()
         if self._writer.full(now_ns):
             self._coverage.close(now_ns)
+        if self._reopening.away:
+            self._limits.check_standing(self._missed_while_away, "the source was away")
         self._limits.check_now()
 
     # --- requests -------------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> None:
         self._drain()
+        if isinstance(request, Pause | Stop):
+            self._missed_while_away()
         match request:
             case Pause(by=by):
                 self._coverage.close(self._covered_ns())
@@ -242,9 +246,16 @@ class Reader:
     def _gap(self, reason: GapReason, detail: str) -> None:
         if self._timeline.live:
             self._pending = None  # a frame from before the gap lies inside it
+        if self._watch is not None:
+            self._watch.forget()
         self._coverage.gap(reason, detail)
         self._pacer.rebase()
         self._limits.forget()
+
+    def _missed_while_away(self) -> None:
+        """What a source that is away has not shown is missing because of that."""
+        if self._reopening.away and self._timeline.live:
+            self._gap(GapReason.SOURCE_LOST, self._reopening.away)
 
     def _lost(self, error: SourceLostError) -> None:
         """The source is gone: try to get it back, then say what is missing."""
