@@ -408,6 +408,85 @@ def test_packets_that_mp4_cannot_hold_are_a_gap(bad: Packet) -> None:
     assert 0 < gap.span.unit_count <= 10
 
 
+def missing(count: int, t_ns: int) -> UnitsMissingError:
+    return UnitsMissingError(count, t_ns, GapReason.SOURCE_LOST, f"{count} did not come")
+
+
+def test_what_a_source_says_is_missing_is_a_gap_between_segments_and_begins_a_stretch() -> None:
+    at = now(20)
+    later = [video(unit, dts=unit + 500, t_ns=at[0].t_ns + unit) for unit in range(20, 25)]
+    bench = Bench(
+        Published(*at[:4], missing(6, at[10].t_ns), *at[10:20], missing(0, later[0].t_ns), *later)
+    ).start()
+    for _ in range(2):
+        bench.wait_for(items.Gap)
+    bench.wait_for(items.Segment)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    bench.end()
+    assert [(gap.reason, gap.span.unit_count, gap.detail) for gap in bench.gaps()] == [
+        (GapReason.SOURCE_LOST, 6, "6 did not come"),
+        (GapReason.SOURCE_LOST, 0, "0 did not come"),
+    ]
+    assert bench.gaps()[1].span.t0_ns == bench.gaps()[1].span.t1_ns
+    assert [len(piece.times.times) for piece in bench.pieces()] == [4, 10, 5]
+    assert [piece.times.first_unit for piece in bench.pieces()] == [0, 10, 20]
+    assert bench.notes() == [], "times that go on behind a gap have not jumped"
+
+
+def test_what_had_come_before_a_stop_is_recorded_before_it() -> None:
+    at = now(40)
+    source = Published(*at[:5])
+    bench = Bench(source).start()
+    bench.wait_for(items.Segment)
+    source.found += [*at[10:20], missing(3, at[30].t_ns), *at[30:35]]
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    assert bench.end().reason is EndReason.STOPPED
+    assert sum(len(piece.times.times) for piece in bench.pieces()) == 20
+    assert [gap.span.unit_count for gap in bench.gaps()] == [3]
+    assert source.closed
+
+
+def test_a_source_that_can_be_held_is_not_closed_in_a_pause_and_told_what_was_missed() -> None:
+    at = now(40)
+    source = Published(*at[:5])
+    bench = Bench(source).start()
+    bench.wait_for(items.Segment)
+    bench.reader.request(Pause())
+    bench.wait_for(items.Paused)
+    assert (source.held, source.closed) == (True, False)
+    bench.reader.request(Resume())
+    bench.wait_for(items.Resumed)
+    source.found += now(10)
+    bench.wait_for(items.Segment)
+    bench.reader.request(Hold(detail="2000 messages wait"))
+    bench.wait_for(items.Gap)
+    assert (source.held, source.closed) == (True, False)
+    bench.reader.request(GoOn())
+    bench.wait_for(items.Gap)
+    source.found += now(10)
+    bench.wait_for(items.Segment)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    bench.end()
+    assert source.went_on == [GapReason.PAUSE, GapReason.BACK_PRESSURE]
+    reasons = [gap.reason for gap in bench.gaps()]
+    assert reasons == [GapReason.PAUSE, GapReason.BACK_PRESSURE, GapReason.BACK_PRESSURE]
+
+
+def test_a_packet_of_before_what_is_durable_counts_from_there() -> None:
+    """Its publisher says when it was made, and it was on its way while a segment was closed."""
+    at = now(30)
+    source = Published(*at[:5])
+    bench = Bench(source).start()
+    segment = bench.wait_for(items.Segment)
+    assert isinstance(segment, items.Segment)
+    source.found += at[5:10]  # of the same time, long ago
+    bench.wait_for(items.Segment)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    bench.end()
+    late = bench.pieces()[1].times.times
+    assert [t_ns for t_ns, _ in late] == [segment.span.t1_ns + nth for nth in range(5)]
+
+
 class Late(Material):
     """Gives its second unit only when its reader has closed what it had, as if it were on its way.
 
@@ -508,82 +587,3 @@ def test_a_server_that_is_found_only_to_be_lost_again_is_no_flood_of_gaps() -> N
     bench.end()
     assert (opened[1] - opened[0]) // 1_000_000 >= 500
     assert (opened[2] - opened[1]) // 1_000_000 >= 1000
-
-
-def missing(count: int, t_ns: int) -> UnitsMissingError:
-    return UnitsMissingError(count, t_ns, GapReason.SOURCE_LOST, f"{count} did not come")
-
-
-def test_what_a_source_says_is_missing_is_a_gap_between_segments_and_begins_a_stretch() -> None:
-    at = now(20)
-    later = [video(unit, dts=unit + 500, t_ns=at[0].t_ns + unit) for unit in range(20, 25)]
-    bench = Bench(
-        Published(*at[:4], missing(6, at[10].t_ns), *at[10:20], missing(0, later[0].t_ns), *later)
-    ).start()
-    for _ in range(2):
-        bench.wait_for(items.Gap)
-    bench.wait_for(items.Segment)
-    bench.reader.request(Stop(reason=EndReason.STOPPED))
-    bench.end()
-    assert [(gap.reason, gap.span.unit_count, gap.detail) for gap in bench.gaps()] == [
-        (GapReason.SOURCE_LOST, 6, "6 did not come"),
-        (GapReason.SOURCE_LOST, 0, "0 did not come"),
-    ]
-    assert bench.gaps()[1].span.t0_ns == bench.gaps()[1].span.t1_ns
-    assert [len(piece.times.times) for piece in bench.pieces()] == [4, 10, 5]
-    assert [piece.times.first_unit for piece in bench.pieces()] == [0, 10, 20]
-    assert bench.notes() == [], "times that go on behind a gap have not jumped"
-
-
-def test_what_had_come_before_a_stop_is_recorded_before_it() -> None:
-    at = now(40)
-    source = Published(*at[:5])
-    bench = Bench(source).start()
-    bench.wait_for(items.Segment)
-    source.found += [*at[10:20], missing(3, at[30].t_ns), *at[30:35]]
-    bench.reader.request(Stop(reason=EndReason.STOPPED))
-    assert bench.end().reason is EndReason.STOPPED
-    assert sum(len(piece.times.times) for piece in bench.pieces()) == 20
-    assert [gap.span.unit_count for gap in bench.gaps()] == [3]
-    assert source.closed
-
-
-def test_a_source_that_can_be_held_is_not_closed_in_a_pause_and_told_what_was_missed() -> None:
-    at = now(40)
-    source = Published(*at[:5])
-    bench = Bench(source).start()
-    bench.wait_for(items.Segment)
-    bench.reader.request(Pause())
-    bench.wait_for(items.Paused)
-    assert (source.held, source.closed) == (True, False)
-    bench.reader.request(Resume())
-    bench.wait_for(items.Resumed)
-    source.found += now(10)
-    bench.wait_for(items.Segment)
-    bench.reader.request(Hold(detail="2000 messages wait"))
-    bench.wait_for(items.Gap)
-    assert (source.held, source.closed) == (True, False)
-    bench.reader.request(GoOn())
-    bench.wait_for(items.Gap)
-    source.found += now(10)
-    bench.wait_for(items.Segment)
-    bench.reader.request(Stop(reason=EndReason.STOPPED))
-    bench.end()
-    assert source.went_on == [GapReason.PAUSE, GapReason.BACK_PRESSURE]
-    reasons = [gap.reason for gap in bench.gaps()]
-    assert reasons == [GapReason.PAUSE, GapReason.BACK_PRESSURE, GapReason.BACK_PRESSURE]
-
-
-def test_a_packet_of_before_what_is_durable_counts_from_there() -> None:
-    """Its publisher says when it was made, and it was on its way while a segment was closed."""
-    at = now(30)
-    source = Published(*at[:5])
-    bench = Bench(source).start()
-    segment = bench.wait_for(items.Segment)
-    assert isinstance(segment, items.Segment)
-    source.found += at[5:10]  # of the same time, long ago
-    bench.wait_for(items.Segment)
-    bench.reader.request(Stop(reason=EndReason.STOPPED))
-    bench.end()
-    late = bench.pieces()[1].times.times
-    assert [t_ns for t_ns, _ in late] == [segment.span.t1_ns + nth for nth in range(5)]

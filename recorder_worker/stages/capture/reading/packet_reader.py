@@ -144,7 +144,7 @@ class PacketReader:
         return bool(packets)
 
     def _drain(self) -> None:
-        """What had come from a live source before a request is recorded before it."""
+        """What had come from a live source before a request is recorded before it; it is no gap."""
         source, now_ns = self._source, self._clock.monotonic_ns()
         if source is None or not self._timeline.live:
             return
