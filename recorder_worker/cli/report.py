@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from recorder_worker.cli.output import fields, out, seconds, size
+from recorder_worker.core.notes import RECORDER
 from recorder_worker.core.verify.report import ClipShown, Report, TrustStatus
 from recorder_worker.core.verify.steps import Status
 
@@ -35,7 +36,7 @@ def print_report(report: Report) -> None:
             word = f": {step.detail}" if step.detail else ""
         out.print(step.title + word, markup=False)
     _print_chunks(report)
-    for text in _gaps(report):
+    for text in (*_gaps(report), *_marks(report)):
         out.print(text, markup=False)
     out.print()
     out.print(_summary(report), markup=False)
@@ -72,6 +73,15 @@ def _gaps(report: Report) -> Iterator[str]:
         )
     if report.totals.gap_count > len(report.gaps):
         yield f"  gaps: {report.totals.gap_count - len(report.gaps)} more"
+
+
+def _marks(report: Report) -> Iterator[str]:
+    for mark in report.marks:
+        said = f": {mark.says}" if mark.says else ""
+        by = f" by {mark.by}" if mark.by and mark.by != RECORDER else ""
+        yield f"  mark {mark.kind}{by}: {seconds(mark.t_ns)}, {_utc(mark.wall_ns)}{said}"
+    if report.totals.mark_count > len(report.marks):
+        yield f"  marks: {report.totals.mark_count - len(report.marks)} more"
 
 
 def _summary(report: Report) -> str:

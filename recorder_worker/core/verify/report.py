@@ -16,6 +16,7 @@ MISSING = "?"
 
 MAX_GAPS = 1000
 MAX_DAMAGED = 1000
+MAX_MARKS = 1000
 
 
 class StepResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +42,21 @@ class GapFound(msgspec.Struct, frozen=True, kw_only=True):
     wall1_ns: int
     reason: str
     detail: str
+
+
+class MarkFound(msgspec.Struct, frozen=True, kw_only=True):
+    """A mark: when, of which kind, by whom, and what its body says, in words.
+
+    `says` is empty where the body is not what the record speaks of. Kinds that begin with
+    `recorder.` are the recorder's own: masks, frame rates, what was wrong with the picture.
+    """
+
+    index: int
+    t_ns: int
+    wall_ns: int
+    kind: str
+    by: str
+    says: str
 
 
 class TrustStatus(StrEnum):
@@ -119,6 +135,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         tree_size: how many records are here; `signed_size` of them are under a verified signature.
         epochs: how many key epochs the records here begin.
         gaps: the first `MAX_GAPS`; `totals.gap_count` says how many there are.
+        marks: the first `MAX_MARKS` whose bodies are here; `totals.mark_count` counts all.
         chunk_map: one character a chunk, in order: `.` good, `X` damaged, `?` missing.
         closed_count: chunks that are encrypted, and of which stored bytes alone were looked at.
         damaged: names of the first `MAX_DAMAGED` chunk files that are damaged or missing;
@@ -147,6 +164,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     end_reason: str = ""
     totals: Totals = Totals()
     gaps: tuple[GapFound, ...] = ()
+    marks: tuple[MarkFound, ...] = ()
     chunk_map: str = ""
     closed_count: int = 0
     damaged: tuple[str, ...] = ()

@@ -35,6 +35,7 @@ def summarise(judged: Judgement) -> Report:
         end_reason=seal.reason.value if seal else "",
         totals=whole.totals,
         gaps=tuple(whole.gaps),
+        marks=tuple(run.attached.marks),
         chunk_map=run.chunks.chunk_map,
         closed_count=run.chunks.closed,
         damaged=tuple(run.chunks.damaged.first),
