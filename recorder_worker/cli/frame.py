@@ -15,7 +15,7 @@ from recorder_worker.cli.output import JsonOption, fields, out, print_json, seco
 from recorder_worker.cli.times import TIME_HELP, time_of
 from recorder_worker.cli.verify import check_is_outside, check_is_recording
 from recorder_worker.core.cipher.session_cipher import SessionCipher
-from recorder_worker.core.errors import StoreError
+from recorder_worker.core.errors import RefusedError, StoreError
 from recorder_worker.core.evidence.clip_plan import Window
 from recorder_worker.core.frames.playback import DecodedFrame
 from recorder_worker.core.frames.pointer_overlay import draw_pointer
@@ -65,12 +65,19 @@ def frame(
     the picture is what FFmpeg decodes.
 
     Exit codes: 0 written; 65 nothing was recorded then, a chunk is damaged, it is encrypted and
-    for none of the identities, or OUT is taken; 74 it cannot be written; 2 wrong usage.
+    for none of the identities, or OUT is taken or no .png; 74 it cannot be written; 2 wrong usage.
     """
     from recorder_worker.adapters.png import png_of  # noqa: PLC0415  (OpenCV, where it is needed)
 
     if (at is None) is (unit is None):
         raise typer.BadParameter("expected one of --at and --unit", param_hint="--at")
+    if target.suffix.lower() != ".png":
+        raise RefusedError(
+            field="OUT",
+            expected="a name that ends in .png",
+            got=str(target),
+            hint="PNG keeps every pixel as it is; convert the file for other forms",
+        )
     check_is_recording(folder)
     check_is_outside(folder, target)
     recording = FolderRecording(folder)

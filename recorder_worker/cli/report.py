@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from recorder_worker.cli.output import fields, out, seconds, size
+from recorder_worker.core.mark_words import masks_words
 from recorder_worker.core.notes import RECORDER
-from recorder_worker.core.verify.report import ClipShown, Report, TrustStatus
+from recorder_worker.core.verify.report import ClipShown, Recorded, Report, TrustStatus
 from recorder_worker.core.verify.steps import Status
 
 MARKS = {
@@ -69,7 +70,8 @@ def _gaps(report: Report) -> Iterator[str]:
     for gap in report.gaps:
         yield (
             f"  gap {gap.reason}: {seconds(gap.t0_ns)} to {seconds(gap.t1_ns)}, "
-            f"{gap.lost_units} frames, {_utc(gap.wall0_ns)} to {_utc(gap.wall1_ns)} {gap.detail}"
+            f"{gap.lost_units} frames lost, {_utc(gap.wall0_ns)} to {_utc(gap.wall1_ns)}"
+            + (f": {gap.detail}" if gap.detail else "")
         )
     if report.totals.gap_count > len(report.gaps):
         yield f"  gaps: {report.totals.gap_count - len(report.gaps)} more"
@@ -92,6 +94,7 @@ def _summary(report: Report) -> str:
     return fields(
         session=f"{report.session_id} (number {report.session_counter})",
         recorder=report.recorder,
+        **_recorded(report.recorded),
         root_hash=report.root_hash,
         tree_size=f"{report.tree_size} ({report.signed_size} signed)",
         epochs=report.epochs,
@@ -108,6 +111,20 @@ def _summary(report: Report) -> str:
         f"not after {_proved(window.not_after_ns)}",
         key=f"{report.trust.public_key} ({trust})",
     )
+
+
+def _recorded(found: Recorded | None) -> dict[str, str]:
+    """What OPEN says of the source, a line each; nothing where there is no OPEN."""
+    if found is None:
+        return {}
+    rate = f"{found.fps:g} frames a second" if found.fps else "at the source's own rate"
+    lines = {
+        "source": f"{found.kind} {found.uri} on {found.node}: {found.description}",
+        "profile": f"{found.profile}, {rate}",
+    }
+    if found.mask_count:
+        lines["masked"] = f"{masks_words(found.masks, found.mask_count)}, from the begin"
+    return lines
 
 
 def _clip(clip: ClipShown) -> str:

@@ -6,7 +6,7 @@ Bodies come from a bus or a folder. One that is not as it should be is shown as 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Final
 
@@ -37,6 +37,13 @@ def mark_words(kind: str, body: bytes | str) -> str:
     return line if len(line) <= MAX_WORDS else line[: MAX_WORDS - 1] + "…"
 
 
+def masks_words(masks: Sequence[Mask], count: int) -> str:
+    """The first of `count` rectangles, and how many more there are."""
+    shown = masks[:_MASKS_SHOWN]
+    words = [f"{mask.width}x{mask.height} at {mask.x},{mask.y}" for mask in shown]
+    return "; ".join([*words, *([f"{count - len(shown)} more"] * (count > len(shown)))])
+
+
 def _of_client(body: bytes | str) -> str:
     said = msgspec.json.decode(body, type=MarkSession)
     return ", ".join([said.text] * bool(said.text) + [f"{k}={v}" for k, v in said.data.items()])
@@ -47,13 +54,7 @@ def _masks(body: bytes | str) -> str:
     asked = f", asked by {said.by}" if said.by else ""
     if not said.masks:
         return f"nothing is blacked out any more{asked}"
-    more = len(said.masks) - _MASKS_SHOWN
-    shown = "; ".join(map(_mask, said.masks[:_MASKS_SHOWN])) + (f"; {more} more" * (more > 0))
-    return f"blacked out: {shown}{asked}"
-
-
-def _mask(mask: Mask) -> str:
-    return f"{mask.width}x{mask.height} at {mask.x},{mask.y}"
+    return f"blacked out: {masks_words(said.masks, len(said.masks))}{asked}"
 
 
 def _rate(body: bytes | str) -> str:

@@ -87,6 +87,16 @@ def test_json_has_every_field(run: Run, folder: Path, tmp_path: Path) -> None:
     assert (found["clip"], found["damaged_count"], found["session_counter"]) == (None, 0, 1)
 
 
+def test_what_was_recorded_is_told(run: Run, folder: Path) -> None:
+    code, said, _ = run(folder)
+    recorded = json.loads(run(folder, "--json")[1])["recorded"]
+    assert (code, recorded["profile"], recorded["mask_count"]) == (0, "screen", 1)
+    source = f"{recorded['kind']} {recorded['uri']} on {recorded['node']}"
+    assert f"source     {source}: {recorded['description']}\n" in said
+    assert f"profile    screen, {recorded['fps']:g} frames a second\n" in said
+    assert "masked     3x4 at 1,2, from the begin\n" in said
+
+
 def test_marks_are_told_with_what_they_say(run: Run, tmp_path: Path) -> None:
     body = '{"session_id":"0190a2b4-7c1e-7d2f-8a3b-5c6d7e8f9a0b","text":"valve 7\\u001b[2J"}'
     made = Recording(checkpoint_every=1).open().chunk().mark(body).mark("[").chunk().seal()

@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from recorder_worker.core.events import Totals
+from recorder_worker.core.model import Mask
 from recorder_worker.core.verify.steps import Status
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED, Verdict
 
@@ -17,6 +18,7 @@ MISSING = "?"
 MAX_GAPS = 1000
 MAX_DAMAGED = 1000
 MAX_MARKS = 1000
+MAX_MASKS = 64
 
 
 class StepResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +44,22 @@ class GapFound(msgspec.Struct, frozen=True, kw_only=True):
     wall1_ns: int
     reason: str
     detail: str
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """What OPEN says is recorded. `fps` is what was asked for; 0: the source's own rate.
+
+    `masks` are the first `MAX_MASKS` that were black from the begin; marks say of later changes.
+    """
+
+    kind: str
+    uri: str
+    description: str
+    node: str
+    profile: str
+    fps: float
+    masks: tuple[Mask, ...]
+    mask_count: int
 
 
 class MarkFound(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +160,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             `damaged_count` of them in all.
         t_end_ns: session time up to which the record goes.
         rules: the rules of the policy, held or broken. They are apart from integrity.
+        recorded: of what source; None where there is no OPEN.
         clip: what is shown; None where the recording is no clip.
         failed_step: number of the step that the verdict comes from.
         not_proved: what this verification cannot show, in words.
@@ -154,6 +173,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str = ""
     session_counter: int = 0
     recorder: str = ""
+    recorded: Recorded | None = None
     root_hash: str = ""
     tree_size: int = 0
     signed_size: int = 0
