@@ -83,7 +83,9 @@ def frame(
     recording = FolderRecording(folder)
     moment = None if at is None else _session_time(recording, at)
     with NewFile(target, replace=force) as file:
-        found = _found(recording, cipher_of(recording, identity), moment, unit or 0)
+        packets = holds_packets(recording)
+        find = _found_in_packets if packets else _found
+        found = find(recording, cipher_of(recording, identity), moment, unit or 0)
         picture = found.picture
         if cursor and found.pointer is not None:
             picture = picture.copy()
@@ -93,20 +95,25 @@ def frame(
         except OSError as error:
             raise StoreError(f"{target}: cannot be written: {error}") from error
         file.publish()
-    _tell(target, found, json=json)
+    _tell(target, found, packets=packets, json=json)
 
 
 def _found(
     recording: FolderRecording, cipher: SessionCipher | None, moment: int | None, unit: int
 ) -> DecodedFrame:
     """The picture of a session time, in ns, or where there is none, of a unit."""
-    if holds_packets(recording):
-        # Only here: pictures that are not encoded need no PyAV.
-        from recorder_worker.service.films.packet_frame import packet_frame  # noqa: PLC0415  (as above)
-
-        return packet_frame(recording, cipher, moment, unit)
     finder = PictureFinder(recording, cipher)
     return finder.at_unit(unit) if moment is None else finder.at_time(moment)
+
+
+def _found_in_packets(
+    recording: FolderRecording, cipher: SessionCipher | None, moment: int | None, unit: int
+) -> DecodedFrame:
+    """As `_found`, of copied packets."""
+    # Only here: pictures that are not encoded need no PyAV.
+    from recorder_worker.service.films.packet_frame import packet_frame  # noqa: PLC0415  (as above)
+
+    return packet_frame(recording, cipher, moment, unit)
 
 
 def _session_time(recording: FolderRecording, at: str) -> int:
@@ -118,7 +125,7 @@ def _session_time(recording: FolderRecording, at: str) -> int:
     return extent_of(lambda: recording_records(recording), window).begin_ns
 
 
-def _tell(target: Path, found: DecodedFrame, *, json: bool) -> None:
+def _tell(target: Path, found: DecodedFrame, *, packets: bool, json: bool) -> None:
     digest = blake3(found.picture.tobytes()).hexdigest()
     if json:
         print_json(
@@ -133,9 +140,10 @@ def _tell(target: Path, found: DecodedFrame, *, json: bool) -> None:
             }
         )
         return
+    whose = "as FFmpeg decodes them" if packets else "as `recorder frames` prints it"
     text = fields(
         picture=f"{target}, {found.width}x{found.height}",
         frame=f"{found.unit}, {seconds(found.t_ns)}, {wall_time(found.wall_ns)}",
-        blake3=f"{digest} (of its pixels, as `recorder frames` prints it)",
+        blake3=f"{digest} (of its pixels, {whose})",
     )
     out.print(text, markup=False)

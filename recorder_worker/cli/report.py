@@ -88,6 +88,7 @@ def _marks(report: Report) -> Iterator[str]:
 
 def _summary(report: Report) -> str:
     totals, cadence = report.totals, report.cadence
+    what = "packets" if report.recorded and report.recorded.profile == "copy" else "pixels"
     trust = f"{TRUST[report.trust.status]} {report.trust.name}".rstrip()
     clip = {"shows": _clip(report.clip)} if report.clip else {}
     window = report.window
@@ -102,7 +103,7 @@ def _summary(report: Report) -> str:
         **clip,
         covers=f"{seconds(report.t_end_ns)}, ended: {report.end_reason or 'not sealed'}",
         frames=totals.frame_count,
-        stored=f"{size(totals.raw_bytes)} of pixels in {size(totals.stored_bytes)}",
+        stored=f"{size(totals.raw_bytes)} of {what} in {size(totals.stored_bytes)}",
         signed=f"at most {cadence.longest_ns / 1e9:.1f} s and {cadence.most_records} records "
         "without a checkpoint"
         if report.clip is None
