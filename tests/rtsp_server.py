@@ -23,6 +23,7 @@ CAMERA = {
     "fps": 20,
     "size": [160, 120],
     "encoded": "",
+    "keyframes": -1,
     "user": "",
     "password": "",
 }
@@ -58,6 +59,8 @@ def main() -> None:
     factory.set_shared(True)
     if camera["encoded"]:
         keep(factory, camera["encoded"])
+    if camera["keyframes"] >= 0:
+        leave_out_keyframes(factory, camera["keyframes"])
     if camera["user"]:
         guard(server, factory, camera)
     server.get_mount_points().add_factory("/cam", factory)
@@ -89,6 +92,23 @@ def keep(factory: Any, path: str) -> None:  # noqa: ANN401  (gi has no types)
         element.connect(
             "handoff", lambda _, buffer: file.write(buffer.extract_dup(0, buffer.get_size()))
         )
+
+    factory.connect("media-configure", configured)
+
+
+def leave_out_keyframes(factory: Any, passing: int) -> None:  # noqa: ANN401  (gi has no types)
+    """Let so many keyframes pass, and none behind them."""
+
+    def passes(_: Any, info: Any) -> Any:  # noqa: ANN401  (as above)
+        nonlocal passing
+        if info.get_buffer().has_flags(Gst.BufferFlags.DELTA_UNIT):
+            return Gst.PadProbeReturn.OK
+        passing -= 1
+        return Gst.PadProbeReturn.OK if passing >= 0 else Gst.PadProbeReturn.DROP
+
+    def configured(_: Any, media: Any) -> None:  # noqa: ANN401  (as above)
+        pad = media.get_element().get_by_name("encoded").get_static_pad("src")
+        pad.add_probe(Gst.PadProbeType.BUFFER, passes)
 
     factory.connect("media-configure", configured)
 
