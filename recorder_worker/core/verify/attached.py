@@ -97,7 +97,7 @@ class Attached:
 
     def _check(self, name: str, digest: bytes, size: int | None) -> bytes:
         """Hold a file against its digest. Its bytes, where they are few and the right ones."""
-        few = bytearray()
+        few, right = bytearray(), False
         with self._findings.catching(name):
             found = self._reader.size(name)
             if size is not None and found != size:
@@ -112,8 +112,8 @@ class Attached:
                 raise tampered(
                     f"{name}: expected BLAKE3 {digest.hex()}, found {hasher.hexdigest()}"
                 )
-            return bytes(few) if len(few) <= MAX_SAYING_SIZE else b""
-        return b""
+            right = len(few) <= MAX_SAYING_SIZE
+        return bytes(few) if right else b""
 
     @property
     def encrypted(self) -> bool:
