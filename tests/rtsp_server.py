@@ -5,6 +5,7 @@ written to the file `encoded` as well.
 """
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def main() -> None:
     factory.set_shared(True)
     if camera["encoded"]:
         keep(factory, camera["encoded"])
+    resize_when_told(factory, camera)
     if camera["keyframes"] >= 0:
         leave_out_keyframes(factory, camera["keyframes"])
     if camera["user"]:
@@ -69,11 +71,29 @@ def main() -> None:
     GLib.MainLoop().run()
 
 
+def caps(camera: dict[str, Any], times: int = 1) -> str:
+    width, height = (times * side for side in camera["size"])
+    return f"video/x-raw,format=I420,width={width},height={height},framerate={camera['fps']}/1"
+
+
+def resize_when_told(factory: Any, camera: dict[str, Any]) -> None:  # noqa: ANN401  (gi has no types)
+    """At SIGUSR1 pictures get twice the width and height, and the stream goes on."""
+
+    def configured(_: Any, media: Any) -> None:  # noqa: ANN401  (as above)
+        size = media.get_element().get_by_name("size")
+
+        def resized() -> bool:
+            size.set_property("caps", Gst.Caps.from_string(caps(camera, 2)))
+            return bool(GLib.SOURCE_CONTINUE)
+
+        GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, signal.SIGUSR1, resized)
+
+    factory.connect("media-configure", configured)
+
+
 def launch(camera: dict[str, Any]) -> str:
-    width, height = camera["size"]
     video = (
-        f"videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width={width},"
-        f"height={height},framerate={camera['fps']}/1 "
+        f"videotestsrc is-live=true pattern=ball ! capsfilter name=size caps={caps(camera)} "
         f"! {ENCODERS[camera['video']].format(**camera)} "
         f"! identity name=encoded signal-handoffs=true "
         f"! {PAYLOADERS[camera['video']]} name=pay0 pt=96"
