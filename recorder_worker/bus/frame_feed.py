@@ -227,7 +227,7 @@ class FrameQueue(Denials):
     def hold(self) -> None:
         """As the port."""
         self._set_refusal(
-            FrameAnswer(status=FrameStatus.PAUSED, hint="publish again once it is resumed")
+            FrameAnswer(status=FrameStatus.PAUSED, hint="publish again once it goes on")
         )
 
     def go_on(self) -> None:

@@ -426,7 +426,7 @@ async def test_what_is_no_subject_of_one_source_is_refused(
 ) -> None:
     refused = await recorder.refusal({"kind": "nats", "uri": uri})
     assert refused.refusal.field == "source.uri"
-    assert "source.lab.frames" in refused.refusal.hint
+    assert "source.lab.frames" in refused.refusal.expected
 
 
 async def test_the_list_of_subjects_and_of_kinds_holds(tmp_path: Path) -> None:
