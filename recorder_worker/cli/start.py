@@ -69,7 +69,7 @@ def start(
     profile: Annotated[
         Profile,
         typer.Option(
-            help="`screen`: pictures, lossless; `copy`: the packets of a file, network camera or subject."
+            help="`screen`: pictures, lossless; `copy`: packets of a file, camera or subject."
         ),
     ] = Profile.SCREEN,
     transport: Annotated[
