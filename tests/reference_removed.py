@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from reference_attacks import tampered, without
-from reference_format import ED25519, root
-from reference_good import OTHER_SESSION, base, logged, vector
-from reference_log import entry_of, read_record, sha256
+from reference_format import ED25519, read_record, root
+from reference_good import OTHER_SESSION, Make, base, logged, vector
+from reference_log import entry_of, sha256
 from reference_logs import files_of, sessions
 from reference_notes import SIGNATURE, key_id
 from reference_retention import KINDS, TITLE, json_line
@@ -93,7 +93,7 @@ def removed_files(store: SignatureStore, **fields: object) -> Files:
     return {**gone(writer.sealed()), **statements(writer, [removal, tombstone(removal)])}
 
 
-def redacted() -> Any:  # noqa: ANN401  (the decorator of `vector`)
+def redacted() -> Callable[[Make], Make]:
     return vector("recordings/redacted", "REDACTED")
 
 

@@ -85,7 +85,7 @@ def read_statement(data: bytes, opened: Record) -> Statement:
 
 def read_saying(line: str) -> dict[str, Any]:
     try:
-        says = json.loads(line)
+        says: dict[str, Any] = json.loads(line)
     except ValueError as error:
         raise Problem("TAMPERED", "a statement without JSON") from error
     need(isinstance(says, dict) and says.get("kind") in FIELDS, "a statement of unknown kind")
@@ -156,4 +156,4 @@ class Standing:
     @property
     def gone(self) -> bool:
         """All of it is said to be gone."""
-        return bool(self.removal) and self.removal["kind"] == "tombstone"  # type: ignore[index]  (it is there)
+        return self.removal is not None and self.removal["kind"] == "tombstone"

@@ -129,6 +129,20 @@ class RetentionBook:
             key = event_key(Fact.RETENTION.value, session_id, number)
             after = await self._log.append(Fact.RETENTION, session_id, event, key=key, after=after)
 
+    async def tell_what_was_not(self, session_id: str, count: int, since_ns: int) -> None:
+        """Tell the newest of a session's statements, unless they were told, or are older.
+
+        Raises:
+            IncidentError, FencedError, BusUnavailableError: as `say`.
+        """
+        last = await self._log.last(Fact.RETENTION, session_id)
+        if last and isinstance(last.event, SessionRetention) and last.event.number >= count:
+            return
+        statements = await asyncio.to_thread(self.files.statements, session_id)
+        if last is None and statements and _said_ns(statements[-1]) < since_ns:
+            return
+        await self.say(session_id, lambda _: None)
+
     async def tell_again(
         self, session_id: str, standing: Standing, identity: Identity, command_id: str
     ) -> None:
@@ -161,5 +175,10 @@ def fact_of(
         identity=identity if says.command_id else NOBODY,
         command_id=command_id or says.command_id,
         statement=signed.raw.decode(),
-        wall_ns=says.begun_ns if isinstance(says, Deletion) else says.wall_ns,
+        wall_ns=_said_ns(signed),
     )
+
+
+def _said_ns(signed: SignedStatement) -> int:
+    says = signed.statement.says
+    return says.begun_ns if isinstance(says, Deletion) else says.wall_ns

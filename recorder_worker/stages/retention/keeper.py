@@ -37,6 +37,10 @@ from recorder_worker.stages.retention.sealed_session import SealedSession, read_
 log = structlog.get_logger(__name__)
 
 
+TOLD_LATER_NS = 86_400_000_000_000
+"""What is older was told, and has aged out of its stream: it is not told anew."""
+
+
 class Tended(msgspec.Struct, frozen=True, kw_only=True):
     """What one round found.
 
@@ -78,6 +82,7 @@ class RetentionKeeper:
         self._limits = limits
         self._known: dict[str, SealedSession | None] = {}
         self._problems: list[str] = []
+        self._told: set[str] = set()
 
     async def tend(self) -> Tended:
         """One round: finish what was begun, then remove what is due.
@@ -93,7 +98,7 @@ class RetentionKeeper:
         for session_id in self._book.known.sealed():
             kinds = [entry.kind for entry in self._book.known.statements(session_id)]
             if EntryKind.TOMBSTONE in kinds:
-                self._known.pop(session_id, None)
+                await self._tell_end(session_id, len(kinds))
                 continue
             if EntryKind.DELETE in kinds or await self._was_ordered(session_id, len(kinds)):
                 removed += await self._try_to_finish(session_id)
@@ -114,6 +119,20 @@ class RetentionKeeper:
             above_bytes=above,
             problems=tuple(self._problems),
         )
+
+    async def _tell_end(self, session_id: str, count: int) -> None:
+        """Once in a process: whoever wrote a tombstone may have been killed before he told it."""
+        self._known.pop(session_id, None)
+        if session_id in self._told:
+            return
+        try:
+            await self._book.tell_what_was_not(
+                session_id, count, self._clock.wall_ns() - TOLD_LATER_NS
+            )
+        except IncidentError as error:
+            self._problem(session_id, error)
+            return
+        self._told.add(session_id)
 
     async def _look(self, session_id: str) -> SealedSession | None:
         """What is sealed does not change: it is read once. None: its folder is not here."""

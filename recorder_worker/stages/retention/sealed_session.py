@@ -11,7 +11,6 @@ from recorder_worker.core.records.file import unframed
 from recorder_worker.core.records.leaves import SealRecord
 from recorder_worker.core.signing.note import parse_note
 from recorder_worker.ports import BlobStore
-from recorder_worker.stages.capture.session.manifest import Manifest, read_manifest
 
 
 class SealedSession(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +36,16 @@ class SealedSession(msgspec.Struct, frozen=True, kw_only=True):
     owner: str
 
 
+class _Asked(msgspec.Struct):
+    owner: str = ""
+    retain_s: int | None = None
+
+
+class _Said(msgspec.Struct):
+    command: _Asked = msgspec.field(default_factory=_Asked)
+    encryption: dict[str, object] | None = None
+
+
 def read_sealed(store: BlobStore, session_id: str) -> SealedSession | None:
     """A sealed session; None where it is not sealed, or its manifest is gone.
 
@@ -46,8 +55,8 @@ def read_sealed(store: BlobStore, session_id: str) -> SealedSession | None:
     """
     try:
         seal = store.get(keys.blob_key(session_id, keys.SEAL))
-        manifest = _manifest(store, session_id)
-        if manifest is None:
+        said = _said(store, session_id)
+        if said is None:
             return None
         last = b""
         for last in unframed(store.stream(keys.blob_key(session_id, keys.RECORDS))):  # noqa: B007  (the last one is wanted)
@@ -74,21 +83,26 @@ def read_sealed(store: BlobStore, session_id: str) -> SealedSession | None:
         root_hash=head.root_hash.hex(),
         chunk_count=record.totals.chunk_count,
         chunk_bytes=record.totals.stored_bytes,
-        encrypted=manifest.encryption is not None,
-        retain_s=manifest.command.retain_s,
-        owner=manifest.command.owner,
+        encrypted=said.encryption is not None,
+        retain_s=said.command.retain_s,
+        owner=said.command.owner,
     )
 
 
 def owner_of(store: BlobStore, session_id: str) -> str:
     """Whose a session is; empty: nobody's, or there is none. Raises StoreError, IncidentError."""
-    manifest = _manifest(store, session_id)
-    return manifest.command.owner if manifest else ""
+    said = _said(store, session_id)
+    return said.command.owner if said else ""
 
 
-def _manifest(store: BlobStore, session_id: str) -> Manifest | None:
+def _said(store: BlobStore, session_id: str) -> _Said | None:
+    """No more is asked of a manifest than is needed: it may be of a build long ago."""
     try:
-        return read_manifest(store, session_id)
+        data = store.get(keys.blob_key(session_id, keys.MANIFEST))
+    except BlobMissingError:
+        return None
+    try:
+        return msgspec.json.decode(data, type=_Said)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise IncidentError(
             f"session {session_id}: its {keys.MANIFEST} cannot be read: {error}; nothing of the "
