@@ -143,10 +143,11 @@ RETENTION = Stage(
         Fact.AUDIT_DENIED,
         Fact.LOGGED,
         Fact.ANCHOR_REQUESTED,
-        Fact.INCIDENT,
+        Fact.INTEGRITY_FAILED,
     ),
     order="one command at a time over all workers; statements are fenced by store and log",
-    does="signs what is held, released and removed, and removes what is deleted or too old",
+    does="signs what is held, released and removed, removes what is deleted or too old, and reads "
+    "stored chunks again",
     runs_with="merkle",
     replays=(Fact.LOGGED, Fact.RETENTION),
     checks_tokens=True,

@@ -479,9 +479,9 @@ async def test_the_patrol_finds_a_flipped_bit_and_tells_it_once(tmp_path: Path) 
             )
         )
         assert len(await damage()) == 1
-        assert await metric("recorder_patrol_damaged_chunks") == 1
+        assert await metric("recorder_patrol_damaged_known") == 1
         chunk.write_bytes(data)
-        await until(lambda: _zero(lambda: metric("recorder_patrol_damaged_chunks")))
+        await until(lambda: _zero(lambda: metric("recorder_patrol_damaged_known")))
         await delete(recorder, other)
         looked = await metric('recorder_patrol_chunks_total{outcome="good"}')
         await until(

@@ -19,7 +19,7 @@ def broken_rules(entries: Sequence[LogEntry]) -> Iterator[Finding]:
         if entry.kind is EntryKind.AUDIT:
             yield from rules.audit(index, entry)
         elif entry.kind is EntryKind.OPEN:
-            yield from rules.open(index, entry)
+            yield from rules.begin(index, entry)
         else:
             yield from rules.later(index, entry)
     yield from _holes(sorted(rules.owners))
@@ -41,7 +41,7 @@ class _Rules:
             )
         self._events = max(self._events, entry.counter)
 
-    def open(self, index: int, entry: LogEntry) -> Iterator[Finding]:
+    def begin(self, index: int, entry: LogEntry) -> Iterator[Finding]:
         session_id = entry.session_id
         if session_id in self._opened:
             yield _finding(Problem.ENTRY_ORDER, f"entry {index} opens it again", session_id)

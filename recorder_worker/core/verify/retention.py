@@ -63,7 +63,7 @@ class Retention:
         """Whether `session.json` may be gone with the key that is wrapped in it."""
         return self.removal is not None and self.removal.key_removed
 
-    def open(self, opened: OpenRecord, rotations: Sequence[Rotation]) -> None:
+    def begin(self, opened: OpenRecord, rotations: Sequence[Rotation]) -> None:
         """Read all statements, and hold them against the session and its recorder."""
         if not self._count:
             return

@@ -174,7 +174,7 @@ class Verification:
         if index == 0 or not isinstance(record, OpenRecord):
             self.signers.feed(index, record)
         if index == 0 and self.opened is not None and self.clip is None:
-            self.retention.open(self.opened, self.policy.rotations if self.policy else ())
+            self.retention.begin(self.opened, self.policy.rotations if self.policy else ())
         if not self._decoded:
             return
         self.place.feed(index, record)

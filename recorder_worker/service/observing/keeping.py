@@ -15,16 +15,14 @@ class KeepingGauges:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._sessions = Gauge(
-            "recorder_retention_sessions",
+            "recorder_retention_sessions_known",
             "Sealed sessions of which nothing was removed.",
             registry=registry,
         )
         self._bytes = Gauge(
             "recorder_retention_bytes", "Stored bytes of their chunks.", registry=registry
         )
-        self._held = Gauge(
-            "recorder_retention_held_sessions", "Those under hold.", registry=registry
-        )
+        self._held = Gauge("recorder_retention_held_known", "Those under hold.", registry=registry)
         self._above = Gauge(
             "recorder_retention_above_bytes",
             "Bytes above retention.max_total_bytes that nothing may free: holds, or retain_s.",
@@ -45,7 +43,7 @@ class KeepingGauges:
             "recorder_patrol_bytes_total", "Bytes of them.", registry=registry
         )
         self._damaged = Gauge(
-            "recorder_patrol_damaged_chunks",
+            "recorder_patrol_damaged_known",
             "Chunks that are damaged or missing, and could not be repaired.",
             registry=registry,
         )

@@ -235,4 +235,7 @@ class RetentionKeeper:
 
     def _problem(self, session_id: str, error: Exception) -> None:
         self._problems.append(str(error))
-        log.error("RetentionStopped", session_id=session_id, reason=str(error))
+        if isinstance(error, IncidentError):
+            log.error("RetentionStopped", session_id=session_id, reason=str(error))
+        else:
+            log.warning("RetentionPostponed", session_id=session_id, error=str(error))
