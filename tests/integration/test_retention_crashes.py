@@ -8,6 +8,7 @@ recording is verified by the product and by the second implementation.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,19 +28,26 @@ from recorder_worker.bus.connection.broker import Login, RecorderBroker, connect
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.core import keys
-from recorder_worker.core.errors import FencedError, IncidentError
-from recorder_worker.core.events import Checkpoint, SessionRetention, Totals
+from recorder_worker.core.access.identity import Identity
+from recorder_worker.core.errors import FencedError, IncidentError, RefusedError
+from recorder_worker.core.events import Checkpoint, Event, SessionRetention, Totals
 from recorder_worker.core.ids import session_id_for
 from recorder_worker.core.retention.sayings import Hold, Rule
 from recorder_worker.core.retention.standing import Standing
 from recorder_worker.core.session_log.entries import EntryKind
 from recorder_worker.core.signing.signing_keys import KeyKind
-from recorder_worker.core.subjects import Fact
+from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.core.verify import Verdict, verify
+from recorder_worker.ports import Delivery
+from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.stages.audit import AuditTrail
+from recorder_worker.stages.gate import CommandGate
+from recorder_worker.stages.rejection import Rejections
 from recorder_worker.stages.retention.book import RetentionBook
 from recorder_worker.stages.retention.keeper import RetentionKeeper
 from recorder_worker.stages.retention.removal import deletion_of
 from recorder_worker.stages.retention.rules import RetentionLimits
+from recorder_worker.stages.retention.stage import RetentionStage
 from recorder_worker.stages.session_log.log_writer import LogWriter
 from recorder_worker.stages.session_log.numbering import number
 from recorder_worker.stages.session_log.stage import SessionLogStage
@@ -285,5 +293,135 @@ async def test_a_store_that_keeps_a_chunk_gets_no_tombstone(
     report = verify(StoredRecording(bench.store, bench.session_id))
     assert report.retention.removal is not None
     assert not report.retention.removal.finished
+    await bench.tend(bench.keeper())
+    await bench.check_removed()
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+class OneLook:
+    """Whose token counted when the command was stored, and has run out since."""
+
+    def __init__(self, looks: int = 1) -> None:
+        self.looks = looks
+
+    async def check(self, bearer: str, action: str, received_ns: int) -> Identity:
+        del bearer, action, received_ns
+        if self.looks < 1:
+            raise RefusedError(field="authorization", expected="a token", got="one of", hint="old")
+        self.looks -= 1
+        return Identity(actor="root", role="SUPER_ADMIN")
+
+    async def signer_of(self, bearer: str) -> Identity:
+        del bearer
+        return Identity(actor="root", role="SUPER_ADMIN")
+
+    def check_owner(self, *_: object) -> None:
+        """He may command all sessions."""
+
+    def person(self, identity: Identity, said: str) -> str:
+        del said
+        return identity.actor
+
+
+def command(bench: Bench, kind: Command, sequence: int) -> Delivery:
+    body = {"session_id": bench.session_id, "reason": f"because {sequence}"}
+    return Delivery(
+        command=kind,
+        body=json.dumps(body).encode(),
+        command_id=f"command {sequence}",
+        sequence=sequence,
+        received_ns=sequence,
+        deliveries=1,
+        bearer="a token",
+    )
+
+
+def door(bench: Bench, looks: OneLook, axe: Axe | None = None) -> RetentionStage:
+    axe = axe or Axe()
+    log: Any = Mortal(bench.log, axe, "append", "append_to_all", "emit")
+    store: Any = Mortal(bench.store, axe, "put", "replace")
+    signer: Any = Mortal(bench.signer, axe, "sign_device")
+    writer = LogWriter(log=log, store=store, signer=signer, recorder=RECORDER)
+    metrics = Metrics(version="1", node="node")
+    gate = CommandGate(
+        looks,  # type: ignore[arg-type]  # what is asked of an authoriser
+        AuditTrail(log, SystemClock(), "node"),
+        Rejections(log, SystemClock(), metrics),
+    )
+    return RetentionStage(
+        store=store,
+        clock=SystemClock(),
+        gate=gate,
+        book=RetentionBook(log=log, store=store, signer=signer, writer=writer),
+        ordered=lambda: None,
+    )
+
+
+async def facts_of(bench: Bench, fact: Fact) -> list[Event]:
+    return [logged.event async for logged in bench.log.read(fact, bench.session_id)]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_a_command_killed_at_every_effect_is_carried_out_once_and_accepted_once(
+    broker: RecorderBroker, tmp_path: Path, *, after: bool
+) -> None:
+    whole, axe = Bench(broker, tmp_path / "whole"), Axe()
+    await whole.record()
+    await door(whole, OneLook(), axe).handle(command(whole, Command.HOLD, 7))
+    assert {"sign_device", "put", "append_to_all", "append", "emit"} <= set(axe.effects)
+    for at in range(1, len(axe.effects) + 1):
+        await forget_all(broker)
+        bench = Bench(broker, tmp_path / str(at))
+        await bench.record()
+        looks = OneLook()
+        hold = command(bench, Command.HOLD, 7)
+        with pytest.raises(Killed):
+            await door(bench, looks, Axe(at, after=after)).handle(hold)
+        signed = bench.store.size(keys.blob_key(bench.session_id, keys.statement(1))) is not None
+        # Delivered again, when the token has run out: what was carried out stays accepted.
+        looks.looks = 0 if signed else 1
+        await door(bench, looks).handle(hold)
+        await door(bench, OneLook(0)).handle(hold)
+        told = await facts_of(bench, Fact.RETENTION)
+        assert [one.held for one in told if isinstance(one, SessionRetention)] == [("hold",)]
+        accepted = await facts_of(bench, Fact.AUDIT_ACCEPTED)
+        assert {(one.actor, one.command_id) for one in accepted} == {("root", "command 7")}  # type: ignore[attr-defined]
+        assert await facts_of(bench, Fact.AUDIT_DENIED) == []
+        assert bench.verdict() is Verdict.COMPLETE
+        report = verify(StoredRecording(bench.store, bench.session_id))
+        assert [(one.by, one.reason) for one in report.retention.held] == [("root", "because 7")]
+
+
+async def test_commands_of_one_session_take_effect_in_their_order(
+    broker: RecorderBroker, tmp_path: Path
+) -> None:
+    bench = Bench(broker, tmp_path)
+    await bench.record()
+    stage = door(bench, OneLook(9))
+    kinds = (Command.HOLD, Command.DELETE, Command.RELEASE, Command.DELETE)
+    for sequence, kind in enumerate(kinds, 1):
+        await stage.handle(command(bench, kind, sequence))
+    told = await facts_of(bench, Fact.RETENTION)
+    kinds_told = [one.kind for one in told if isinstance(one, SessionRetention)]
+    assert kinds_told == ["hold", "release", "delete"]
+    denied = await facts_of(bench, Fact.AUDIT_DENIED)
+    assert [one.command_id for one in denied] == ["command 2"]  # type: ignore[attr-defined]
+    # The hold comes again behind all of it: it was carried out, and changes nothing.
+    await stage.handle(command(bench, Command.HOLD, 1))
+    assert len(await facts_of(bench, Fact.RETENTION)) == 3
+
+
+async def test_what_came_back_out_of_a_backup_goes_again(
+    broker: RecorderBroker, tmp_path: Path
+) -> None:
+    bench = Bench(broker, tmp_path)
+    await bench.record()
+    await bench.tend(bench.keeper())
+    await bench.check_removed()
+    chunk = keys.blob_key(bench.session_id, keys.chunk(1, compressed=True))
+    bench.store.put(chunk, b"out of a backup")
+    assert bench.verdict() is Verdict.TAMPERED
     await bench.tend(bench.keeper())
     await bench.check_removed()

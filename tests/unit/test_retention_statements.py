@@ -7,21 +7,17 @@ from typing import Any
 import msgspec
 import pytest
 import reference_retention
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recording_files import FilesReader
 from recordings import RECORDER, SESSION, Recording, device_key
 from reference_format import Problem
+from statements import HOLD, KEY, PUBLIC, RELEASE, deletion, files_of, signed
 
-from recorder_worker.core import keys
 from recorder_worker.core.errors import FormatError, UnsupportedError
 from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.retention.sayings import (
-    Deletion,
     Hold,
-    Release,
-    Rule,
     Saying,
     Tombstone,
     encode_saying,
@@ -31,58 +27,12 @@ from recorder_worker.core.retention.standing import Standing, standing_of
 from recorder_worker.core.retention.statement import (
     FIRST,
     SignedStatement,
-    Statement,
     parse_statement,
-    sign_statement,
     verify_statement,
 )
 from recorder_worker.core.signing.rotation import Rotation, parse_rotation, sign_rotation
 from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
 from recorder_worker.core.verify import Step, TrustedKey, TrustPolicy, Verdict, verify
-
-KEY = device_key()
-PUBLIC = KEY.public_key().public_bytes_raw()
-HOLD = Hold(name="court", by="kim", reason="asked", command_id="c", wall_ns=1)
-RELEASE = Release(name="court", by="kim", reason="over", command_id="d", wall_ns=2)
-
-
-def deletion(recording: Recording | None = None, **fields: Any) -> Deletion:  # noqa: ANN401  (its fields)
-    totals = recording.state.totals if recording else None
-    known: dict[str, Any] = {
-        "by": "kim",
-        "reason": "the visitor asked",
-        "rule": Rule.COMMAND,
-        "limit": 0,
-        "command_id": "e",
-        "begun_ns": 3,
-        "tree_size": recording.state.size if recording else 9,
-        "root_hash": recording.state.frontier.root().hex() if recording else "ab" * 32,
-        "chunk_count": totals.chunk_count if totals else 2,
-        "chunk_bytes": totals.stored_bytes if totals else 100,
-        "key_removed": False,
-    }
-    return Deletion(**known | fields)
-
-
-def signed(
-    *sayings: Saying, key: Ed25519PrivateKey = KEY, session_id: str = SESSION
-) -> list[SignedStatement]:
-    found: list[SignedStatement] = []
-    for number, says in enumerate(sayings, 1):
-        statement = Statement(
-            recorder=RECORDER,
-            session_id=session_id,
-            number=number,
-            previous=found[-1].sha256.hex() if found else FIRST,
-            says=says,
-        )
-        data = sign_statement(statement, key.public_key().public_bytes_raw(), key.sign)
-        found.append(parse_statement(data))
-    return found
-
-
-def files_of(statements: list[SignedStatement]) -> dict[str, bytes]:
-    return {keys.statement(number): one.raw for number, one in enumerate(statements, 1)}
 
 
 def by_the_reference(statements: list[bytes]) -> reference_retention.Standing:

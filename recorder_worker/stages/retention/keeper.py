@@ -21,11 +21,11 @@ import structlog
 
 from recorder_worker.core.errors import IncidentError, StoreError
 from recorder_worker.core.retention.sayings import KEEPER, Deletion, Saying, tombstone_of
-from recorder_worker.core.retention.standing import Standing
+from recorder_worker.core.retention.standing import Standing, standing_of
 from recorder_worker.core.session_log.entries import EntryKind
 from recorder_worker.ports import BlobStore, Clock
 from recorder_worker.stages.retention.book import RetentionBook
-from recorder_worker.stages.retention.removal import deletion_of, remove_bytes
+from recorder_worker.stages.retention.removal import bytes_left, deletion_of, remove_bytes
 from recorder_worker.stages.retention.rules import (
     Due,
     RetentionLimits,
@@ -39,6 +39,10 @@ log = structlog.get_logger(__name__)
 
 TOLD_LATER_NS = 86_400_000_000_000
 """What is older was told, and has aged out of its stream: it is not told anew."""
+
+
+REST = 3
+"""So many times as long as it took to read a session, nothing is read behind it."""
 
 
 class Tended(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +86,7 @@ class RetentionKeeper:
         self._limits = limits
         self._known: dict[str, SealedSession | None] = {}
         self._problems: list[str] = []
-        self._told: set[str] = set()
+        self._ended: set[str] = set()
 
     async def tend(self) -> Tended:
         """One round: finish what was begun, then remove what is due.
@@ -98,7 +102,7 @@ class RetentionKeeper:
         for session_id in self._book.known.sealed():
             kinds = [entry.kind for entry in self._book.known.statements(session_id)]
             if EntryKind.TOMBSTONE in kinds:
-                await self._tell_end(session_id, len(kinds))
+                await self._end_again(session_id, len(kinds))
                 continue
             if EntryKind.DELETE in kinds or await self._was_ordered(session_id, len(kinds)):
                 removed += await self._try_to_finish(session_id)
@@ -120,28 +124,44 @@ class RetentionKeeper:
             problems=tuple(self._problems),
         )
 
-    async def _tell_end(self, session_id: str, count: int) -> None:
-        """Once in a process: whoever wrote a tombstone may have been killed before he told it."""
+    async def _end_again(self, session_id: str, count: int) -> None:
+        """Once in a process: whoever wrote a tombstone may have been killed before he told it.
+
+        And what is gone may be back: out of a backup, or a power cut in the midst of it.
+        """
         self._known.pop(session_id, None)
-        if session_id in self._told:
+        if session_id in self._ended:
             return
+        since_ns = self._clock.wall_ns() - TOLD_LATER_NS
         try:
-            await self._book.tell_what_was_not(
-                session_id, count, self._clock.wall_ns() - TOLD_LATER_NS
-            )
-        except IncidentError as error:
+            await self._book.tell_what_was_not(session_id, count, since_ns)
+            await asyncio.to_thread(self._remove_again, session_id)
+        except (IncidentError, StoreError) as error:
             self._problem(session_id, error)
             return
-        self._told.add(session_id)
+        self._ended.add(session_id)
+
+    def _remove_again(self, session_id: str) -> None:
+        deletion = standing_of(self._book.files.statements(session_id)).deletion
+        if deletion is None:
+            return
+        found = bytes_left(self._stores, session_id, deletion)
+        if found:
+            log.warning("RemovedAgain", session_id=session_id, files=len(found), such_as=found[0])
+            remove_bytes(self._stores, session_id, deletion)
 
     async def _look(self, session_id: str) -> SealedSession | None:
         """What is sealed does not change: it is read once. None: its folder is not here."""
         if session_id not in self._known:
+            begin_ns = self._clock.monotonic_ns()
             try:
                 found = await asyncio.to_thread(read_sealed, self._stores[0], session_id)
             except IncidentError as error:
                 self._problem(session_id, error)
                 return None
+            # A store of many sessions is read from end to end at the first look: not at once.
+            took_ns = self._clock.monotonic_ns() - begin_ns
+            await asyncio.sleep(REST * took_ns / 1_000_000_000)
             if found is None:
                 return None
             self._known[session_id] = found

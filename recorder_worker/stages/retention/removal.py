@@ -45,6 +45,11 @@ def deletion_of(
     )
 
 
+def bytes_left(stores: Sequence[BlobStore], session_id: str, deletion: Deletion) -> list[str]:
+    """Keys, in whichever store, that go by a deletion and are there. Blocking."""
+    return [key for store in stores for key in _left(store, session_id, deletion)]
+
+
 def remove_bytes(stores: Sequence[BlobStore], session_id: str, deletion: Deletion) -> None:
     """Remove them from every store, and look that they are gone. Blocking.
 
