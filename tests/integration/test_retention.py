@@ -307,6 +307,8 @@ async def test_the_command_line_holds_releases_and_deletes(recorder: RunningReco
         "hold", session_id, "--reason", "a court asked", "--name", "court", *nats
     )
     assert (code, said) == (0, f"{session_id} is under hold 'court'\n")
+    _, said, _ = await call("show", session_id, "--json", *nats)
+    assert (json.loads(said)["held"], json.loads(said)["removed"]) == (["court"], "")
     code, _, problem = await call("delete", session_id, "--reason", "it is old", *nats)
     assert code != 0
     assert "release it first" in " ".join(problem.split())
@@ -314,6 +316,8 @@ async def test_the_command_line_holds_releases_and_deletes(recorder: RunningReco
     assert said == f"{session_id} is released of 'court'; held by: nothing\n"
     _, said, _ = await call("delete", session_id, "--reason", "it is old", "--json", *nats)
     assert json.loads(said)["kind"] == "tombstone"
+    _, said, _ = await call("show", session_id, *nats)
+    assert "all, by nobody named (command): it is old" in said
     code, said, _ = await call("verify", str(recorder.folder(session_id)))
     assert code == 12
     for text in ("REDACTED", "it is old", "- removed by its owner"):
