@@ -30,7 +30,7 @@ from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.core import keys
 from recorder_worker.core.access.identity import Identity
 from recorder_worker.core.errors import FencedError, IncidentError, RefusedError
-from recorder_worker.core.events import Checkpoint, Event, SessionRetention, Totals
+from recorder_worker.core.events import Checkpoint, Event, SessionRejected, SessionRetention, Totals
 from recorder_worker.core.ids import session_id_for
 from recorder_worker.core.retention.sayings import Hold, Rule
 from recorder_worker.core.retention.standing import Standing
@@ -425,3 +425,17 @@ async def test_what_came_back_out_of_a_backup_goes_again(
     assert bench.verdict() is Verdict.TAMPERED
     await bench.tend(bench.keeper())
     await bench.check_removed()
+
+
+async def test_a_command_for_a_folder_that_was_tampered_with_is_refused_and_says_why(
+    broker: RecorderBroker, tmp_path: Path
+) -> None:
+    bench = Bench(broker, tmp_path)
+    await bench.record()
+    await door(bench, OneLook()).handle(command(bench, Command.HOLD, 1))
+    bench.store.delete(keys.blob_key(bench.session_id, keys.statement(1)))
+    await door(bench, OneLook()).handle(command(bench, Command.DELETE, 2))
+    (refused,) = await facts_of(bench, Fact.REJECTED)
+    assert isinstance(refused, SessionRejected)
+    assert "1 statements of retention that are in the log of sessions, found 0" in refused.got
+    assert len(bench.chunks()) == 2 * (CHUNKS + 1)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import structlog
+
 from recorder_worker.core.access.identity import NOBODY, Identity
 from recorder_worker.core.command_parsing import session_id_in
 from recorder_worker.core.commands import (
@@ -17,7 +19,7 @@ from recorder_worker.core.commands import (
     ReleaseSession,
     RetentionCommand,
 )
-from recorder_worker.core.errors import OutOfOrderError, RefusedError
+from recorder_worker.core.errors import IncidentError, OutOfOrderError, RefusedError
 from recorder_worker.core.retention.sayings import Deletion, Hold, Release, Rule, Saying
 from recorder_worker.core.retention.standing import Standing
 from recorder_worker.core.session_log.entries import EntryKind
@@ -26,6 +28,8 @@ from recorder_worker.stages.gate import CommandGate
 from recorder_worker.stages.retention.book import RetentionBook
 from recorder_worker.stages.retention.removal import deletion_of
 from recorder_worker.stages.retention.sealed_session import SealedSession, owner_of, read_sealed
+
+log = structlog.get_logger(__name__)
 
 EFFECTS: dict[type[RetentionCommand], type[Saying]] = {
     HoldSession: Hold,
@@ -59,9 +63,10 @@ class RetentionStage:
     async def handle(self, delivery: Delivery) -> None:
         """Say what is asked for, or refuse it.
 
+        Where what is stored contradicts what was signed, nothing is said: a person has to look.
+
         Raises:
             FencedError: another worker was quicker; try again.
-            IncidentError: what is stored contradicts what was signed.
             TransientError: try again.
         """
         try:
@@ -71,6 +76,15 @@ class RetentionStage:
             await self._accept(command, delivery)
         except RefusedError as error:
             await self._gate.refuse(error, delivery, session_id_in(delivery.body))
+        except IncidentError as error:
+            session_id = session_id_in(delivery.body)
+            log.error("RetentionStopped", session_id=session_id, reason=str(error))  # noqa: TRY400  (a state, no defect)
+            refused = _refused(
+                expected="a session whose folder is as it was signed",
+                got=str(error),
+                hint="restore its folder from a copy, and send this again",
+            )
+            await self._gate.refuse(refused, delivery, session_id)
 
     async def _accept(self, command: RetentionCommand, delivery: Delivery) -> None:
         session_id = command.session_id
