@@ -16,7 +16,7 @@ from recorder_worker.service.patrol import PatrolKeeping
 from recorder_worker.service.retention import NAME, RetentionKeeping
 from recorder_worker.service.settings.tree import Settings
 from recorder_worker.stages.gate import CommandGate
-from recorder_worker.stages.patrol.patrol import Patrol, Patrolled
+from recorder_worker.stages.patrol.patrol import Patrol, Patrolled, SecondCopies
 from recorder_worker.stages.retention.book import RetentionBook
 from recorder_worker.stages.retention.keeper import RetentionKeeper
 from recorder_worker.stages.retention.rules import RetentionLimits
@@ -66,7 +66,7 @@ class Keeping:
                 self._book,
                 worker=worker,
                 bytes_per_s=settings.patrol.bytes_per_s,
-                second=stores[1] if len(stores) > 1 else None,
+                second=SecondCopies(stores[1]) if len(stores) > 1 else None,
                 tell=reports.chunk_failed,
                 count=self._count,
             )

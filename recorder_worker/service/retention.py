@@ -43,7 +43,11 @@ class RetentionKeeping:
         self._ordered.set()
 
     def check(self) -> Check:
-        """The check for `Health.add`. A limit that holds keep from being reached is no fault."""
+        """The check for `Health.add`.
+
+        A limit that holds keep from being reached is no fault of this worker, nor is a store that
+        is away: what was ordered is tried again.
+        """
         last = self._last
         problem = self._problem or "; ".join(last.problems)
         above = (
@@ -52,9 +56,10 @@ class RetentionKeeping:
             if last.above_bytes
             else ""
         )
+        waits = f"; tried again: {last.postponed[0]}" if last.postponed else ""
         detail = (
             f"{last.sessions} sealed sessions of {last.stored_bytes} bytes, {last.held} under hold"
-            f"{above}"
+            f"{above}{waits}"
         )
         return Check(NAME, ok=not problem, detail=problem or detail)
 
@@ -96,7 +101,8 @@ class RetentionKeeping:
             self._problem = f"nothing is removed: {error!r}; see the log of this worker"
             return RETRY_S
         self._say(found)
-        return RETRY_S if found.problems else self._every_s
+        again = found.problems or found.postponed
+        return min(RETRY_S, self._every_s) if again else self._every_s
 
     def _say(self, found: Tended) -> None:
         if found.above_bytes and not self._last.above_bytes:

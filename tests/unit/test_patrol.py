@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from recorder_worker.core import keys
 from recorder_worker.core.errors import StoreError
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry
 from recorder_worker.ports import BlobStore
-from recorder_worker.stages.patrol.patrol import DamageFound, Patrol, Patrolled
+from recorder_worker.stages.patrol.patrol import DamageFound, Patrol, Patrolled, SecondCopies
 from recorder_worker.stages.patrol.place import STALE_NS, Place, read_place, write_place
 
 SECOND_NS = 1_000_000_000
@@ -84,6 +85,7 @@ class Bench:
         worker: str = "one",
         *,
         second: BlobStore | None = None,
+        alone: Callable[[str], bool] = lambda _session_id: False,
         store: BlobStore | None = None,
         bytes_per_s: int = FAST,
     ) -> Patrol:
@@ -96,7 +98,7 @@ class Bench:
             self.known,  # type: ignore[arg-type]  # what is asked of the book
             worker=worker,
             bytes_per_s=bytes_per_s,
-            second=second,
+            second=None if second is None else SecondCopies(second, alone),
             tell=tell,
             count=lambda found, damaged: self.counted.append((found, damaged)),
         )
@@ -224,6 +226,14 @@ async def test_what_is_removed_while_it_is_read_is_no_damage(bench: Bench) -> No
     bench.known.removed_when_settled.add(bench.known.ids[1])
     bench.store.delete_below(keys.blob_key(bench.known.ids[1], keys.CHUNKS))
     await bench.patrol().walk(0)
+    assert (bench.told, bench.outcomes) == ([], ["good"] * CHUNKS)
+
+
+async def test_what_is_in_another_store_alone_is_no_damage(bench: Bench) -> None:
+    elsewhere = bench.known.ids[0]
+    bench.store.delete_below(keys.blob_key(elsewhere, keys.CHUNKS))
+    patrol = bench.patrol(second=bench.second, alone=lambda name: name == elsewhere)
+    await patrol.walk(0)
     assert (bench.told, bench.outcomes) == ([], ["good"] * CHUNKS)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 
 import msgspec
 import structlog
@@ -54,11 +55,24 @@ Tell = Callable[[DamageFound], Awaitable[None]]
 Count = Callable[[Patrolled, int], None]
 
 
+@dataclass(frozen=True)
+class SecondCopies:
+    """A store with copies under the same keys.
+
+    `alone` says whether it alone has a session's chunks, on purpose: they are read there, by
+    whoever looks after it.
+    """
+
+    store: BlobStore
+    alone: Callable[[str], bool] = lambda _session_id: False
+
+
 class Patrol:
     """One of any number; one of them walks.
 
     Args:
-        store: of the recorder; `second`: another one that has copies under the same keys, or None.
+        store: of the recorder.
+        second: another one that has copies, or None.
         book: what is known of sessions: the log of sessions is the catalogue.
         worker: a name of this process that no other has.
         bytes_per_s: the rate.
@@ -74,7 +88,7 @@ class Patrol:
         *,
         worker: str,
         bytes_per_s: int,
-        second: BlobStore | None,
+        second: SecondCopies | None,
         tell: Tell,
         count: Count,
     ) -> None:
@@ -131,7 +145,7 @@ class Patrol:
             sessions = self._book.known.sealed()
 
     async def _of_session(self, session_id: str, behind: int) -> AsyncIterator[StoredChunk]:
-        if self._is_removed(session_id):
+        if await self._is_away(session_id):
             return
         chunks = chunks_behind(self._store, session_id, behind)
         while True:
@@ -145,6 +159,14 @@ class Patrol:
                 return
             yield chunk
 
+    async def _is_away(self, session_id: str) -> bool:
+        """Whether its chunks need not be here."""
+        if self._is_removed(session_id):
+            return True
+        if self._second is None:
+            return False
+        return await asyncio.to_thread(self._second.alone, session_id)
+
     def _is_removed(self, session_id: str) -> bool:
         kinds = {entry.kind for entry in self._book.known.statements(session_id)}
         return EntryKind.DELETE in kinds
@@ -154,7 +176,7 @@ class Patrol:
         if fault is not None:
             # It may be going just now, or have been read while the disk was busy: look again.
             await self._book.settle()
-            if self._is_removed(session_id):
+            if await self._is_away(session_id):
                 return
             fault = await asyncio.to_thread(check, self._store, chunk)
         outcome = "good"
@@ -183,7 +205,7 @@ class Patrol:
         if self._second is None:
             return False
         try:
-            return await asyncio.to_thread(repair, self._store, self._second, chunk)
+            return await asyncio.to_thread(repair, self._store, self._second.store, chunk)
         except StoreError as error:
             log.warning("PatrolRepairFailed", key=chunk.key, error=str(error))
             return False

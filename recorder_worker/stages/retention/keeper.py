@@ -53,7 +53,8 @@ class Tended(msgspec.Struct, frozen=True, kw_only=True):
         held: how many of them are under hold.
         removed: how many were finished in this round.
         above_bytes: by so much they are above `max_total_bytes`, and nothing more may go.
-        problems: what went wrong, by session; it is tried again.
+        problems: where what is stored contradicts what was signed; a person has to look.
+        postponed: what a store did not do; it is tried again.
     """
 
     sessions: int = 0
@@ -62,6 +63,7 @@ class Tended(msgspec.Struct, frozen=True, kw_only=True):
     removed: int = 0
     above_bytes: int = 0
     problems: tuple[str, ...] = ()
+    postponed: tuple[str, ...] = ()
 
 
 class RetentionKeeper:
@@ -86,6 +88,7 @@ class RetentionKeeper:
         self._limits = limits
         self._known: dict[str, SealedSession | None] = {}
         self._problems: list[str] = []
+        self._postponed: list[str] = []
         self._ended: set[str] = set()
 
     async def tend(self) -> Tended:
@@ -94,7 +97,7 @@ class RetentionKeeper:
         Raises:
             FencedError, BusUnavailableError, StoreError: try again.
         """
-        self._problems = []
+        self._problems, self._postponed = [], []
         await self._book.settle()
         removed = 0
         kept: list[SealedSession] = []
@@ -122,6 +125,7 @@ class RetentionKeeper:
             removed=removed + len(gone),
             above_bytes=above,
             problems=tuple(self._problems),
+            postponed=tuple(self._postponed),
         )
 
     async def _end_again(self, session_id: str, count: int) -> None:
@@ -254,8 +258,9 @@ class RetentionKeeper:
         return tombstone_of(deletion, self._clock.wall_ns())
 
     def _problem(self, session_id: str, error: Exception) -> None:
-        self._problems.append(str(error))
         if isinstance(error, IncidentError):
+            self._problems.append(str(error))
             log.error("RetentionStopped", session_id=session_id, reason=str(error))
         else:
+            self._postponed.append(str(error))
             log.warning("RetentionPostponed", session_id=session_id, error=str(error))
