@@ -255,6 +255,12 @@ def manifest_missing_and_not_removed(store: SignatureStore) -> Files:
 
 
 @tampered()
+def manifest_of_a_plain_session_removed(store: SignatureStore) -> Files:
+    """The owner signed that a key goes, of a session that has none: so `session.json` went."""
+    return without(removed_files(store, key_removed=True), "session.json")
+
+
+@tampered()
 def statement_in_another_encoding(store: SignatureStore) -> Files:
     """The owner signed JSON with a blank in it: there is one encoding."""
 

@@ -64,10 +64,19 @@ class Attached:
         elif isinstance(record, MarkRecord):
             self._marks += 1
             self._check(keys.mark(record.index), record.body_blake3, record.body_size)
-        elif isinstance(record, ChunkRecord) and self._removed and record.cipher != CIPHER_NONE:
+        elif isinstance(record, ChunkRecord):
+            self._chunk(record)
+
+    def _chunk(self, record: ChunkRecord) -> None:
+        if self._removed and self._declared == CIPHER_NONE:
             # What it declared is gone with the key; the first chunk says what all of them have.
-            self._declared, self._removed = record.cipher, False
-        elif isinstance(record, ChunkRecord) and record.cipher != self._declared:
+            self._declared = record.cipher
+            if record.cipher == CIPHER_NONE:
+                self._findings.tampered(
+                    f"record {record.index}: {keys.MANIFEST} is said to have gone with a key, and "
+                    "this chunk is not encrypted"
+                )
+        if record.cipher != self._declared:
             self._findings.tampered(
                 f"record {record.index}: expected a chunk of cipher {self._declared}, as "
                 f"{keys.MANIFEST} declares, found {record.cipher}"
