@@ -55,9 +55,9 @@ def read_statement(data: bytes, opened: Record) -> Statement:
     except UnicodeDecodeError as error:
         raise Problem("TAMPERED", "a statement that is not UTF-8") from error
     lines = text.split("\n")
-    need(len(lines) == 9 and not lines[6] and not lines[8], "no statement of six lines")
     title = "TAMPERED" if not lines[0].startswith(TITLE[:-1]) else "UNSUPPORTED"
     need(lines[0] == TITLE, f"a statement that begins {lines[0]!r}", title)
+    need(len(lines) == 9 and not lines[6] and not lines[8], "no statement of six lines")
     need(lines[1] == opened["recorder"], "a statement of another recorder")
     need(lines[2] == opened["session"], "a statement about another session")
     need(re.fullmatch(r"[1-9][0-9]{0,3}", lines[3]), "the number of a statement")
