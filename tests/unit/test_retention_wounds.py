@@ -1,4 +1,4 @@
-"""Removed recordings with a wound or two: product and second implementation say the same of each."""
+"""Removed recordings with a wound or two: both implementations say the same of each."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def wounded(random: Random) -> Files:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_both_say_the_same_of_a_wounded_folder(tmp_path: Path, seed: int) -> None:
-    random = Random(seed)  # noqa: S311  (no secret: the same wounds in each run)
+    random = Random(seed)
     for number in range(ROUNDS):
         folder = write(tmp_path / str(number), wounded(random))
         report = verify(FolderRecording(folder), workers=1)
