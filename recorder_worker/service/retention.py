@@ -46,22 +46,22 @@ class RetentionKeeping:
         """The check for `Health.add`.
 
         A limit that holds keep from being reached is no fault of this worker, nor is a store that
-        is away: what was ordered is tried again.
+        is away, or a folder that somebody has changed: another worker would fare no better.
         """
         last = self._last
-        problem = self._problem or "; ".join(last.problems)
         above = (
             f"; {last.above_bytes} bytes above retention.max_total_bytes, and all that is left is "
             "under hold or kept by its own retain_s"
             if last.above_bytes
             else ""
         )
-        waits = f"; tried again: {last.postponed[0]}" if last.postponed else ""
+        stopped = [*last.problems, *last.postponed]
+        waits = f"; {len(stopped)} are tried again: {stopped[0]}" if stopped else ""
         detail = (
             f"{last.sessions} sealed sessions of {last.stored_bytes} bytes, {last.held} under hold"
             f"{above}{waits}"
         )
-        return Check(NAME, ok=not problem, detail=problem or detail)
+        return Check(NAME, ok=not self._problem, detail=self._problem or detail)
 
     def start(self, gauges: KeepingGauges) -> None:
         """Begin."""
