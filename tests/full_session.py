@@ -15,7 +15,12 @@ from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 from time_stamp_authority import Tsa
 from videos import cut, file_source, write_video
 
-from recorder_worker.core.events import BeatCaptured, EpochCaptured, SessionQuality
+from recorder_worker.core.events import (
+    BeatCaptured,
+    EpochCaptured,
+    SessionQuality,
+    SessionRetention,
+)
 from recorder_worker.core.subjects import Fact, without_owner
 from recorder_worker.service.settings.pictures import QualitySettings
 from recorder_worker.service.settings.tree import AnchorSettings, CaptureSettings, Settings
@@ -120,6 +125,12 @@ async def _stopped(recorder: RunningRecorder) -> None:
                 break
         await client.stop(SESSION, by="alice")
         await recorder.sealed(SESSION)
+        await client.hold(SESSION, "incident 4711 is looked into", name="incident", by="alice")
+        await client.release(SESSION, "it is closed", name="incident", by="alice")
+        await client.delete(SESSION, "the operator asked for it", by="alice")
+        async for one in facts:
+            if isinstance(one.event, SessionRetention) and one.event.kind == "tombstone":
+                break
 
 
 async def _refused(recorder: RunningRecorder) -> None:

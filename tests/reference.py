@@ -37,11 +37,17 @@ from reference_format import (
     root,
 )
 from reference_frames import Player, inflate
-from reference_log import check_proofs, check_receipts, check_time_of_open
+from reference_log import (
+    check_proofs,
+    check_receipts,
+    check_statement_proofs,
+    check_time_of_open,
+)
 from reference_notes import Note, read_note, read_notes, verifies, verify_checkpoint
 from reference_packets import read_packets
+from reference_retention import Standing
 
-WORST_FIRST = ["EQUIVOCATION", "TAMPERED", "UNSUPPORTED", "TRUNCATED"]
+WORST_FIRST = ["EQUIVOCATION", "TAMPERED", "UNSUPPORTED", "REDACTED", "TRUNCATED"]
 DEAD_LETTER = 8
 PACKETS = 2
 Keys = list[tuple[int, bytes]]
@@ -54,6 +60,8 @@ class Folder:
         self.folder, self.identity = folder, identity
         self.frames: list[dict[str, Any]] = []
         self.problems: list[Problem] = []
+        self.removed: list[str] = []  # files that are missing, as a statement says
+        self.shredded = False  # session.json is, with the key in it
         self.raw: dict[int, bytes] = {}
         self.notes: list[Note] = []
         self.others: list[Note] = []  # notes that are not the one that stands in their place
@@ -184,6 +192,40 @@ class Folder:
         found = check_proofs(self.folder, self.opened, self.notes, sealed=self.sealed)
         check_receipts(self.folder, found)
 
+    # --- what was removed ------------------------------------------------------------------------
+
+    @cached_property
+    def standing(self) -> Standing | None:
+        """None: the statements are not good, so nothing may be missing because of them."""
+        try:
+            return Standing(self.folder, self.opened)
+        except Problem:
+            return None
+
+    def may_be_missing(self, name: str) -> bool:
+        removal = self.standing.removal if self.standing else None
+        if removal is None or self.has(name):
+            need(not (removal and removal["kind"] == "tombstone"), f"{name} is here in spite of it")
+            return False
+        self.removed.append(name)
+        return True
+
+    def check_retention(self) -> None:
+        standing = Standing(self.folder, self.opened)
+        check_statement_proofs(self.folder, self.opened, standing.statements)
+        if standing.removal is None:
+            return
+        removal = standing.removal
+        need(self.sealed, "a deletion of what is not sealed")
+        place = (removal["tree_size"], removal["root_hash"])
+        need(place == (self.size, self.root_at(self.size).hex()), "a deletion of another tree")
+        totals = read_record(self.raw[self.size - 1])["totals"]
+        said = (removal["chunk_count"], removal["chunk_bytes"])
+        need(said == (totals[0], totals[7]), "a deletion of other chunks")
+        if self.removed or standing.gone:
+            reason = f"{len(self.removed)} files were removed: {removal['reason']}"
+            raise Problem("REDACTED", reason)
+
     # --- records ---------------------------------------------------------------------------------
 
     def check_records(self) -> None:
@@ -195,7 +237,10 @@ class Folder:
             need(record["session"] == opened["session"], f"record {place} of another session")
             need((record["type"] == OPEN) == (place == 0), f"record {place}: OPEN")
             need(record["type"] != SEAL or place == self.size - 1, f"record {place}: SEAL")
-        need(h(self.file("session.json")) == opened["manifest_blake3"], "session.json")
+        shredded = bool(self.standing and (self.standing.removal or {}).get("key_removed"))
+        self.shredded = shredded and self.may_be_missing("session.json")
+        if not self.shredded:
+            need(h(self.file("session.json")) == opened["manifest_blake3"], "session.json")
         for record in records:
             if record["type"] == MARK:
                 body = self.file(f"marks/{record['index']:010d}.json")
@@ -205,19 +250,23 @@ class Folder:
 
     @cached_property
     def key(self) -> bytes | None:
-        return unwrap(self.file("session.json"), self.identity)
+        return None if self.shredded else unwrap(self.file("session.json"), self.identity)
 
     def plain(self, record: Record) -> bytes | None:
         """None: it is encrypted, and nobody who may read it is here."""
         encrypted = record["cipher"] == SEALED
         name = f"chunks/{record['index']:010d}." + ("zst" if record["codec"] == 1 else "raw")
         name += ".enc" if encrypted else ""
+        if self.shredded:
+            need(encrypted, f"{name}: plain, and the key is said to be removed")
+        if self.may_be_missing(name):
+            return None
         stored = self.file(name)
         need(len(stored) == record["stored_size"], f"{name}: size")
         need(h(stored) == record["stored_blake3"], f"{name}: BLAKE3")
         need(hashlib.sha256(stored).digest() == record["stored_sha256"], f"{name}: SHA-256")
         need(record["plain_size"] <= 2**32, f"{name}: more than 2^32 bytes")
-        declares = declared(self.file("session.json"))
+        declares = NAMES[SEALED] if self.shredded else declared(self.file("session.json"))
         need(declares == NAMES[record["cipher"]], f"{name}: session.json declares {declares}")
         if encrypted and self.key is None:
             return None
@@ -238,6 +287,7 @@ class Folder:
             self.check_epochs,
             self.check_records,
             self.check_log,
+            self.check_retention,
         ]
 
     def good(self) -> str:
@@ -427,6 +477,13 @@ class Clip(Folder):
         rest = self.raw.keys() - self.epochs.keys() - {0, self.size - 1}
         span = range(min(rest, default=0), max(rest, default=-1) + 1)
         need(all(index in self.raw for index in span), "more than one range")
+
+    @cached_property
+    def standing(self) -> Standing | None:
+        return None
+
+    def check_retention(self) -> None:
+        """A clip has no statements, and nothing may be missing from it."""
 
     def steps(self) -> list[Callable[[], None]]:
         return [self.check_shown, *super().steps()]

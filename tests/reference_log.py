@@ -37,8 +37,10 @@ from reference_notes import (
     read_notes,
     verify_log_checkpoint,
 )
+from reference_retention import KINDS, Standing, Statement
 
 OPEN_ENTRY, SEAL_ENTRY = 1, 3
+DELETE_ENTRY = KINDS["delete"]
 FIRST_LINE = "c2sp.org/tlog-proof@v1"
 CHAIN = "session-recorder anchor receipt v1"
 OTS_MAGIC = b"\x00OpenTimestamps\x00\x00Proof\x00\xbf\x89\xe2\xe8\x84\xe8\x92\x94\x01\x08"
@@ -190,6 +192,15 @@ def check_proofs(
     return found
 
 
+def check_statement_proofs(folder: Path, opened: Record, statements: Sequence[Statement]) -> None:
+    """Those that are there: each shows that its statement is in the log."""
+    for statement in statements:
+        path = folder / "proofs" / f"retention-{statement.number:04d}"
+        if path.is_file():
+            entry = entry_of(opened, KINDS[statement.kind], statement.raw)
+            verify_proof(read_proof(path.read_bytes()), opened, entry)
+
+
 def check_receipts(folder: Path, checkpoints: dict[int, bytes]) -> None:
     """A receipt is over the checkpoint that its name says; where that is not here, over nothing."""
     for path in sorted((folder / "receipts").glob("*")):
@@ -262,9 +273,24 @@ def recordings(folder: Path) -> dict[str, tuple[Record, list[Note]]]:
     return found
 
 
-def check_entries(entries: list[bytes], sessions: dict[str, tuple[Record, list[Note]]]) -> None:
+def check_statements(
+    folder: Path,
+    sessions: dict[str, tuple[Record, list[Note]]],
+    stated: dict[str, list[tuple[int, bytes]]],
+) -> None:
+    """The statements in every folder are those in the log, in their order."""
+    for session, (opened, _) in sessions.items():
+        found = Standing(folder / "sessions" / session, opened).statements
+        kept = [(KINDS[statement.kind], sha256(statement.raw)) for statement in found]
+        need(kept == stated.get(session, []), f"{session}: other statements than in the log")
+
+
+def check_entries(
+    folder: Path, entries: list[bytes], sessions: dict[str, tuple[Record, list[Note]]]
+) -> None:
     opens: dict[int, str] = {}
     seals: dict[str, bytes] = {}
+    stated: dict[str, list[tuple[int, bytes]]] = {}
     for place, entry in enumerate(entries):
         need(len(entry) == 60, f"log: entry {place} has not 60 bytes")
         source = Bytes(entry)
@@ -272,10 +298,16 @@ def check_entries(entries: list[bytes], sessions: dict[str, tuple[Record, list[N
         if kind == AUDIT_ENTRY:
             continue
         counter, note = source.number(8), source.take(32)
-        need(kind in {OPEN_ENTRY, SEAL_ENTRY}, f"log: entry {place} of kind {kind}", "UNSUPPORTED")
+        known = {OPEN_ENTRY, SEAL_ENTRY, *KINDS.values()}
+        need(kind in known, f"log: entry {place} of kind {kind}", "UNSUPPORTED")
         need(session in sessions, f"the recording {session} was taken away")
         opened, notes = sessions[session]
         need(opened["session_counter"] == counter, f"log: entry {place}: session counter")
+        if kind in KINDS.values():
+            need(opens.get(counter) == session, f"log: entry {place} of no session")
+            need(kind != DELETE_ENTRY or session in seals, f"log: entry {place} deletes unsealed")
+            stated.setdefault(session, []).append((kind, note))
+            continue
         if kind == OPEN_ENTRY:
             need(counter not in opens, f"log: counter {counter} twice")
             opens[counter] = session
@@ -286,6 +318,7 @@ def check_entries(entries: list[bytes], sessions: dict[str, tuple[Record, list[N
             seals[session] = note
         entered = notes[0] if kind == OPEN_ENTRY else notes[-1]
         need(sha256(entered.raw) == note, f"log: entry {place}: {session} has another checkpoint")
+    check_statements(folder, sessions, stated)
     holes = set(range(1, max(opens, default=0) + 1)) - opens.keys()
     need(not holes, f"sessions {sorted(holes)} are not in the log")
     need(sessions.keys() <= set(opens.values()), "a recording that is not in the log")
@@ -302,7 +335,7 @@ def check_log(folder: Path) -> dict[str, Any]:
         entries = read_entries(folder / "log", note.size)
         need(root(entries, sha256) == note.root, "log: the root")
         check_tiles(folder / "log", entries)
-        check_entries(entries, sessions)
+        check_entries(folder, entries, sessions)
         check_audit(folder, note.origin.removesuffix("/log"), entries)
     except Problem as problem:
         return {"verdict": problem.verdict, "problem": str(problem)}

@@ -16,6 +16,7 @@ import reference_attacks_form
 import reference_attacks_parts
 import reference_audits
 import reference_logs
+import reference_removed
 import reference_sealed
 from reference import check
 from reference_good import VECTORS, Vector
@@ -33,6 +34,7 @@ MODULES = (  # they add to VECTORS
     reference_logs,
     reference_sealed,
     reference_audits,
+    reference_removed,
 )
 
 

@@ -68,6 +68,7 @@ STREAM_OF = {
     "merkle": SESSIONS_STREAM,
     "owners": SESSIONS_STREAM,
     "log": SESSIONS_STREAM,
+    "retention": COMMANDS_STREAM,
     "receipts": INTEGRATION_STREAM,
     "storage": SESSIONS_STREAM,
     "table": SESSIONS_STREAM,

@@ -252,8 +252,8 @@ class Bus:
     def _may_look(self, stage: str) -> bool:
         """Whether its messages are ours to look at: commands may carry the tokens of others."""
         stream = self._consumers[stage].stream
-        ours = {self._consumers[name].stream for name in self._registered}
-        return self._settings.manage or stream != COMMANDS_STREAM or stream in ours
+        ours = CAPTURE.name in self._registered
+        return self._settings.manage or stream != COMMANDS_STREAM or ours
 
     async def fill(self, stream: str) -> StreamFill:
         """How full a stream is.

@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError, ServiceUnavailableError
 
+from recorder_worker.bus.answers import digest_of, refused
 from recorder_worker.bus.connection.broker import Login
 from recorder_worker.bus.connection.client_connection import Denials, connect_client
 from recorder_worker.bus.event_log import MESSAGE_ID
@@ -26,7 +27,6 @@ from recorder_worker.bus.streams.topology import (
     STREAM_OF,
 )
 from recorder_worker.core.command_parsing import check_session_id
-from recorder_worker.core.commands import StartSession, start_digest
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.events import Event, SessionRejected, SessionSealed, SessionStarted
 from recorder_worker.core.subjects import UNKNOWN_SESSION, Command, Fact, copy_for, session_of
@@ -108,7 +108,7 @@ class RecorderClient:
         if self._owner:
             body.setdefault("owner", self._owner)
         sent = await self._send(Command.START, body)
-        digest = _digest_of(body)
+        digest = digest_of(body)
 
         def settles(seen: FactSeen) -> bool:
             event = seen.event
@@ -141,6 +141,23 @@ class RecorderClient:
     async def mask(self, session_id: str, masks: Sequence[Mapping[str, int]], **fields: Any) -> str:  # noqa: ANN401  (as above)
         """Black out these rectangles from now on, and no others; as `stop`."""
         return await self._send(Command.MASK, {"session_id": session_id, "masks": masks, **fields})
+
+    async def hold(self, session_id: str, reason: str, *, name: str = "hold", by: str = "") -> str:
+        """Let nothing of a session be removed until a hold of this name is released; as `stop`."""
+        body = {"session_id": session_id, "reason": reason, "name": name, "by": by}
+        return await self._send(Command.HOLD, body)
+
+    async def release(
+        self, session_id: str, reason: str, *, name: str = "hold", by: str = ""
+    ) -> str:
+        """Lift the hold of this name; as `stop`."""
+        body = {"session_id": session_id, "reason": reason, "name": name, "by": by}
+        return await self._send(Command.RELEASE, body)
+
+    async def delete(self, session_id: str, reason: str, *, by: str = "") -> str:
+        """Remove the bytes of a sealed session, for ever; as `stop`."""
+        body = {"session_id": session_id, "reason": reason, "by": by}
+        return await self._send(Command.DELETE, body)
 
     # --- facts ----------------------------------------------------------------------------------
 
@@ -278,18 +295,3 @@ class RecorderClient:
     ) -> Event:
         async with self.follow(session_id) as following:
             return await first_of(following, lambda seen: seen.fact in facts, session_id, timeout_s)
-
-
-def _digest_of(body: dict[str, Any]) -> str:
-    """What `session.started` will say of this start; empty where it will be refused anyway."""
-    try:
-        command = msgspec.convert(body, StartSession)
-    except msgspec.ValidationError:
-        return ""
-    return start_digest(command, body["session_id"])
-
-
-def refused(event: Event) -> RefusedError:
-    """The refusal that a rejected event tells of."""
-    assert isinstance(event, SessionRejected)  # noqa: S101  (callers asked for this fact)
-    return RefusedError(field=event.field, expected=event.expected, got=event.got, hint=event.hint)

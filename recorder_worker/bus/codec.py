@@ -25,6 +25,7 @@ FACT_TYPES: dict[Fact, Any] = {
     Fact.CHECKPOINT: events.Checkpoint,
     Fact.SEALED: events.SessionSealed,
     Fact.INCIDENT: events.SessionIncident,
+    Fact.RETENTION: events.SessionRetention,
     Fact.NUMBERED: events.SessionNumbered,
     Fact.LOGGED: events.SessionLogged,
     Fact.ANCHOR_REQUESTED: events.AnchorRequested,

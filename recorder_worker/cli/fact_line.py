@@ -54,6 +54,8 @@ def _says(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  (one case for e
             return f"{event.condition} {event.state} at {seconds(event.since_ns)}"
         case events.SessionIncident():
             return event.detail
+        case events.SessionRetention():
+            return f"{event.kind} by {event.by or 'nobody named'}: {event.reason}"
         case events.Control():
             return f"{event.command} by {event.by or 'nobody named'}"
         case _:

@@ -96,7 +96,7 @@ def _print(report: LogReport, *, sessions: bool) -> None:
         out.print(printable(f"note: {text}"), markup=False)
     if report.origin:
         trust = f"{TRUST[report.trust.status]} {report.trust.name}".rstrip()
-        shown = {"sessions": f"{report.opened} opened, {report.sealed} sealed"} if sessions else {}
+        shown = {"sessions": _sessions(report)} if sessions else {}
         if report.audit.entries or not sessions:
             shown["audit_trail"] = _trail(report.audit)
         out.print()
@@ -116,6 +116,15 @@ def _print(report: LogReport, *, sessions: bool) -> None:
     good = not report.problems
     word = "COMPLETE" if good else ", ".join(sorted({f.problem.name for f in report.problems}))
     out.print(f"\n{word}", style="bold green" if report.exit_code == 0 else "bold red")
+
+
+def _sessions(report: LogReport) -> str:
+    said = f"{report.opened} opened, {report.sealed} sealed"
+    if report.held:
+        said += f", {len(report.held)} under hold"
+    if report.removed:
+        said += f", {len(report.removed)} removed by their owner"
+    return said
 
 
 def _trail(trail: TrailReport) -> str:

@@ -8,7 +8,13 @@ from datetime import UTC, datetime, timedelta
 from recorder_worker.cli.output import fields, out, seconds, size
 from recorder_worker.core.mark_words import masks_words
 from recorder_worker.core.notes import RECORDER
-from recorder_worker.core.verify.report import ClipShown, Recorded, Report, TrustStatus
+from recorder_worker.core.verify.report import (
+    ClipShown,
+    Recorded,
+    Report,
+    RetentionFound,
+    TrustStatus,
+)
 from recorder_worker.core.verify.steps import Status
 
 MARKS = {
@@ -46,6 +52,8 @@ def print_report(report: Report) -> None:
         out.print(f"rule {rule.rule}: ", end="", markup=False)
         out.print(word, style=style, end="")
         out.print(f": {rule.detail}", markup=False)
+    for text in _retention(report.retention):
+        out.print(text, markup=False)
     for text in report.warnings:
         out.print(f"note: {text}", markup=False)
     for text in report.not_proved:
@@ -56,7 +64,8 @@ def print_report(report: Report) -> None:
 
 def _print_chunks(report: Report) -> None:
     if report.chunk_map:
-        out.print("\nchunks, in order (. good, X damaged, ? missing)")
+        gone = ", - removed by its owner" if report.retention.removal else ""
+        out.print(f"\nchunks, in order (. good, X damaged, ? missing{gone})")
         for at in range(0, len(report.chunk_map), CHUNKS_A_LINE):
             out.print(f"  {report.chunk_map[at : at + CHUNKS_A_LINE]}", markup=False)
     for name in report.damaged:
@@ -64,6 +73,25 @@ def _print_chunks(report: Report) -> None:
     if report.damaged_count > len(report.damaged):
         more = report.damaged_count - len(report.damaged)
         out.print(f"  damaged: {more} more", style="bold red", markup=False)
+
+
+def _retention(found: RetentionFound) -> Iterator[str]:
+    for hold in found.held:
+        yield (
+            f"under hold {hold.name!r} since {_utc(hold.wall_ns)}, by {hold.by or 'nobody named'}: "
+            f"{hold.reason}"
+        )
+    removal = found.removal
+    if removal is None:
+        return
+    gone = f"{removal.removed_count} of {removal.chunk_count} chunks"
+    ended = f"ended {_utc(removal.ended_ns)}" if removal.finished else "not finished"
+    limit = f" {removal.limit}" if removal.limit else ""
+    yield (
+        f"removed: {gone}{', and the key' if removal.key_removed else ''}, begun "
+        f"{_utc(removal.begun_ns)}, {ended}, by {removal.by or 'nobody named'} "
+        f"({removal.rule}{limit}): {removal.reason}"
+    )
 
 
 def _gaps(report: Report) -> Iterator[str]:

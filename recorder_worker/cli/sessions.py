@@ -16,6 +16,7 @@ from recorder_worker.core.subjects import Fact
 
 if TYPE_CHECKING:
     from recorder_worker.bus.client import RecorderClient
+    from recorder_worker.core.events import SessionRetention
 
 STATES = {
     "armed": ": it keeps its last seconds in memory, and waits for `mark --type trigger`",
@@ -84,6 +85,8 @@ def show(
         "reason": row["reason"],
         "failed": row["failed"],
         "incident": row["incident"],
+        "under hold": ", ".join(row["held"]),
+        "removed": row["removed"],
         "location": row["location"],
     }
     out.print(fields(**{k: v for k, v in shown.items() if v != ""}), markup=False)
@@ -150,6 +153,7 @@ async def _row(client: RecorderClient, session_id: str) -> dict[str, Any] | None
     captured = await client.last(Fact.CAPTURED, session_id)
     checkpoint = await client.last(Fact.CHECKPOINT, session_id)
     sealed = await client.last(Fact.SEALED, session_id)
+    stated = await client.last(Fact.RETENTION, session_id)
     totals = checkpoint.totals if isinstance(checkpoint, events.Checkpoint) else events.Totals()
     state = "recording"
     if isinstance(sealed, events.SessionSealed):
@@ -173,7 +177,17 @@ async def _row(client: RecorderClient, session_id: str) -> dict[str, Any] | None
             "tree_size": checkpoint.tree_size if isinstance(checkpoint, events.Checkpoint) else 0,
             "root_hash": checkpoint.root_hash if isinstance(checkpoint, events.Checkpoint) else "",
             "reason": seal.reason.value if seal else "",
+            "held": stated.held if isinstance(stated, events.SessionRetention) else (),
+            "removed": _removed(stated) if isinstance(stated, events.SessionRetention) else "",
             "location": seal.location if seal else "",
         }
     )
     return row
+
+
+def _removed(stated: SessionRetention) -> str:
+    """Who took its bytes away, and why; empty: nobody did."""
+    if stated.kind not in ("delete", "tombstone"):
+        return ""
+    word = "all" if stated.kind == "tombstone" else "being removed"
+    return f"{word}, by {stated.by or 'nobody named'} ({stated.rule}): {stated.reason}"

@@ -124,6 +124,10 @@ def start(
             help="`slow` (left out), `gap` or `stop`, while later stages do not keep up.",
         ),
     ] = None,
+    retain: Annotated[
+        int | None,
+        typer.Option(help="Keep the sealed recording for so many seconds, and not longer."),
+    ] = None,
     owner: Annotated[str, typer.Option(help="Who the session belongs to.")] = "",
     label: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE, sealed into the record; repeatable.")
@@ -158,6 +162,7 @@ def start(
         "max_duration_s": max_duration,
         "idle_stop_s": idle_stop,
         "pre_record_s": pre_record,
+        "retain_s": retain,
         "priority": priority,
         "when_behind": None if when_behind is None else when_behind.value,
         "owner": owner,

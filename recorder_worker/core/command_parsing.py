@@ -10,10 +10,14 @@ import msgspec
 from recorder_worker.core.command_words import expected_words, hint_at, hint_for_unknown
 from recorder_worker.core.commands import (
     ControlCommand,
+    DeleteSession,
+    HoldSession,
     MarkSession,
     MaskSession,
     PauseSession,
+    ReleaseSession,
     ResumeSession,
+    RetentionCommand,
     StartSession,
     StopSession,
 )
@@ -28,7 +32,7 @@ SHOWN_CHARACTERS = 120
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises: brackets that are nested very deep raise the last of them."""
 
-AnyCommand = StartSession | ControlCommand
+AnyCommand = StartSession | ControlCommand | RetentionCommand
 
 COMMAND_TYPES: dict[Command, type[AnyCommand]] = {
     Command.START: StartSession,
@@ -37,6 +41,9 @@ COMMAND_TYPES: dict[Command, type[AnyCommand]] = {
     Command.RESUME: ResumeSession,
     Command.MARK: MarkSession,
     Command.MASK: MaskSession,
+    Command.HOLD: HoldSession,
+    Command.RELEASE: ReleaseSession,
+    Command.DELETE: DeleteSession,
 }
 
 _AT = re.compile(r"^(?P<problem>.*?)(?: - at (?:`?key`? in )?`(?P<path>\$[^`]*)`)?$", re.DOTALL)

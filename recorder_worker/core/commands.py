@@ -9,6 +9,7 @@ from blake3 import blake3
 from msgspec import Meta, field
 
 from recorder_worker.core.model import Mask, SessionId, Wire
+from recorder_worker.core.retention.sayings import HoldName, Reason
 from recorder_worker.core.sources.kinds import RtspSource, Source
 from recorder_worker.core.sources.urls import bare
 
@@ -28,7 +29,8 @@ class StartSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     With `idle_stop_s` it ends when the picture has not changed for so long. With `pre_record_s` it
     is armed: the last so many seconds are kept in memory alone until a mark of type `trigger`.
     `priority` says who is slowed down last where the machine is overloaded, and `when_behind` what
-    is done while later stages, or the disk, do not keep up.
+    is done while later stages, or the disk, do not keep up. `retain_s` is how long the sealed
+    recording is kept: no rule takes it before, and then it goes, whatever other rules say.
     """
 
     source: Source
@@ -41,6 +43,7 @@ class StartSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pre_record_s: Annotated[float, Meta(gt=0, le=600)] | None = None
     priority: Annotated[int, Meta(ge=0, le=9)] = 5
     when_behind: Literal["slow", "gap", "stop"] = "slow"
+    retain_s: Annotated[int, Meta(ge=1, le=3_153_600_000)] | None = None
     owner: Person = ""
     labels: Labels = field(default_factory=dict)
 
@@ -92,7 +95,41 @@ class MaskSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     by: Person = ""
 
 
+class HoldSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`session.hold`: nothing of a session may be removed until the hold of this name is released.
+
+    Holds of several names stand beside each other, so that nobody lifts another's.
+    """
+
+    session_id: SessionId
+    reason: Reason
+    name: HoldName = "hold"
+    by: Person = ""
+
+
+class ReleaseSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`session.release`: the hold of this name holds no more; others do."""
+
+    session_id: SessionId
+    reason: Reason
+    name: HoldName = "hold"
+    by: Person = ""
+
+
+class DeleteSession(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`session.delete`: remove the chunks and thumbnails of a sealed session, for ever.
+
+    Its records, checkpoints and seal stay, and a signed tombstone says who wanted it and why.
+    """
+
+    session_id: SessionId
+    reason: Reason
+    by: Person = ""
+
+
 ControlCommand = StopSession | PauseSession | ResumeSession | MarkSession | MaskSession
+
+RetentionCommand = HoldSession | ReleaseSession | DeleteSession
 
 TRIGGER = "trigger"
 """The type of mark that starts the recording of a session that is armed."""

@@ -24,11 +24,14 @@ CLIP = "clip"
 TRUST = "trust.yaml"
 PROOF_OPEN = "proofs/open"
 PROOF_SEAL = "proofs/seal"
+RETENTION = "retention"
+PROOF_RETENTION = "proofs/retention"
 LOG = "log"
 LOG_CHECKPOINT = "checkpoint"
 LOG_TILES = "tile"
 LOG_BEACON = "beacon"
 LOG_RECEIPTS = "receipts"
+PATROL_PLACE = "patrol/place"
 AUDIT = "audit"
 AUDIT_PROOFS = "proofs"
 AUDIT_SUFFIX = ".jsonl"
@@ -81,6 +84,16 @@ def leaf(index: int) -> str:
 def note(size: int) -> str:
     """The signed checkpoint for one tree size: the store being immutable, there is only one."""
     return f"{NOTES}/{size:010d}"
+
+
+def statement(number: int) -> str:
+    """One statement of retention: of two that are made at once the store takes one."""
+    return f"{RETENTION}/{number:04d}"
+
+
+def statement_proof(number: int) -> str:
+    """The proof that a statement stands in the log of sessions."""
+    return f"{PROOF_RETENTION}-{number:04d}"
 
 
 def receipt(tree_size: int, suffix: str) -> str:

@@ -133,6 +133,25 @@ SESSION_LOG = Stage(
     replays=(Fact.CHECKPOINT, Fact.LOGGED),
 )
 
+RETENTION = Stage(
+    name="retention",
+    consumes=(Command.HOLD, Command.RELEASE, Command.DELETE),
+    emits=(
+        Fact.RETENTION,
+        Fact.REJECTED,
+        Fact.AUDIT_ACCEPTED,
+        Fact.AUDIT_DENIED,
+        Fact.LOGGED,
+        Fact.ANCHOR_REQUESTED,
+        Fact.INTEGRITY_FAILED,
+    ),
+    order="one command at a time over all workers; statements are fenced by store and log",
+    does="signs what is held, released and removed, removes what is deleted or too old, and reads "
+    "stored chunks again",
+    runs_with="merkle",
+    replays=(Fact.LOGGED, Fact.RETENTION),
+    checks_tokens=True,
+)
 RECEIPTS = Stage(
     name="receipts",
     consumes=(Fact.ANCHOR_RECEIPT.wildcard,),
@@ -169,6 +188,7 @@ TABLE = Stage(
         Fact.CHECKPOINT.wildcard,
         Fact.SEALED.wildcard,
         Fact.INCIDENT.wildcard,
+        Fact.RETENTION.wildcard,
     ),
     emits=(),
     order="any order: entries are merged, and stored with compare-and-set",
@@ -207,14 +227,16 @@ NODE = Stage(
 )
 
 STAGES: tuple[Stage, ...] = (CAPTURE, CHUNK, COMPRESS, MERKLE)
-"""The pipeline, in order. `control` and `owners` run wherever `capture` runs; `log`, `receipts`,
-`tsa`, `storage`, `table`, `gateway` and `audit` wherever `merkle` runs; `node` in every worker."""
+"""The pipeline, in order. `control` and `owners` run wherever `capture` runs; `log`,
+`retention`, `receipts`, `tsa`, `storage`, `table`, `gateway` and `audit` wherever `merkle` runs;
+`node` in every worker."""
 
 CONSUMERS: tuple[Stage, ...] = (
     CONTROL,
     *STAGES,
     OWNERS,
     SESSION_LOG,
+    RETENTION,
     RECEIPTS,
     TSA,
     STORAGE,

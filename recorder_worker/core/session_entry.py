@@ -12,10 +12,12 @@ from recorder_worker.core.commands import StartSession
 from recorder_worker.core.events import (
     Checkpoint,
     Event,
+    RetentionKind,
     SessionFailed,
     SessionIncident,
     SessionPaused,
     SessionResumed,
+    SessionRetention,
     SessionSealed,
     SessionStarted,
     Totals,
@@ -29,6 +31,17 @@ from recorder_worker.core.model import (
     SourceFacts,
     Wire,
 )
+
+
+class Stated(Wire, frozen=True, kw_only=True):
+    """A statement about retention, by number and kind: who wanted it, why, by which rule, when."""
+
+    number: Count
+    kind: RetentionKind
+    by: str
+    reason: str
+    rule: str
+    wall_ns: Nanoseconds
 
 
 class SessionEntry(Wire, frozen=True, kw_only=True):
@@ -50,6 +63,9 @@ class SessionEntry(Wire, frozen=True, kw_only=True):
         failed: why recording ended against the client's wish; empty: it did not.
         incident: what contradicts what was signed; empty: nothing.
         sealed_wall_ns: when it was sealed; 0: it is not. `reason` and `location` come with it.
+        retention: the newest statement about what is kept of it; null: there is none.
+        held: the names of the holds in force.
+        removal: `delete`: its bytes go; `tombstone`: they are gone; empty: they stay.
     """
 
     v: int = SCHEMA_VERSION
@@ -73,6 +89,9 @@ class SessionEntry(Wire, frozen=True, kw_only=True):
     sealed_wall_ns: Nanoseconds = 0
     reason: str = ""
     location: str = ""
+    retention: Stated | None = None
+    held: tuple[str, ...] = ()
+    removal: str = ""
 
 
 def merged(entry: SessionEntry, event: Event) -> SessionEntry:
@@ -99,6 +118,8 @@ def merged(entry: SessionEntry, event: Event) -> SessionEntry:
             entry = msgspec.structs.replace(entry, incident=min([*known, event.detail]))
         case SessionSealed():
             entry = _sealed(entry, event)
+        case SessionRetention():
+            entry = _stated(entry, event)
         case _:
             return entry
     return msgspec.structs.replace(entry, state=_state(entry))
@@ -147,6 +168,24 @@ def _sealed(entry: SessionEntry, event: SessionSealed) -> SessionEntry:
         sealed_wall_ns=event.wall_ns,
         reason=event.reason.value,
         location=event.location,
+    )
+
+
+def _stated(entry: SessionEntry, event: SessionRetention) -> SessionEntry:
+    if entry.retention is not None and event.number <= entry.retention.number:
+        return entry
+    return msgspec.structs.replace(
+        entry,
+        retention=Stated(
+            number=event.number,
+            kind=event.kind,
+            by=event.by,
+            reason=event.reason,
+            rule=event.rule,
+            wall_ns=event.wall_ns,
+        ),
+        held=event.held,
+        removal=event.kind if event.kind in ("delete", "tombstone") else "",
     )
 
 

@@ -15,6 +15,9 @@ class Command(StrEnum):
     RESUME = "session.resume"
     MARK = "session.mark"
     MASK = "session.mask"
+    HOLD = "session.hold"
+    RELEASE = "session.release"
+    DELETE = "session.delete"
 
 
 class Fact(StrEnum):
@@ -40,6 +43,7 @@ class Fact(StrEnum):
     CHECKPOINT = "session.checkpoint"
     SEALED = "session.sealed"
     INCIDENT = "session.incident"
+    RETENTION = "session.retention"
     NUMBERED = "session.numbered"
     LOGGED = "session.logged"
     ANCHOR_REQUESTED = "integration.anchor.requested"
@@ -115,6 +119,7 @@ COPIED = (
     Fact.CHECKPOINT,
     Fact.SEALED,
     Fact.INCIDENT,
+    Fact.RETENTION,
 )
 """The facts that an owner gets: what became of a session. How it is made is nobody's business."""
 

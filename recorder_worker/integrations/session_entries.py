@@ -19,6 +19,7 @@ from recorder_worker.core.events import (
     SessionIncident,
     SessionPaused,
     SessionResumed,
+    SessionRetention,
     SessionSealed,
     SessionStarted,
 )
@@ -35,6 +36,7 @@ Told = (
     | Checkpoint
     | SessionSealed
     | SessionIncident
+    | SessionRetention
 )
 
 

@@ -26,11 +26,16 @@ from recorder_worker.core.events import IntegrityFailed, SessionSealed, SessionS
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, Clock, EventLog
+from recorder_worker.stages.patrol.patrol import DamageFound
+from recorder_worker.stages.retention.statement_files import is_being_removed
 
 log = structlog.get_logger(__name__)
 
 NAME = "storage"
 """Of its durable consumer, and in dead letters."""
+
+PATROL = "patrol"
+"""Who found it, where that was neither a stage nor a look at a folder."""
 
 TELL_S = 5.0
 """How long a stage may wait for the bus to take a report, before it goes on without."""
@@ -68,13 +73,37 @@ class StorageReports:
 
         return handle_and_tell
 
-    async def failed(self, session_id: str, stage: str, problem: Problem, detail: str) -> None:
+    async def chunk_failed(self, damage: DamageFound) -> None:
+        """Tell of a chunk that the patrol found damaged. Raises BusUnavailableError."""
+        fault = damage.fault
+        end = "; another store's copy is in its place now" if damage.repaired else ""
+        detail = f"{damage.chunk.key}: expected {fault.expected}, found {fault.found}{end}"
+        await self.failed(
+            damage.session_id,
+            PATROL,
+            fault.problem,
+            detail,
+            chunk=damage.chunk.key,
+            expected=fault.expected,
+            found=fault.found,
+            repaired=damage.repaired,
+        )
+
+    async def failed(
+        self,
+        session_id: str,
+        stage: str,
+        problem: Problem,
+        detail: str,
+        **chunk: Any,  # noqa: ANN401  (the fields that the patrol adds)
+    ) -> None:
         """Tell of one problem. Raises BusUnavailableError."""
         fact = IntegrityFailed(
             session_id=session_id,
             stage=stage,
             problem=problem,
             detail=detail[:4096],
+            **chunk,
             node=self._node,
             wall_ns=self._clock.wall_ns(),
         )
@@ -106,6 +135,8 @@ class StoredSessions:
         Raises:
             BusUnavailableError, StoreError: try again.
         """
+        if await asyncio.to_thread(is_being_removed, self._store, sealed.session_id):
+            return  # told again behind its deletion: what is missing has been signed for
         try:
             stored = await asyncio.to_thread(self._look, sealed)
         except BlobMissingError as error:

@@ -31,7 +31,7 @@ SMALL_PICTURE_PIXELS = 320
 SHARE_OF_MAX_AGE = 0.9
 """A session ends before its first events age out of the stream: without them nobody could take it
 over, or stop it."""
-OWN_FOLDERS = (".tmp", "keys", "log", "nats", "sessions")
+OWN_FOLDERS = (".tmp", "audit", "keys", "log", "nats", "patrol", "sessions")
 """Below the data directory: nothing there is a source."""
 CONTROL_WORKERS = 2
 """The bus gives out one command at a time, over all processes. While one handles it, the request of

@@ -24,6 +24,7 @@ from recorder_worker.core.pipeline import (
     CONTROL,
     MERKLE,
     OWNERS,
+    RETENTION,
     SESSION_LOG,
 )
 from recorder_worker.core.subjects import Fact
@@ -35,6 +36,7 @@ from recorder_worker.service.audit_trail import AuditKeeping
 from recorder_worker.service.authorisation import authoriser_for
 from recorder_worker.service.encryption import cipher_keys, key_wrap
 from recorder_worker.service.integrations import register_integrations
+from recorder_worker.service.keeping import Keeping
 from recorder_worker.service.settings.tree import Settings
 from recorder_worker.service.signing import file_signer
 from recorder_worker.service.software import SOFTWARE, software_blake3
@@ -51,6 +53,7 @@ from recorder_worker.stages.gate import CommandGate
 from recorder_worker.stages.merkle.stage import MerkleStage
 from recorder_worker.stages.owners import OwnersStage
 from recorder_worker.stages.rejection import Rejections
+from recorder_worker.stages.session_log.log_writer import LogWriter
 from recorder_worker.stages.session_log.numbering import number
 from recorder_worker.stages.session_log.stage import SessionLogStage
 
@@ -82,6 +85,7 @@ class StageSet:
         self.writes = WriteWatch(clock, metrics)
         self.capture: CaptureStage | None = None
         self.audit_trail: AuditKeeping | None = None
+        self.keeping: Keeping | None = None
         self.registered: list[str] = []
 
     def register(self, bus: Bus, progressed: Progressed) -> None:
@@ -220,6 +224,7 @@ class StageSet:
             last_resort=last_resort(Fact.CHECKPOINT, stage.give_up),
         )
         self.registered.append(SESSION_LOG.name)
+        self._retention(bus, progressed, signer, stage.writer)
         keeper = AuditKeeper(
             bus.audit,
             self._store,
@@ -229,6 +234,27 @@ class StageSet:
             max_age_s=self._settings.audit.max_age_s,
         )
         self.audit_trail = AuditKeeping(keeper, bus.log, self._clock)
+
+    def _retention(
+        self, bus: Bus, progressed: Progressed, signer: Signer, writer: LogWriter
+    ) -> None:
+        self.keeping = Keeping(
+            self._settings,
+            bus=bus,
+            stores=(self._store,),
+            signer=signer,
+            clock=self._clock,
+            writer=writer,
+            reports=self._reports(bus),
+            worker=self.identity.worker,
+        )
+        gate = CommandGate(
+            authoriser_for(self._settings.auth, bus.jetstream),
+            AuditTrail(bus.log, self._clock, self._node),
+            Rejections(bus.log, self._clock, self._metrics),
+        )
+        self.keeping.register(bus, gate, progressed(RETENTION.name))
+        self.registered.append(RETENTION.name)
 
 
 def last_resort(fact: Fact, give_up: Callable[[Any, str], Awaitable[None]]) -> LastResort:

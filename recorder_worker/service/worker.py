@@ -127,6 +127,8 @@ class Worker:
         if trail is not None:
             self._health.add(AUDIT, trail.check)
             trail.start()
+        if self._stages.keeping is not None:
+            self._stages.keeping.start(self._health, self.metrics.keeping)
         log.info(
             "WorkerStarted",
             node=self._node,
@@ -165,6 +167,8 @@ class Worker:
         await _until(begin_s + STOP_BUS_S, self._integrations.stop(), "gateway")
         if self._stages.audit_trail is not None:
             await _until(begin_s + STOP_BUS_S, self._stages.audit_trail.stop(), "audit trail")
+        if self._stages.keeping is not None:
+            await _until(begin_s + STOP_BUS_S, self._stages.keeping.stop(), "retention")
         if self._bus is not None:
             await _until(begin_s + STOP_BUS_S, self._bus.stop(), "bus")
         if self._server is not None:

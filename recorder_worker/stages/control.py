@@ -18,7 +18,7 @@ import structlog
 
 from recorder_worker.core.access.identity import NOBODY, Identity
 from recorder_worker.core.command_parsing import session_id_in
-from recorder_worker.core.commands import ControlCommand, StartSession
+from recorder_worker.core.commands import ControlCommand
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.events import Control, EndCaptured, SessionStarted
 from recorder_worker.core.ids import event_key
@@ -54,8 +54,8 @@ class ControlStage:
         """
         try:
             command = await self._gate.parsed(delivery)
-            if isinstance(command, StartSession):
-                raise TypeError("session.start is handled by the capture stage")
+            if not isinstance(command, ControlCommand):
+                raise TypeError(f"{delivery.command.value} is handled by another stage")
             await self._accept(command, delivery)
         except RefusedError as error:
             await self._gate.refuse(error, delivery, session_id_in(delivery.body))

@@ -43,6 +43,14 @@ class CommandGate:
         action = action_of(delivery.command)
         return await self._authoriser.check(delivery.bearer, action, delivery.received_ns)
 
+    async def signer(self, delivery: Delivery) -> Identity:
+        """Who signed the token of a command that was carried out, whether or not it still counts.
+
+        Raises:
+            TransientError: try again.
+        """
+        return await self._authoriser.signer_of(delivery.bearer) if delivery.bearer else NOBODY
+
     def check_owner(self, identity: Identity, delivery: Delivery, owner: str) -> None:
         """Raises RefusedError where the session is none of his and he may command only those."""
         self._authoriser.check_owner(identity, action_of(delivery.command), owner)
@@ -68,9 +76,7 @@ class CommandGate:
         Raises:
             TransientError: try again.
         """
-        identity = NOBODY
-        if delivery.bearer:
-            identity = await self._authoriser.signer_of(delivery.bearer)
+        identity = await self.signer(delivery)
         await self._trail.denied(identity, delivery, session_id, error.refusal)
         await self._rejections.publish(
             error,

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha256
 
@@ -53,6 +53,7 @@ from recorder_worker.core.receipts.chain import (
 )
 from recorder_worker.core.receipts.ots import merge_ots, verify_ots
 from recorder_worker.core.receipts.timestamp import verify_timestamp
+from recorder_worker.core.retention.statement import MAX_STATEMENTS
 from recorder_worker.core.session_log.entries import NO_SESSION
 from recorder_worker.core.session_log.log_proof import parse_log_proof
 from recorder_worker.ports import BlobStore
@@ -101,12 +102,12 @@ class ReceiptsStage:
         await asyncio.to_thread(self._handle, receipt)
 
     def _handle(self, receipt: AnchorReceipt) -> None:
-        note = self._note(receipt)
+        note, of_session = self._note(receipt)
         self._check(receipt, note)
         name = _file_name(receipt)
         self._store.put(keys.log_key(keys.receipt(receipt.tree_size, "note")), note)
         kept = self._keep(keys.log_key(name), receipt.receipt, receipt.kind, note)
-        if receipt.session_id != NO_SESSION:
+        if of_session:
             self._keep(keys.blob_key(receipt.session_id, name), kept, receipt.kind, note)
         if receipt.kind == "rfc3161":
             self._advance_beacon(receipt.tree_size, note, (kept, receipt.receipt))
@@ -118,26 +119,39 @@ class ReceiptsStage:
             target=receipt.target,
         )
 
-    def _note(self, receipt: AnchorReceipt) -> bytes:
-        """The checkpoint that the receipt has to be over: from a log proof of its session."""
+    def _proofs(self, receipt: AnchorReceipt) -> Iterator[tuple[str, bool]]:
+        """Keys of the proofs it may be over; and whether it is kept with the session as well.
+
+        One of a statement of retention says when that was made, and nothing of the recording.
+        """
+        session_id = receipt.session_id
+        if session_id == NO_SESSION:
+            yield keys.audit_proof(receipt.tree_size), False
+            return
+        for name in (keys.PROOF_SEAL, keys.PROOF_OPEN):
+            yield keys.blob_key(session_id, name), True
+        for number in range(1, MAX_STATEMENTS + 1):
+            if self._store.size(keys.blob_key(session_id, keys.statement(number))) is None:
+                return
+            yield keys.blob_key(session_id, keys.statement_proof(number)), False
+
+    def _note(self, receipt: AnchorReceipt) -> tuple[bytes, bool]:
+        """The checkpoint that the receipt has to be over, and whether it is of the recording."""
         found = []
-        session = (keys.blob_key(receipt.session_id, n) for n in (keys.PROOF_SEAL, keys.PROOF_OPEN))
-        audit = (keys.audit_proof(receipt.tree_size),)
-        for key in audit if receipt.session_id == NO_SESSION else session:
+        for key, of_session in self._proofs(receipt):
             with suppress(BlobMissingError):
-                data = self._store.get(key)
-                found.append(parse_log_proof(data).checkpoint)
+                found.append((parse_log_proof(self._store.get(key)).checkpoint, of_session))
         if not found:
             raise BlobMissingError(
                 f"receipt for log size {receipt.tree_size}: expected a log proof of session "
                 f"{receipt.session_id}, found none; it was deleted, or is not of this recorder"
             )
         said = (receipt.origin, receipt.tree_size, receipt.root_hash)
-        for note in found:
+        for note, of_session in found:
             head = note.head
             if (head.origin, head.tree_size, head.root_hash.hex()) == said:
-                return note.raw
-        heads = ", ".join(f"{n.head.tree_size} of {n.head.origin}" for n in found)
+                return note.raw, of_session
+        heads = ", ".join(f"{n.head.tree_size} of {n.head.origin}" for n, _ in found)
         raise ProofError(
             f"receipt for size {receipt.tree_size} of {receipt.origin}: expected a checkpoint that "
             f"stands in a log proof of session {receipt.session_id} ({heads}), with its root"

@@ -41,6 +41,9 @@ EFFECTS = {
     "session.pause": Fact.PAUSED,
     "session.resume": Fact.RESUMED,
     "session.stop": Fact.SEALED,
+    "session.hold": Fact.RETENTION,
+    "session.release": Fact.RETENTION,
+    "session.delete": Fact.RETENTION,
 }
 
 
@@ -170,10 +173,21 @@ async def test_a_command_from_the_shell_takes_effect(worker: WorkerProcess, line
             await client.effect(
                 lambda: client.pause(session_id), session_id, lambda seen: seen.fact is Fact.PAUSED
             )
+        if EFFECTS[line.subject] is Fact.RETENTION:
+            await client.stop(session_id)
+            await client.wait_sealed(session_id)
+        if line.subject == "session.release":
+            await client.effect(
+                lambda: client.hold(session_id, "case 12/26"),
+                session_id,
+                lambda seen: seen.fact is Fact.RETENTION,
+            )
         body = line.body.replace("SESSION", session_id)
         async with client.follow(session_id, history=False) as facts:
             await send(bus, line, body)
             await first_of(facts, shows, session_id, DEADLINE_S)
+        if EFFECTS[line.subject] is Fact.RETENTION:
+            return
         await client.stop(session_id)
         await client.wait_sealed(session_id)
 

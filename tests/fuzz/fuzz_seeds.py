@@ -12,6 +12,7 @@ from films import encoded
 from handmade_pieces import piece
 from recording_files import FilesReader
 from recordings import device_key, whole
+from statements import HOLD, RELEASE, deletion, signed
 
 from recorder_worker.adapters.age import AgeRecipients
 from recorder_worker.core import keys
@@ -31,6 +32,7 @@ from recorder_worker.core.merkle.proofs import inclusion_proof
 from recorder_worker.core.merkle.tree import BLAKE3, SHA256, Tree
 from recorder_worker.core.model import RecordingPolicy, SourceClock, SourceFacts
 from recorder_worker.core.receipts.chain import ChainEntry, sign_entry
+from recorder_worker.core.retention.sayings import tombstone_of
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry, encode_entry
 from recorder_worker.core.session_log.log_proof import LogProof
 from recorder_worker.core.signing.note import (
@@ -215,6 +217,9 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "record": tuple(RECORDING.records),
     "records": (FILES[keys.RECORDS],),
     "note": tuple(RECORDING.notes.values()),
+    "retention statement": tuple(
+        one.raw for one in signed(HOLD, RELEASE, deletion(), tombstone_of(deletion(), 9))
+    ),
     "notes": (FILES[keys.CHECKPOINTS],),
     "clip": (_clip(),),
     "proof": (

@@ -18,6 +18,7 @@ import pytest
 from fuzz_seeds import CIPHER, IDENTITY, PLACE, SEEDS, WRAPPED
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from statements import PUBLIC
 
 from recorder_worker.adapters.age import unwrap
 from recorder_worker.adapters.sources.access_units import AccessUnits
@@ -39,6 +40,7 @@ from recorder_worker.core.packets.fmp4_stream import scan_pieces
 from recorder_worker.core.receipts.chain import parse_chain_receipt
 from recorder_worker.core.records.codec import decode_record, encode_record, frame_record
 from recorder_worker.core.records.file import unframed
+from recorder_worker.core.retention.statement import parse_statement, verify_statement
 from recorder_worker.core.session_log.entries import decode_entry, encode_entry
 from recorder_worker.core.session_log.log_proof import parse_log_proof
 from recorder_worker.core.signing.note import parse_note, parse_notes
@@ -82,6 +84,14 @@ def nothing(parse: Callable[[bytes], object]) -> Target:
                 pass
 
     return run
+
+
+def statement_again(data: bytes) -> bytes:
+    """A statement, put together again from what was read."""
+    signed = parse_statement(data)
+    with contextlib.suppress(ProofError):
+        verify_statement(signed, [PUBLIC])
+    return signed.statement.text() + b"\n" + signed.signature.line()
 
 
 def bundle_again(data: bytes) -> bytes:
@@ -137,6 +147,7 @@ TARGETS: dict[str, tuple[Target, tuple[type[Exception], ...]]] = {
     "log entry": (lambda data: encode_entry(decode_entry(data)), (FormatError,)),
     "log proof": (lambda data: parse_log_proof(data).text(), (FormatError,)),
     "anchor receipt": (lambda data: parse_chain_receipt(data).encode(), (FormatError,)),
+    "retention statement": (statement_again, (FormatError,)),
     "audit bundle": (bundle_again, (FormatError,)),
     "audit diagnosis": (nothing(diagnosed), ()),
     "frames": (nothing(lambda data: scan_headers([data])), (FormatError,)),

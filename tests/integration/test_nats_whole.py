@@ -29,7 +29,7 @@ from recorder_worker.bus.client import RecorderClient
 from recorder_worker.bus.rights import stage_rights
 from recorder_worker.bus.rights.permissions import API_PREFIX
 from recorder_worker.core.errors import RefusedError
-from recorder_worker.core.events import NodeHeartbeat
+from recorder_worker.core.events import NodeHeartbeat, SessionRetention
 from recorder_worker.core.keys import AUDIT
 from recorder_worker.core.subjects import SESSIONS_BUCKET, Endpoint, Fact
 from recorder_worker.core.verify.verdicts import Verdict
@@ -223,6 +223,35 @@ async def test_an_observer_hears_heartbeats_and_watches_the_table(
     assert (await entries.next_msg(timeout=DEADLINE_S)).subject.endswith(started.session_id)
     await bus.close()
     assert refusals == []
+
+
+async def test_an_admin_holds_releases_and_deletes_and_the_owner_hears_of_it(
+    secured: SecuredNats, workers: dict[str, WorkerProcess], session_id: str
+) -> None:
+    del session_id
+    root = secret_token("root", "SUPER_ADMIN")
+    async with (
+        RecorderClient.connect(secured.login("alice"), bearer=ALICE) as alice,
+        RecorderClient.connect(secured.login("admin"), bearer=root) as admin,
+    ):
+        started = await alice.start(PATTERN, timeout_s=DEADLINE_S)
+        name = started.session_id
+        await alice.wait_sealed(name, DEADLINE_S)
+        async with asyncio.timeout(DEADLINE_S), alice.follow(name, history=False) as facts:
+            await admin.hold(name, "case 12/26")
+            await admin.release(name, "closed")
+            await admin.delete(name, "asked for")
+            heard: list[str] = []
+            async for seen in facts:
+                if isinstance(seen.event, SessionRetention):
+                    heard.append(seen.event.kind)
+                if "tombstone" in heard:
+                    break
+    assert heard == ["hold", "release", "delete", "tombstone"]
+    report = verify(FolderRecording(workers["merkle"].data_dir / "sessions" / name))
+    assert report.verdict is Verdict.REDACTED
+    assert report.retention.removal is not None
+    assert (report.retention.removal.by, report.retention.removal.key_removed) == ("root", True)
 
 
 async def test_the_status_of_every_worker_is_complete(

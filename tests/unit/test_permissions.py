@@ -21,11 +21,15 @@ PUBLISHERS = {
     "session.resume": {"admin"},
     "session.mark": {"admin"},
     "session.mask": {"admin"},
+    "session.hold": {"admin"},
+    "session.release": {"admin"},
+    "session.delete": {"admin"},
     "session.started.*": {"capture"},
     "session.captured.*": {"capture"},
     "session.control.*": {"capture"},
     "session.numbered.*": {"capture"},
-    "session.rejected.*": {"capture"},
+    "session.rejected.*": {"capture", "merkle"},
+    "session.retention.*": {"merkle"},
     "session.chunked.*": {"chunk"},
     "session.compressed.*": {"compress"},
     "session.head.*": {"merkle"},
@@ -41,7 +45,7 @@ PUBLISHERS = {
     "integration.node.registered.*": {"capture", "chunk", "compress", "merkle"},
     "integration.node.heartbeat.*": {"capture", "chunk", "compress", "merkle"},
     "integration.node.draining.*": {"capture", "chunk", "compress", "merkle"},
-    "audit.command.accepted": {"capture"},
+    "audit.command.accepted": {"capture", "merkle"},
     "audit.command.denied": {"capture", "merkle"},
     "audit.recording.viewed": {"merkle"},
     "audit.recording.exported": {"merkle"},
@@ -148,12 +152,13 @@ def test_only_who_checks_tokens_looks_into_their_buckets() -> None:
 
 
 def test_commands_with_the_tokens_of_others_are_read_by_who_takes_them_alone() -> None:
-    readers = {
-        user
-        for user, grant in GRANTS.items()
-        if any("GET.COMMANDS" in asked or "NEXT.COMMANDS" in asked for asked in grant.asks)
-    }
-    assert readers == {"capture"}
+    def who(call: str) -> set[str]:
+        return {user for user, grant in GRANTS.items() if any(call in ask for ask in grant.asks)}
+
+    assert who("GET.COMMANDS") == {"capture"}
+    assert who("NEXT.COMMANDS.c") == {"capture"}
+    assert who("NEXT.COMMANDS") == {"capture", "merkle"}
+    assert who("NEXT.COMMANDS.retention") == {"merkle"}
 
 
 def test_the_gateway_is_asked_by_clients_only_where_tokens_are() -> None:

@@ -18,7 +18,14 @@ from recorder_worker.bus.schemas import frame_schemas, service_schemas
 from recorder_worker.bus.schemas.folder import ASYNCAPI_NAME, documents
 from recorder_worker.core import events
 from recorder_worker.core.command_parsing import COMMAND_TYPES
-from recorder_worker.core.commands import MarkSession, StartSession, StopSession
+from recorder_worker.core.commands import (
+    DeleteSession,
+    HoldSession,
+    MarkSession,
+    ReleaseSession,
+    StartSession,
+    StopSession,
+)
 from recorder_worker.core.events import Event
 from recorder_worker.core.log_schema import LOG_NAME
 from recorder_worker.core.model import (
@@ -177,7 +184,11 @@ COMMANDS = [
     (Command.START, StartSession(source=PatternSource())),
     (Command.START, StartSession(source=X11Source(uri=":1"), session_id=ID, masks=(MASK,), fps=3)),
     (Command.START, StartSession(source=FileSource(uri="/a.mkv"), labels={"a": "b"})),
+    (Command.START, StartSession(source=PatternSource(), retain_s=86_400)),
     (Command.STOP, StopSession(session_id=ID, by="kim")),
+    (Command.HOLD, HoldSession(session_id=ID, reason="a court asked", name="court", by="kim")),
+    (Command.RELEASE, ReleaseSession(session_id=ID, reason="it is over", by="kim")),
+    (Command.DELETE, DeleteSession(session_id=ID, reason="it was asked for", by="kim")),
     (Command.PAUSE, StopSession(session_id=ID)),
     (Command.RESUME, StopSession(session_id=ID)),
     (Command.MARK, MarkSession(session_id=ID, text="t", data={"a": "b"})),
@@ -448,6 +459,22 @@ EXAMPLES: list[tuple[Fact, Event]] = [
             command_blake3=HEX,
             field="authorization",
             reason="r",
+        ),
+    ),
+    (
+        Fact.RETENTION,
+        events.SessionRetention(
+            session_id=ID,
+            number=2,
+            kind="tombstone",
+            by="kim",
+            reason="r",
+            rule="command",
+            chunk_count=3,
+            chunk_bytes=900,
+            command_id="c",
+            statement="session-recorder retention v1",
+            wall_ns=1,
         ),
     ),
     (Fact.AUDIT_VIEWED, events.RecordingViewed(**WHO, what="list")),

@@ -28,8 +28,10 @@ from opentimestamps.core.notary import BitcoinBlockHeaderAttestation
 from ots_receipts import receipt
 from recording_files import FilesReader
 from recordings import FRAME_NS, OTHER_SESSION, SESSION, WALL_NS, Recording, device_key
+from statements import deletion, files_of, signed
 from time_stamp_authority import Tsa
 
+from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.cli.data_directory import DataDirectory
 from recorder_worker.core import keys
 from recorder_worker.core.events import SessionNumbered
@@ -43,14 +45,17 @@ from recorder_worker.core.model import GapReason
 from recorder_worker.core.receipts.block_header import BlockHeader
 from recorder_worker.core.records.codec import decode_record, encode_record
 from recorder_worker.core.records.leaves import ChunkRecord
+from recorder_worker.core.retention.sayings import tombstone_of
 from recorder_worker.core.session_log.entries import EntryKind, decode_entry
 from recorder_worker.core.signing.note import parse_note
 from recorder_worker.core.verify import (
+    Report,
     Step,
     TrustedKey,
     TrustPolicy,
     TrustStatus,
     Verdict,
+    verify,
 )
 from recorder_worker.core.verify.policy import Rules
 
@@ -838,11 +843,61 @@ def test_a_stream_of_audit_events_that_was_cut_is_told_by_the_trail() -> None:
     assert audited("good/audit-trail").audit.gaps == 0
 
 
+# --- what was removed -----------------------------------------------------------------------------
+
+
+def removed_without_the_device_s_key(key_seed: int, *, begun: bool) -> Report:
+    """Chunks deleted by an outsider; statements signed by another key, or none."""
+    recording = Recording().open().chunk(1).chunk(1).seal()
+    gone = deletion(recording)
+    made = signed(gone, tombstone_of(gone, 9), key=device_key(key_seed)) if begun else []
+    files = recording.sealed() | files_of(made)
+    return report({name: data for name, data in files.items() if keys.CHUNKS not in name})
+
+
+def test_removed_pictures_need_a_statement_of_the_device() -> None:
+    assert removed_without_the_device_s_key(1, begun=True).verdict is Verdict.REDACTED
+    for found in (
+        removed_without_the_device_s_key(2, begun=True),
+        removed_without_the_device_s_key(1, begun=False),
+    ):
+        assert found.verdict is Verdict.TAMPERED
+        assert found.chunk_map == "??"
+
+
+@pytest.mark.parametrize("name", ["removed-under-hold", "hold-taken-out"])
+def test_a_hold_that_was_broken_is_seen_in_the_recording(name: str) -> None:
+    found = verify(FolderRecording(LOGS.parent / "recordings" / "tampered" / name))
+    assert found.verdict is Verdict.TAMPERED
+    assert found.steps[Step.RETENTION - 1].verdict is Verdict.TAMPERED
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("tombstone-taken-away", Problem.SESSION_CHANGED),
+        ("tombstone-not-in-the-log", Problem.SESSION_NOT_LOGGED),
+        ("hold-left-out-of-the-log", Problem.SESSION_CHANGED),
+        ("removed-session-taken-away", Problem.SESSION_MISSING),
+    ],
+)
+def test_a_hold_or_tombstone_that_was_taken_away_is_seen_by_the_log(
+    name: str, problem: Problem
+) -> None:
+    found = audited(f"tampered/{name}")
+    assert [finding.problem for finding in found.problems] == [problem]
+    assert audited("good/session-removed").problems == ()
+
+
 ROWS = {
     "change, swap, reorder or duplicate chunks, or move one to another session": "test_chunks_",
     "leave chunks out": "test_an_insider_",
     "cut off the end, or cut it off and go on": "test_cut_off_and_gone_on_",
     "delete a session, or record three and show one": "test_three_are_recorded_",
+    "remove pictures, and say that their owner did": "test_removed_pictures_",
+    "remove what was under hold, or take the hold, the tombstone or the removed folder away": (
+        "test_a_hold_"
+    ),
     "steal the keys of the present epoch": "test_past_epochs_stay_safe_",
     "sign two histories": "test_two_notes_",
     "show two logs": "test_two_views_",

@@ -64,7 +64,7 @@ def test_json_has_every_field(run: Run, folder: Path, tmp_path: Path) -> None:
     code, said, _ = run(folder, "--json", "--trust", policy(tmp_path, rules))
     found = json.loads(said)
     assert (code, found["exit_code"], found["verdict"], found["chunks"]) == (20, 20, "COMPLETE", 2)
-    assert [step["number"] for step in found["steps"]] == list(range(1, 17))
+    assert [step["number"] for step in found["steps"]] == list(range(1, 18))
     assert found["rules"][0]["held"] is False
     assert found["cadence"]["promised_records"] == 64
     assert found["window"] == {"not_before_ns": None, "opened_by_ns": None, "not_after_ns": None}

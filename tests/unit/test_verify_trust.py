@@ -64,7 +64,7 @@ def test_without_a_policy_nobody_vouches_and_nothing_is_skipped() -> None:
     found = report(whole())
     assert found.trust.status is TrustStatus.NO_POLICY
     assert found.trust.public_key == KEY.hex()
-    assert [s.number for s in found.steps] == list(range(1, 17))
+    assert [s.number for s in found.steps] == list(range(1, 18))
     assert {s.number for s in found.steps if s.status is not Status.OK} == OPTIONAL
     assert any(KEY.hex() in text for text in found.not_proved)
     assert any("time unproven" in text for text in found.not_proved)

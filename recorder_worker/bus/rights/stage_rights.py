@@ -96,7 +96,8 @@ def worker_asks(worker: str, token_buckets: Iterable[str] = ()) -> tuple[str, ..
     rows = runs_in(worker)
     asked = [subject for row in rows for subject in row_asks(row, token_buckets)]
     asked += [api("STREAM.INFO", stream) for stream in used_streams(worker, token_buckets)]
-    if any(SHAPES[row.name].stream == COMMANDS_STREAM for row in rows if row.consumes):
+    taken = [row for row in rows if row.consumes and SHAPES[row.name].stream == COMMANDS_STREAM]
+    if any(row.name in WATCHED_STAGES for row in taken):
         asked.append(api("DIRECT.GET", COMMANDS_STREAM))
     if any(row.answers for row in rows):  # `stats` tells what waits for every stage
         asked += [api("CONSUMER.INFO", _queue(stage.name)) for stage in CONSUMERS]

@@ -29,6 +29,9 @@ ANSWERS: dict[str, Fact] = {
     Command.RESUME: Fact.RESUMED,
     Command.MARK: Fact.CAPTURED,
     Command.MASK: Fact.CAPTURED,
+    Command.HOLD: Fact.RETENTION,
+    Command.RELEASE: Fact.RETENTION,
+    Command.DELETE: Fact.RETENTION,
 }
 """The fact that says that a command was obeyed. Of one that is not here, only a refusal is told."""
 

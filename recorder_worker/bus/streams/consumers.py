@@ -18,6 +18,7 @@ from recorder_worker.core.pipeline import (
     MERKLE,
     OWNERS,
     RECEIPTS,
+    RETENTION,
     SESSION_LOG,
     STORAGE,
     TABLE,
@@ -33,6 +34,7 @@ UNLIMITED = -1
 ANCHOR_ACK_WAIT_S = 30.0
 INTEGRATION_ACK_WAIT_S = 30.0
 OWNERS_ACK_WAIT_S = 10.0
+RETENTION_ACK_WAIT_S = 10.0
 CONTROL_ACK_WAIT_S = 5.0
 """A worker that dies with a command in hand holds up all commands for so long."""
 
@@ -89,6 +91,14 @@ def consumers(limits: ConsumerLimits) -> dict[str, Consumer]:
             limits.merkle_ack_wait_s,
             # A session that waits must not hold up the entries of others.
             max_ack_pending=UNLIMITED,
+        ),
+        RETENTION.name: _consumer(
+            COMMANDS_STREAM,
+            RETENTION.name,
+            RETENTION.consumes,
+            RETENTION_ACK_WAIT_S,
+            # A release and a deletion take effect in the order in which they were stored.
+            max_ack_pending=1,
         ),
         RECEIPTS.name: _consumer(
             INTEGRATION_STREAM, RECEIPTS.name, RECEIPTS.consumes, ANCHOR_ACK_WAIT_S

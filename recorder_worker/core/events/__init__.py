@@ -68,6 +68,7 @@ from recorder_worker.core.events.nodes import (
     NodeRegistered,
 )
 from recorder_worker.core.events.register import SessionLogged, SessionNumbered
+from recorder_worker.core.events.retention import RetentionKind, SessionRetention
 from recorder_worker.core.events.storage import IntegrityFailed, SessionStored
 
 __all__ = [
@@ -113,6 +114,7 @@ __all__ = [
     "PauseCaptured",
     "RecordingExported",
     "RecordingViewed",
+    "RetentionKind",
     "SegmentCaptured",
     "SegmentRef",
     "SessionFailed",
@@ -123,6 +125,7 @@ __all__ = [
     "SessionQuality",
     "SessionRejected",
     "SessionResumed",
+    "SessionRetention",
     "SessionSealed",
     "SessionStarted",
     "SessionStored",

@@ -34,6 +34,9 @@ class SessionNumbered(Event, frozen=True, kw_only=True, tag="numbered", tag_fiel
     timestamp: bytes = b""
 
 
+LoggedKind = Literal["open", "seal", "audit", "hold", "release", "delete", "tombstone"]
+
+
 class SessionLogged(Event, frozen=True, kw_only=True, tag="logged", tag_field="type"):
     """`session.logged.<id>`: an entry of the log of sessions, and the log's head with it.
 
@@ -41,10 +44,11 @@ class SessionLogged(Event, frozen=True, kw_only=True, tag="logged", tag_field="t
 
     Attributes:
         session_id: the session that the entry is about; all zeros where the kind is `audit`.
-        kind: what became of the session; or `audit`: the trail of audit events has grown.
+        kind: what became of the session, `hold` and those behind it by a signed statement; or
+            `audit`: the trail of audit events has grown.
         counter: the session's number; of `audit`: how many events there are.
-        note_sha256: SHA-256 of the signed checkpoint of the session that the entry holds; of
-            `audit`: the digest of the trail.
+        note_sha256: SHA-256 of the signed checkpoint of the session, or of the statement, that
+            the entry holds; of `audit`: the digest of the trail.
         size: entries in the log, this one included; its index is one less.
         root_hash: SHA-256 root over them (RFC 6962).
         frontier: the compact range over them, in hexadecimal.
@@ -53,7 +57,7 @@ class SessionLogged(Event, frozen=True, kw_only=True, tag="logged", tag_field="t
     """
 
     session_id: SessionId
-    kind: Literal["open", "seal", "audit"]
+    kind: LoggedKind
     counter: Counter
     note_sha256: Hex32
     size: Annotated[int, Meta(ge=1, le=2**63 - 1)]

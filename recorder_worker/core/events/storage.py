@@ -47,11 +47,18 @@ class IntegrityFailed(Event, frozen=True, kw_only=True, tag="integrity_failed", 
         problem: a blob is `missing`, `damaged`, `unreadable`, or there with other bytes
             (`conflict`); `incomplete`: a sealed folder does not have what its seal counts.
         detail: which blob, what was expected, and what was found.
+        chunk: of the patrol: the chunk's key in the store, and in words what was `expected` there
+            and what was `found`; else empty.
+        repaired: another store had a good copy, which is in its place now.
     """
 
     session_id: SessionId
     stage: str
     problem: Literal["missing", "damaged", "unreadable", "conflict", "incomplete"]
     detail: Annotated[str, Meta(max_length=4096)]
+    chunk: str = ""
+    expected: str = ""
+    found: str = ""
+    repaired: bool = False
     node: str
     wall_ns: Nanoseconds

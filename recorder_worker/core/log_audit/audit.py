@@ -14,6 +14,7 @@ from recorder_worker.core.audit_trail.check import Bundles
 from recorder_worker.core.errors import RecorderError
 from recorder_worker.core.log_audit.folders import Folders, LoggedEntries, Sessions, by_session
 from recorder_worker.core.log_audit.report import Finding, LogReport, Problem
+from recorder_worker.core.log_audit.retained import compare_statements
 from recorder_worker.core.log_audit.rules import broken_rules
 from recorder_worker.core.log_audit.session_folder import SessionFolder
 from recorder_worker.core.log_audit.signers import LogSigners
@@ -32,10 +33,7 @@ NOT_WITHOUT_WITNESS = (
     "that nobody was shown another log: compare with checkpoints that others keep (--seen)"
 )
 NO_VOUCHER = "who signed the log: no policy given, the key is the one that the sessions name"
-
-
-LOOKS_AGAIN = 2
-"""So often the log is read again where a folder is ahead of it."""
+LOOKS_AGAIN = 2  # so often the log is read again where a folder is ahead of it
 
 
 def audit_log(
@@ -84,8 +82,7 @@ class _Audit:
                 warnings=tuple(self._warnings),
                 trust=Trust(status=TrustStatus.NO_POLICY),
             )
-        head = log.checkpoint.head
-        logged = by_session(log)
+        head, logged = log.checkpoint.head, by_session(log)
         opened, sealed = logged.opened, logged.sealed
         self._findings += broken_rules(log.entries)
         trail, found = look_at_trail(log, bundles)
@@ -105,6 +102,8 @@ class _Audit:
             opened=len(opened),
             sealed=len(sealed),
             not_sealed=tuple(session_id for session_id in opened if session_id not in sealed),
+            removed=tuple(name for name, found in self._folders.signed() if found.standing.removal),
+            held=tuple(name for name, found in self._folders.signed() if found.standing.holds),
             compared=self._compared,
             problems=tuple(self._findings),
             warnings=(*self._warnings, *trail.warnings),
@@ -130,7 +129,7 @@ class _Audit:
         log = self._log()
         before: list[tuple[str, SignedNote]] = []
         for look in range(LOOKS_AGAIN + 1):
-            logged = by_session(log) if log else LoggedEntries(opened={}, sealed={})
+            logged = by_session(log)
             self._folders.catch_up(logged)
             if log is None or look == LOOKS_AGAIN or not self._folders.are_ahead_of(log, logged):
                 break
@@ -174,13 +173,13 @@ class _Audit:
     # --- sessions ---------------------------------------------------------------------------------
 
     def _compare(self, log: StoredLog, logged: LoggedEntries) -> None:
-        opened, sealed = logged.opened, logged.sealed
+        opened, sealed, stated = logged.opened, logged.sealed, logged.statements
         for session_id, entry in opened.items():
             if session_id not in self._folders:
                 self._find(
                     Problem.SESSION_MISSING,
-                    f"number {entry.counter} was opened"
-                    f"{' and sealed' if session_id in sealed else ''}, and has no folder",
+                    f"number {entry.counter} was opened{' and sealed' * (session_id in sealed)}, "
+                    "and has no folder",
                     session_id,
                 )
         places: dict[tuple[EntryKind, bytes], int] = {}
@@ -189,6 +188,7 @@ class _Audit:
         for session_id, folder in self._folders.signed():
             if session_id in opened:
                 self._compare_one(folder, opened[session_id], sealed.get(session_id))
+                self._findings += compare_statements(folder, stated.get(session_id, ()))
                 self._compare_previous(folder, places)
             else:
                 self._find(

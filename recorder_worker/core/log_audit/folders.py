@@ -9,6 +9,7 @@ import msgspec
 
 from recorder_worker.core.errors import RecorderError
 from recorder_worker.core.log_audit.session_folder import SessionFolder, look_into
+from recorder_worker.core.retention.sayings import STATEMENTS
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry
 from recorder_worker.core.session_log.stored_log import StoredLog
 from recorder_worker.core.verify.reader import RecordingReader
@@ -27,17 +28,24 @@ class Sessions(Protocol):
 
 
 class LoggedEntries(msgspec.Struct, frozen=True, kw_only=True):
-    """The entries of a log by their session: the last of each kind."""
+    """The entries of a log by their session: the last of each kind, of statements all in order."""
 
     opened: dict[str, LogEntry]
     sealed: dict[str, LogEntry]
+    statements: dict[str, list[LogEntry]]
 
 
-def by_session(log: StoredLog) -> LoggedEntries:
-    """What a log says of each session."""
+def by_session(log: StoredLog | None) -> LoggedEntries:
+    """What a log says of each session; None: there is no log."""
+    entries = log.entries if log else ()
+    statements: dict[str, list[LogEntry]] = {}
+    for entry in entries:
+        if entry.kind in STATEMENTS:
+            statements.setdefault(entry.session_id, []).append(entry)
     return LoggedEntries(
-        opened={e.session_id: e for e in log.entries if e.kind is EntryKind.OPEN},
-        sealed={e.session_id: e for e in log.entries if e.kind is EntryKind.SEAL},
+        opened={e.session_id: e for e in entries if e.kind is EntryKind.OPEN},
+        sealed={e.session_id: e for e in entries if e.kind is EntryKind.SEAL},
+        statements=statements,
     )
 
 
@@ -77,7 +85,12 @@ class Folders:
         found = dict(self.signed())
         for session_id in {*logged.opened, *self.read, *self.unreadable}:
             folder, seal = found.get(session_id), logged.sealed.get(session_id)
-            if folder is None or (seal is not None and folder.last_sha256 != seal.note_sha256):
+            stated = len(logged.statements.get(session_id, ()))
+            if (
+                folder is None
+                or (seal is not None and folder.last_sha256 != seal.note_sha256)
+                or folder.standing.count < stated
+            ):
                 self._look(session_id)
 
     def are_ahead_of(self, log: StoredLog, logged: LoggedEntries) -> bool:
@@ -85,6 +98,7 @@ class Folders:
         return any(
             session_id not in logged.opened
             or (folder.sealed and session_id not in logged.sealed)
+            or folder.standing.count > len(logged.statements.get(session_id, ()))
             or any(note.head.tree_size > len(log.entries) for _, note in folder.log_notes)
             for session_id, folder in self.signed()
         )

@@ -45,6 +45,8 @@ class LogReport(msgspec.Struct, frozen=True, kw_only=True):
         tree_size: entries under its newest checkpoint; `root_hash` is over them.
         opened: sessions that the log says were opened; `sealed` how many of them were sealed.
         not_sealed: those that were not: they run, or their end is not there.
+        removed: sessions of which bytes went, or go, by a signed statement that the log holds.
+        held: sessions under hold.
         compared: checkpoints seen elsewhere that the log is consistent with.
         audit: the audit trail, whose warnings are among those of the log.
         trust: the device key that signed the log.
@@ -56,6 +58,8 @@ class LogReport(msgspec.Struct, frozen=True, kw_only=True):
     opened: int = 0
     sealed: int = 0
     not_sealed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
     compared: int = 0
     audit: TrailReport = TrailReport()
     problems: tuple[Finding, ...] = ()

@@ -3,6 +3,7 @@
 kind u32 ‖ session id (16 bytes) ‖ counter u64 ‖ digest (32 bytes). All numbers are big-endian. For
 OPEN and SEAL the counter is the session's number, and the digest SHA-256 of its signed checkpoint.
 AUDIT is of no session: its counter says how many audit events there are, its digest is over them.
+HOLD, RELEASE, DELETE and TOMBSTONE have the session's number, and SHA-256 of a signed statement.
 """
 
 from __future__ import annotations
@@ -30,14 +31,19 @@ class EntryKind(IntEnum):
     OPEN = 1
     SEAL = 3
     AUDIT = 4
+    HOLD = 5
+    RELEASE = 6
+    DELETE = 7
+    TOMBSTONE = 8
 
 
 class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One entry.
 
     `note_sha256` (32 bytes) is of the session's signed checkpoint: of size 1 for OPEN, of the last
-    one for SEAL. `counter` is the session's number, from 1. For AUDIT the one is the digest of the
-    audit trail, the other the number of its last event, and the session `NO_SESSION`.
+    one for SEAL; of HOLD and the kinds behind it, of a statement of retention. `counter` is the
+    session's number, from 1. For AUDIT the one is the digest of the audit trail, the other the
+    number of its last event, and the session `NO_SESSION`.
     """
 
     kind: EntryKind

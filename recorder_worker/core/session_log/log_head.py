@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 import msgspec
 
 from recorder_worker.core.events import SessionLogged
+from recorder_worker.core.events.register import LoggedKind
 from recorder_worker.core.merkle.tree import HASH_SIZE, SHA256, Frontier
 from recorder_worker.core.session_log.entries import (
     EntryKind,
@@ -19,10 +19,14 @@ from recorder_worker.core.session_log.entries import (
 NO_SEAL = bytes(HASH_SIZE)
 """Stands for the newest seal where there is none yet."""
 
-_KINDS: dict[Literal["open", "seal", "audit"], EntryKind] = {
+_KINDS: dict[LoggedKind, EntryKind] = {
     "open": EntryKind.OPEN,
     "seal": EntryKind.SEAL,
     "audit": EntryKind.AUDIT,
+    "hold": EntryKind.HOLD,
+    "release": EntryKind.RELEASE,
+    "delete": EntryKind.DELETE,
+    "tombstone": EntryKind.TOMBSTONE,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 

@@ -11,7 +11,7 @@ from blake3 import blake3
 from recorder_worker.core import keys
 from recorder_worker.core.cipher.declared import MAX_DECLARED_SIZE, declared_encryption
 from recorder_worker.core.cipher.names import CIPHER_NONE
-from recorder_worker.core.errors import RecorderError
+from recorder_worker.core.errors import BlobMissingError, RecorderError
 from recorder_worker.core.mark_words import mark_words
 from recorder_worker.core.merkle.partial_tree import LeafRange
 from recorder_worker.core.printable import printable
@@ -21,12 +21,16 @@ from recorder_worker.core.verify.listing import (
     COMPACT,
     Listing,
     is_receipt,
+    is_statement,
+    is_statement_proof,
     is_thumbnail,
     journal_place,
 )
 from recorder_worker.core.verify.reader import RecordingReader, read_bounded
 from recorder_worker.core.verify.report import MAX_MARKS, MarkFound
+from recorder_worker.core.verify.retention import Retention
 from recorder_worker.core.verify.steps import tampered
+from recorder_worker.core.verify.verdicts import Verdict
 
 MAX_NAMED = 20
 MAX_BODY_SIZE = 1 << 27
@@ -48,27 +52,64 @@ class Attached:
         marks: the first of them, in words.
     """
 
-    def __init__(self, reader: RecordingReader, findings: Findings) -> None:
+    def __init__(self, reader: RecordingReader, findings: Findings, retention: Retention) -> None:
         self._reader = reader
         self._findings = findings
         self.marks: list[MarkFound] = []
+        self._retention = retention
+        self._removed = False
         self._marks = 0
         self._manifest = False
         self._declared = CIPHER_NONE
+        self.encrypted = False
+        """Whether the manifest declares a cipher, or went because it did."""
 
     def feed(self, record: AnyRecord) -> None:
         """One more record."""
         if isinstance(record, OpenRecord) and not self._manifest:
             self._manifest = True
-            self._check(keys.MANIFEST, record.manifest_blake3, None)
-            self._declared = self._cipher()
+            self._open(record)
         elif isinstance(record, MarkRecord):
             self._mark(record)
-        elif isinstance(record, ChunkRecord) and record.cipher != self._declared:
+        elif isinstance(record, ChunkRecord):
+            self._chunk(record)
+
+    def _chunk(self, record: ChunkRecord) -> None:
+        if self._removed and self._declared == CIPHER_NONE:
+            # What it declared is gone with the key; the first chunk says what all of them have.
+            self._declared = record.cipher
+            if record.cipher == CIPHER_NONE:
+                self._findings.tampered(
+                    f"record {record.index}: {keys.MANIFEST} is said to have gone with a key, and "
+                    "this chunk is not encrypted"
+                )
+        if record.cipher != self._declared:
             self._findings.tampered(
                 f"record {record.index}: expected a chunk of cipher {self._declared}, as "
                 f"{keys.MANIFEST} declares, found {record.cipher}"
             )
+
+    def _open(self, record: OpenRecord) -> None:
+        if self._retention.key_may_be_missing and self._is_missing(keys.MANIFEST):
+            self._removed = self.encrypted = True
+            self._retention.manifest(missing=True)
+            self._findings.fail(
+                Verdict.REDACTED, f"{keys.MANIFEST} went with the session's key, as it was signed"
+            )
+            return
+        self._retention.manifest(missing=False)
+        self._check(keys.MANIFEST, record.manifest_blake3, None)
+        self._declared = self._cipher()
+        self.encrypted = self._declared != CIPHER_NONE
+
+    def _is_missing(self, name: str) -> bool:
+        try:
+            self._reader.size(name)
+        except BlobMissingError:
+            return True
+        except RecorderError:
+            return False
+        return False
 
     def _cipher(self) -> str:
         """What the manifest declares; one that says nothing that can be read declares none."""
@@ -114,11 +155,6 @@ class Attached:
                 )
             right = len(few) <= MAX_SAYING_SIZE
         return bytes(few) if right else b""
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether the manifest declares a cipher."""
-        return self._declared != CIPHER_NONE
 
     def finish(self) -> str:
         """All records have passed; what to say where all is well."""
@@ -212,6 +248,7 @@ def strangers(
             or (not listing.compact and not listing.clip and speakers.may_speak_of(name))
             or journal_place(name)[1] >= 0
             or is_receipt(name)
+            or (not listing.clip and (is_statement(name) or is_statement_proof(name)))
             or (is_thumbnail(name) and not listing.clip and name.endswith(".enc") is encrypted)
             or speakers.speak_of(name, ranges, before)
         )

@@ -93,6 +93,13 @@ class Judgement:
             Step.WHOLE: run.whole.detail,
             Step.CHECKPOINTS: f"{run.note_count} checkpoints of one tree{seen}",
             Step.ATTACHED: run.attached.finish(),
+            Step.RETENTION: run.retention.finish(
+                sealed=run.sealed,
+                tree_size=run.walk.size,
+                root=run.walk.newest_root(),
+                totals=run.whole.totals,
+                missing=run.chunks.removed,
+            ),
         }
 
     def _outside(self, opened: OpenRecord) -> dict[Step, str]:

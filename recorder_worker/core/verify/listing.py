@@ -18,6 +18,8 @@ COMPACT = (keys.RECORDS, keys.CHECKPOINTS, keys.SEAL)
 MAX_RECEIPTS = 100
 _NUMBER = re.compile(r"[0-9]{10,19}")
 _THUMBNAIL = re.compile(rf"{keys.THUMBNAILS}/[0-9]{{12,19}}\.jpg(\.enc)?")
+_STATEMENT = re.compile(rf"{keys.RETENTION}/[0-9]{{4}}")
+_STATEMENT_PROOF = re.compile(rf"{keys.PROOF_RETENTION}-[0-9]{{4}}")
 _RECEIPT = re.compile(rf"{keys.RECEIPTS}/[0-9]{{20}}\.(tsr|ots|[0-9a-f]{{16}}\.chain)")
 
 
@@ -31,6 +33,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         newest_leaf: the largest index in `journal/leaves`; -1: there is none.
         newest_note: the largest size in `journal/checkpoints`; -1: there is none.
         thumbnails: how many there are; they are no part of the record.
+        statements: how many statements of retention there are.
         receipts: names of receipts, sorted, the first `MAX_RECEIPTS`; there are `more_receipts`.
         size: bytes of all files that a verification reads; 0 where nobody asked.
     """
@@ -41,14 +44,15 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     newest_leaf: int
     newest_note: int
     thumbnails: int
+    statements: int
     receipts: tuple[str, ...]
     more_receipts: int
     size: int
 
     @property
-    def form(self) -> tuple[frozenset[str], bool]:
-        """What changes when a recording is sealed meanwhile."""
-        return self.compact, self.in_journal
+    def form(self) -> tuple[frozenset[str], bool, int]:
+        """What changes when a recording is sealed, or its bytes are removed, meanwhile."""
+        return self.compact, self.in_journal, self.statements
 
 
 def list_recording(reader: RecordingReader, *, sized: bool = False) -> Listing:
@@ -59,7 +63,7 @@ def list_recording(reader: RecordingReader, *, sized: bool = False) -> Listing:
     """
     compact: set[str] = set()
     receipts: list[str] = []
-    receipt_count = thumbnails = 0
+    receipt_count = thumbnails = statements = 0
     in_journal = clip = False
     newest = {keys.LEAVES: -1, keys.NOTES: -1}
     size = 0
@@ -77,6 +81,8 @@ def list_recording(reader: RecordingReader, *, sized: bool = False) -> Listing:
             receipts = sorted([*receipts, name])[:MAX_RECEIPTS]
         elif is_thumbnail(name):
             thumbnails += 1
+        elif is_statement(name):
+            statements += 1
         if sized and not name.startswith((f"{keys.SEGMENTS}/", f"{keys.THUMBNAILS}/")):
             size += _size(reader, name)
     return Listing(
@@ -86,6 +92,7 @@ def list_recording(reader: RecordingReader, *, sized: bool = False) -> Listing:
         newest_leaf=newest[keys.LEAVES],
         newest_note=newest[keys.NOTES],
         thumbnails=thumbnails,
+        statements=statements,
         receipts=tuple(receipts),
         more_receipts=receipt_count - len(receipts),
         size=size,
@@ -108,6 +115,16 @@ def journal_place(name: str) -> tuple[str, int]:
 def is_receipt(name: str) -> bool:
     """Whether a file is a receipt by its name."""
     return _RECEIPT.fullmatch(name) is not None
+
+
+def is_statement(name: str) -> bool:
+    """Whether a file is a statement of retention by its name."""
+    return _STATEMENT.fullmatch(name) is not None
+
+
+def is_statement_proof(name: str) -> bool:
+    """Whether a file is the proof of one by its name."""
+    return _STATEMENT_PROOF.fullmatch(name) is not None
 
 
 def is_thumbnail(name: str) -> bool:

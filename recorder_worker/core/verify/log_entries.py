@@ -8,7 +8,7 @@ there shows nothing; one that is there and wrong is tampering.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError, FormatError
@@ -21,15 +21,10 @@ from recorder_worker.core.session_log.entries import (
     entry_hash,
 )
 from recorder_worker.core.session_log.log_proof import MAX_PROOF_SIZE, LogProof, parse_log_proof
-from recorder_worker.core.signing.note import (
-    NoteKey,
-    SignatureType,
-    SignedNote,
-    parse_note,
-    verify_note,
-)
+from recorder_worker.core.signing.note import SignedNote, parse_note
 from recorder_worker.core.signing.rotation import Rotation
 from recorder_worker.core.verify.findings import Findings
+from recorder_worker.core.verify.log_keys import LogKeys
 from recorder_worker.core.verify.reader import RecordingReader, read_bounded
 from recorder_worker.core.verify.receipts import Covers, LogCheckpoint
 from recorder_worker.core.verify.steps import StepFailedError, tampered
@@ -59,8 +54,7 @@ class LogEntries:
         self._reader = reader
         self._opened = opened
         self._findings = findings
-        self._origin = f"{opened.recorder}/log"
-        self._rotations = rotations
+        self._keys = LogKeys(opened, rotations)
         self._proofs: dict[Covers, LogProof] = {}
 
     def check(self, first: SignedNote | None, last: SignedNote | None) -> str:
@@ -105,7 +99,7 @@ class LogEntries:
             counter=self._opened.session_counter,
             note_sha256=hashlib.sha256(note.raw).digest(),
         )
-        self._signed(proof.checkpoint)
+        self._keys.check(proof.checkpoint)
         proof.verify(entry_hash(encode_entry(entry)))
         self._proofs[covers] = proof
         head = proof.checkpoint.head
@@ -113,37 +107,12 @@ class LogEntries:
             LogCheckpoint(covers=covers, tree_size=head.tree_size, note=proof.checkpoint.raw)
         )
 
-    def _signed(self, checkpoint: SignedNote) -> None:
-        if checkpoint.head.origin != self._origin:
-            raise tampered(
-                f"expected a checkpoint of {self._origin}, found one of {checkpoint.head.origin}"
-            )
-        keys_ = {key.key_id: key for key in self._log_keys()}
-        ours = [key for line in checkpoint.signatures if (key := keys_.get(line.key_id))]
-        if not ours:
-            raise ProofError(
-                "expected a log checkpoint signed by the device's key in OPEN, or by one that "
-                "statements of rotation in the policy tie to it; found another key"
-            )
-        verify_note(checkpoint, ours[0])
-
-    def _log_keys(self) -> Iterator[NoteKey]:
-        """The device's key in OPEN, and those that statements of rotation tie to it."""
-        if not self._opened.device_keys:
-            raise tampered("OPEN names no key of the device")
-        reached = [self._opened.device_keys[0].data]
-        for data in reached:  # grows while it is walked
-            yield NoteKey(name=self._origin, public_key=data, type=SignatureType.ED25519)
-            for rotation in self._rotations:
-                pair = (rotation.old[0].data, rotation.new[0].data)
-                if data in pair:
-                    reached += [other for other in pair if other not in reached]
-
     def _after(self, place: str, held: SignedNote) -> None:
         """What OPEN holds of the log is older than its own entry."""
-        if held.head.origin != self._origin:
+        if held.head.origin != self._keys.origin:
             raise tampered(
-                f"{place}: expected a checkpoint of {self._origin}, found one of {held.head.origin}"
+                f"{place}: expected a checkpoint of {self._keys.origin}, found one of "
+                f"{held.head.origin}"
             )
         for covers, proof in self._proofs.items():
             if proof.index < held.head.tree_size:
@@ -152,7 +121,7 @@ class LogEntries:
                     f"log's checkpoint of size {held.head.tree_size}"
                 )
         try:
-            self._signed(held)
+            self._keys.check(held)
         except ProofError:
             self._findings.warn(
                 f"{place}: it is not signed by the device's key in OPEN; a device whose key was "

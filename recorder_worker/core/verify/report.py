@@ -14,6 +14,7 @@ from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED, Ver
 GOOD = "."
 DAMAGED = "X"
 MISSING = "?"
+REMOVED = "-"
 
 MAX_GAPS = 1000
 MAX_DAMAGED = 1000
@@ -145,6 +146,51 @@ class Cadence(msgspec.Struct, frozen=True, kw_only=True):
     promised_records: int = 0
 
 
+class HoldFound(msgspec.Struct, frozen=True, kw_only=True):
+    """A hold in force: its name, who asked for it, why, and when by the recorder's clock."""
+
+    name: str
+    by: str
+    reason: str
+    wall_ns: int
+
+
+class RemovalFound(msgspec.Struct, frozen=True, kw_only=True):
+    """What was removed, and who said so.
+
+    Attributes:
+        finished: whether there is a tombstone; else it has begun, and what is still here is good.
+        by: who wanted it, and `reason` why; `recorder`: a rule did.
+        rule: which; `limit` is its setting, in seconds or bytes.
+        begun_ns: when it was ordered; `ended_ns` when the last byte went; 0: not yet.
+        chunk_count: chunks of the session; `removed_count` of them are not here any more.
+        chunk_bytes: stored bytes of all of them.
+        key_removed: the session's key went with `session.json`: no copy of a chunk can be read.
+        logged: whether a proof shows that the statement stands in the log of sessions.
+    """
+
+    finished: bool
+    by: str
+    reason: str
+    rule: str
+    limit: int
+    begun_ns: int
+    ended_ns: int
+    chunk_count: int
+    removed_count: int
+    chunk_bytes: int
+    key_removed: bool
+    logged: bool
+
+
+class RetentionFound(msgspec.Struct, frozen=True, kw_only=True):
+    """What the statements about a session's retention come to; `statements` counts them."""
+
+    statements: int = 0
+    held: tuple[HoldFound, ...] = ()
+    removal: RemovalFound | None = None
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a verification found.
 
@@ -154,11 +200,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         epochs: how many key epochs the records here begin.
         gaps: the first `MAX_GAPS`; `totals.gap_count` says how many there are.
         marks: the first `MAX_MARKS` whose bodies are here; `totals.mark_count` counts all.
-        chunk_map: one character a chunk, in order: `.` good, `X` damaged, `?` missing.
+        chunk_map: one character a chunk, in order: `.` good, `X` damaged, `?` missing, `-`
+            removed by its owner, who signed for it.
         closed_count: chunks that are encrypted, and of which stored bytes alone were looked at.
         damaged: names of the first `MAX_DAMAGED` chunk files that are damaged or missing;
             `damaged_count` of them in all.
         t_end_ns: session time up to which the record goes.
+        retention: what was held or removed, by signed statements.
         rules: the rules of the policy, held or broken. They are apart from integrity.
         recorded: of what source; None where there is no OPEN.
         clip: what is shown; None where the recording is no clip.
@@ -192,6 +240,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     cadence: Cadence = Cadence()
     window: WindowProved = WindowProved()
     clip: ClipShown | None = None
+    retention: RetentionFound = RetentionFound()
     rules: tuple[RuleResult, ...] = ()
     steps: tuple[StepResult, ...] = ()
     failed_step: int | None = None

@@ -26,6 +26,7 @@ class Step(IntEnum):
     LOG = 14
     RECEIPTS = 15
     WINDOW = 16
+    RETENTION = 17
 
 
 TITLES: dict[Step, str] = {
@@ -45,9 +46,10 @@ TITLES: dict[Step, str] = {
     Step.LOG: "the session is in the recorder's log of sessions",
     Step.RECEIPTS: "receipts are over the log's checkpoints",
     Step.WINDOW: "the times do not contradict each other",
+    Step.RETENTION: "what was held, or removed by its owner, is said in signed statements",
 }
 
-OPTIONAL = frozenset({Step.KEYS, Step.LOG, Step.RECEIPTS, Step.WINDOW})
+OPTIONAL = frozenset({Step.KEYS, Step.LOG, Step.RECEIPTS, Step.WINDOW, Step.RETENTION})
 """Steps that need not be reached for a recording to be whole."""
 
 OF_THE_KEY = frozenset({Step.PLAIN, Step.FRAMES})

@@ -52,6 +52,7 @@ def summarise(judged: Judgement) -> Report:
         cadence=judged.cadence,
         window=_window(judged.window),
         clip=run.clip.shown(run.walk.shown) if run.clip else None,
+        retention=run.retention.found(run.chunks.removed),
         rules=judged.rules,
         steps=judged.steps,
         failed_step=next((s.number for s in judged.steps if s.verdict is verdict), None),
@@ -97,7 +98,7 @@ def _not_proved(judged: Judgement, verdict: Verdict) -> Iterator[str]:
         )
         yield f"who recorded it: nobody vouches for key {key} ({reason})"
     yield from _time(judged)
-    if EXIT_CODES[verdict] == 0 or verdict in {Verdict.TRUNCATED, Verdict.CLIP}:
+    if EXIT_CODES[verdict] == 0 or verdict in {Verdict.TRUNCATED, Verdict.CLIP, Verdict.REDACTED}:
         yield (
             "what happened before capture: that the pixels were genuine, and that recording "
             "began when it should have"
@@ -112,6 +113,7 @@ def _not_proved(judged: Judgement, verdict: Verdict) -> Iterator[str]:
         yield f"what came behind the {judged.run.one_tree.signed_size} signed records"
     if verdict is Verdict.CLIP:
         yield from _clip(judged)
+    yield from _removed(judged)
 
 
 def _closed(judged: Judgement) -> Iterator[str]:
@@ -150,6 +152,20 @@ def _log(judged: Judgement) -> Iterator[str]:
         )
         if judged.run.sealed and not log.holds(Covers.SEAL):
             yield "that the seal is in the log of sessions: there is no proof of it"
+
+
+def _removed(judged: Judgement) -> Iterator[str]:
+    run, retention = judged.run, judged.run.retention
+    if run.chunks.removed:
+        yield (
+            f"what {run.chunks.removed} chunks showed: their digests are in the records, their "
+            "bytes are gone"
+        )
+    if retention.missing_proofs:
+        yield (
+            f"that {len(retention.missing_proofs)} statements of retention stand in the log of "
+            "sessions: there is no proof of it"
+        )
 
 
 def _clip(judged: Judgement) -> Iterator[str]:

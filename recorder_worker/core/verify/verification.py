@@ -18,7 +18,7 @@ from recorder_worker.core.signing.note import SignedNote
 from recorder_worker.core.verify.attached import Attached, Speakers
 from recorder_worker.core.verify.cadence import CadenceCheck
 from recorder_worker.core.verify.chunk_steps import ChunkSteps
-from recorder_worker.core.verify.chunks import ChunkPool
+from recorder_worker.core.verify.chunks import ChunkCheck, ChunkPool
 from recorder_worker.core.verify.clip_range import ClipRange
 from recorder_worker.core.verify.clocks import Clocks
 from recorder_worker.core.verify.coverage import Coverage
@@ -30,6 +30,7 @@ from recorder_worker.core.verify.policy import TrustPolicy
 from recorder_worker.core.verify.progress import Meter, Progress
 from recorder_worker.core.verify.reader import RecordingReader
 from recorder_worker.core.verify.record_source import check_form, records_of
+from recorder_worker.core.verify.retention import Retention
 from recorder_worker.core.verify.rules import RulesCheck
 from recorder_worker.core.verify.seen import Seen
 from recorder_worker.core.verify.signers import Signers
@@ -76,7 +77,8 @@ class Verification:
         self.clocks = Clocks(self.findings[Step.COVERAGE])
         self.whole = Whole(self.findings[Step.WHOLE])
         self.cadence_check = CadenceCheck(self.findings[Step.CHECKPOINTS])
-        self.attached = Attached(recording, self.findings[Step.ATTACHED])
+        self.retention = Retention(recording, self.listing, self.findings[Step.RETENTION])
+        self.attached = Attached(recording, self.findings[Step.ATTACHED], self.retention)
         self.seen = Seen(seen, self.findings[Step.CHECKPOINTS])
         self.speakers = Speakers()
         self.rules = RulesCheck(policy.rules) if policy is not None else None
@@ -107,8 +109,7 @@ class Verification:
         try:
             self._pass(notes)
             for check in self._pool.rest():
-                self.chunks.add(check)
-                self._meter.add(check.record.stored_size)
+                self._checked(check)
         finally:
             self._pool.close()
         self._close(notes)
@@ -172,6 +173,8 @@ class Verification:
         """What follows from keys goes on behind a record that cannot be read; nothing else does."""
         if index == 0 or not isinstance(record, OpenRecord):
             self.signers.feed(index, record)
+        if index == 0 and self.opened is not None and self.clip is None:
+            self.retention.begin(self.opened, self.policy.rotations if self.policy else ())
         if not self._decoded:
             return
         self.place.feed(index, record)
@@ -189,8 +192,13 @@ class Verification:
         self.attached.feed(record)
         if isinstance(record, ChunkRecord):
             for check in self._pool.check(record):
-                self.chunks.add(check)
-                self._meter.add(check.record.stored_size)
+                self._checked(check)
+
+    def _checked(self, check: ChunkCheck) -> None:
+        missing = check.fault is not None and check.fault.missing
+        self.retention.chunk(check.name, missing=missing)
+        self.chunks.add(check, removable=self.retention.removal is not None)
+        self._meter.add(check.record.stored_size)
 
     def _notes(self, notes: NoteSource, size: int) -> None:
         for note in notes.up_to(size):

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from recorder_worker.core.access.rules import Action
 from recorder_worker.service.settings.group import Group
+from recorder_worker.service.settings.keeping import PatrolSettings, RetentionSettings
 from recorder_worker.service.settings.load import LoadSettings
 from recorder_worker.service.settings.pictures import QualitySettings, ThumbnailSettings
 
@@ -254,6 +255,8 @@ class Settings(Group, frozen=True, kw_only=True):
     merkle: MerkleSettings = MerkleSettings()
     anchors: AnchorSettings = AnchorSettings()
     audit: AuditSettings = AuditSettings()
+    retention: RetentionSettings = RetentionSettings()
+    patrol: PatrolSettings = PatrolSettings()
     auth: AuthSettings = AuthSettings()
     nodes: NodeSettings = NodeSettings()
     retry: RetrySettings = RetrySettings()

@@ -20,6 +20,7 @@ from recorder_worker.core.errors import (
 from recorder_worker.core.events import AnchorRequested, SessionLogged
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.merkle.proofs import ProofError, consistency_proof, inclusion_proof
+from recorder_worker.core.retention.sayings import STATEMENTS
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry
 from recorder_worker.core.session_log.log_head import LogHead, entry_in, head_in, head_over
 from recorder_worker.core.session_log.log_proof import LogProof
@@ -208,14 +209,16 @@ class Completion:
         )
         name = PROOF_NAMES.get(entry.kind, "")
         try:
-            if name:
+            if entry.kind in STATEMENTS:
+                self._files.put_statement_proof(entry, proof.text())
+            elif name:
                 self._files.put_proof(entry.session_id, name, proof.text(), signer)
             else:
                 self._files.put_audit_proof(size, proof.text())
         except StoreFullError:
             raise
         except (PermanentError, StoreError) as error:
-            where = keys.blob_key(entry.session_id, name) if name else keys.audit_proof(size)
+            where = f"{entry.kind.name.lower()} {entry.session_id} at {size}"
             if where not in self._not_proved:
                 self._not_proved.add(where)
                 logger.error(  # noqa: TRY400  (one line, as it is a state and no defect)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from recorder_worker.core.errors import BlobMissingError, FormatError, IncidentError
 from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.retention.sayings import STATEMENTS
 from recorder_worker.core.session_log.entries import (
     EntryKind,
     LogEntry,
@@ -27,11 +28,20 @@ class KnownLog:
         self._places: dict[tuple[str, EntryKind], int] = {}
         self.audits: list[int] = []
         """The places of the entries of the audit trail."""
+        self._statements: dict[str, list[LogEntry]] = {}
 
     def find(self, session_id: str, kind: EntryKind) -> LogEntry | None:
         """The entry of this kind about a session."""
         place = self._places.get((session_id, kind))
         return None if place is None else self.entries[place]
+
+    def statements(self, session_id: str) -> list[LogEntry]:
+        """The entries of the statements of retention about a session, in order."""
+        return self._statements.get(session_id, [])
+
+    def sealed(self) -> list[str]:
+        """The ids of all sessions that have a SEAL, in the order of their seals."""
+        return [entry.session_id for entry in self.entries if entry.kind is EntryKind.SEAL]
 
     def follow(self, checkpoint: SignedNote) -> None:
         """Know the log up to a checkpoint; the first time every file is held against it.
@@ -67,6 +77,8 @@ class KnownLog:
         """Know one entry more."""
         if entry.kind is EntryKind.AUDIT:
             self.audits.append(len(self.entries))
+        elif entry.kind in STATEMENTS:
+            self._statements.setdefault(entry.session_id, []).append(entry)
         else:
             self._places.setdefault((entry.session_id, entry.kind), len(self.entries))
         self.entries.append(entry)

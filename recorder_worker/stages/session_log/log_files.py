@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from recorder_worker.core import keys
 from recorder_worker.core.errors import (
     BlobMissingError,
@@ -12,6 +14,7 @@ from recorder_worker.core.errors import (
 from recorder_worker.core.records.codec import decode_record
 from recorder_worker.core.records.file import unframed
 from recorder_worker.core.records.leaves import OpenRecord
+from recorder_worker.core.retention.statement import MAX_STATEMENTS
 from recorder_worker.core.session_log.entries import LogEntry, encode_entry
 from recorder_worker.core.session_log.growth import growth
 from recorder_worker.core.session_log.stored_log import read_checkpoint
@@ -103,6 +106,21 @@ class LogFiles:
         key = keys.audit_proof(tree_size)
         if self._store.size(key) is None:
             self._store.put(key, proof)
+
+    def put_statement_proof(self, entry: LogEntry, proof: bytes) -> None:
+        """Put the proof of a statement of retention into its session's folder, unless it has one.
+
+        Which number it has says its digest.
+        """
+        for number in range(1, MAX_STATEMENTS + 1):
+            key = keys.blob_key(entry.session_id, keys.statement(number))
+            if self._store.size(key) is None:
+                return
+            if sha256(self._store.get(key)).digest() == entry.note_sha256:
+                place = keys.blob_key(entry.session_id, keys.statement_proof(number))
+                if self._store.size(place) is None:
+                    self._store.put(place, proof)
+                return
 
     def put_proof(self, session_id: str, name: str, proof: bytes, signer: bytes) -> None:
         """Put a proof into a session's folder, unless the folder is gone, or has one.

@@ -66,6 +66,25 @@ class LogWriter:
             )
         return head, after, True
 
+    async def enter_statement(
+        self, entry: LogEntry, head: LogHead, after: int
+    ) -> tuple[LogHead, int, bool]:
+        """Append a statement of retention behind a settled head, unless it stands in the log.
+
+        Returns as `enter_session`.
+
+        Raises:
+            FencedError: another worker writes the log too.
+        """
+        if entry in self.known.statements(entry.session_id):
+            return head, after, False
+        head, after = await self._append(entry, head, after)
+        if entry not in self.known.statements(entry.session_id):
+            raise FencedError(
+                f"session {entry.session_id}: its {entry.kind.name} is not stored yet"
+            )
+        return head, after, True
+
     async def enter_audit(self, entry: LogEntry, head: LogHead, after: int) -> None:
         """Append the next entry of the audit trail behind a settled head.
 

@@ -1,0 +1,224 @@
+"""The patrol: every stored chunk of every sealed session is read again, one after the other.
+
+Sessions come in the order of their seals, chunks in that of their records, and a round begins when
+the last one is over: so each is read once a round, however large the others are. The rate is kept
+by waiting behind each piece; a thread of the machine's is used for no longer than one piece takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from recorder_worker.core.errors import PermanentError, StoreError
+from recorder_worker.core.session_log.entries import EntryKind
+from recorder_worker.ports import BlobStore, Clock
+from recorder_worker.stages.patrol.chunk_check import (
+    ChunkReading,
+    Fault,
+    StoredChunk,
+    check,
+    chunks_behind,
+    repair,
+)
+from recorder_worker.stages.patrol.place import Place, read_place, write_place
+from recorder_worker.stages.retention.book import RetentionBook
+
+log = structlog.get_logger(__name__)
+
+SECOND_NS = 1_000_000_000
+SAVE_NS = 5 * SECOND_NS
+"""So often is written down how far it came: behind a crash no more is read twice."""
+
+
+class Patrolled(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found of one chunk: `good`, `damaged` or `repaired`; and its bytes."""
+
+    outcome: str
+    size: int
+
+
+class DamageFound(msgspec.Struct, frozen=True, kw_only=True):
+    """One damaged chunk, to be told once."""
+
+    session_id: str
+    chunk: StoredChunk
+    fault: Fault
+    repaired: bool
+
+
+Tell = Callable[[DamageFound], Awaitable[None]]
+Count = Callable[[Patrolled, int], None]
+
+
+@dataclass(frozen=True)
+class SecondCopies:
+    """A store with copies under the same keys.
+
+    `alone` says whether it alone has a session's chunks, on purpose: they are read there, by
+    whoever looks after it.
+    """
+
+    store: BlobStore
+    alone: Callable[[str], bool] = lambda _session_id: False
+
+
+class Patrol:
+    """One of any number; one of them walks.
+
+    Args:
+        store: of the recorder.
+        second: another one that has copies, or None.
+        book: what is known of sessions: the log of sessions is the catalogue.
+        worker: a name of this process that no other has.
+        bytes_per_s: the rate.
+        tell: called once for each damage, before it is written down as told.
+        count: called for each chunk, with how many are damaged by now.
+    """
+
+    def __init__(
+        self,
+        store: BlobStore,
+        clock: Clock,
+        book: RetentionBook,
+        *,
+        worker: str,
+        bytes_per_s: int,
+        second: SecondCopies | None,
+        tell: Tell,
+        count: Count,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._book = book
+        self._worker = worker
+        self._bytes_per_s = bytes_per_s
+        self._second = second
+        self._tell = tell
+        self._count = count
+        self.place = Place()
+
+    async def walk(self, pause_s: float) -> float:
+        """Go on with the round, or begin one; gives the seconds until there is more to do.
+
+        Ends at the end of the round, or where another worker has taken it over.
+
+        Raises:
+            BusUnavailableError, StoreError: try again; nothing is forgotten.
+        """
+        self.place = await asyncio.to_thread(read_place, self._store)
+        now_ns = self._clock.wall_ns()
+        if not self.place.is_mine(self._worker, now_ns):
+            return pause_s
+        rest_ns = self.place.finished_ns + round(pause_s * SECOND_NS) - now_ns
+        if self.place.finished_ns and not self.place.session_id and rest_ns > 0:
+            return min(pause_s, rest_ns / SECOND_NS)
+        if not self.place.session_id:
+            self._move(round=self.place.round + 1)
+        await self._save()
+        await self._book.settle()
+        async for chunk, session_id in self._chunks():
+            await self._look(session_id, chunk)
+            if self._clock.wall_ns() - self.place.moved_ns >= SAVE_NS and not await self._save():
+                return pause_s
+        self._move(session_id="", index=0, finished_ns=self._clock.wall_ns())
+        await self._save()
+        return pause_s
+
+    async def _chunks(self) -> AsyncIterator[tuple[StoredChunk, str]]:
+        """What is left of this round. Sessions that are sealed meanwhile are of it, too."""
+        sessions = self._book.known.sealed()
+        begin = self.place.session_id
+        at = sessions.index(begin) if begin in sessions else 0
+        while at < len(sessions):
+            session_id = sessions[at]
+            behind = self.place.index if session_id == begin else 0
+            self._move(session_id=session_id, index=behind)
+            async for chunk in self._of_session(session_id, behind):
+                yield chunk, session_id
+                self._move(index=chunk.index)
+            at += 1
+            sessions = self._book.known.sealed()
+
+    async def _of_session(self, session_id: str, behind: int) -> AsyncIterator[StoredChunk]:
+        if await self._is_away(session_id):
+            return
+        chunks = chunks_behind(self._store, session_id, behind)
+        while True:
+            try:
+                chunk = await asyncio.to_thread(next, chunks, None)
+            except PermanentError as error:
+                # Its folder was taken elsewhere, or is damaged: `recorder log verify` tells that.
+                log.warning("PatrolSessionUnreadable", session_id=session_id, error=str(error))
+                return
+            if chunk is None or self._is_removed(session_id):
+                return
+            yield chunk
+
+    async def _is_away(self, session_id: str) -> bool:
+        """Whether its chunks need not be here."""
+        if self._is_removed(session_id):
+            return True
+        if self._second is None:
+            return False
+        return await asyncio.to_thread(self._second.alone, session_id)
+
+    def _is_removed(self, session_id: str) -> bool:
+        kinds = {entry.kind for entry in self._book.known.statements(session_id)}
+        return EntryKind.DELETE in kinds
+
+    async def _look(self, session_id: str, chunk: StoredChunk) -> None:
+        fault = await self._read(chunk)
+        if fault is not None:
+            # It may be going just now, or have been read while the disk was busy: look again.
+            await self._book.settle()
+            if await self._is_away(session_id):
+                return
+            fault = await asyncio.to_thread(check, self._store, chunk)
+        outcome = "good"
+        if fault is not None:
+            repaired = await self._try_to_repair(chunk)
+            outcome = "repaired" if repaired else "damaged"
+            if self.place.damage_of(chunk.key) != fault.found:
+                await self._tell(
+                    DamageFound(session_id=session_id, chunk=chunk, fault=fault, repaired=repaired)
+                )
+            self.place = self.place.with_damage(chunk.key, None if repaired else fault.found)
+            await self._save()
+        elif self.place.damage_of(chunk.key) is not None:
+            self.place = self.place.with_damage(chunk.key, None)
+        self._count(Patrolled(outcome=outcome, size=chunk.size), len(self.place.damaged))
+
+    async def _read(self, chunk: StoredChunk) -> Fault | None:
+        reading = ChunkReading(self._store, chunk)
+        size = await asyncio.to_thread(reading.next)
+        while size:
+            await asyncio.sleep(size / self._bytes_per_s)
+            size = await asyncio.to_thread(reading.next)
+        return reading.fault()
+
+    async def _try_to_repair(self, chunk: StoredChunk) -> bool:
+        if self._second is None:
+            return False
+        try:
+            return await asyncio.to_thread(repair, self._store, self._second.store, chunk)
+        except StoreError as error:
+            log.warning("PatrolRepairFailed", key=chunk.key, error=str(error))
+            return False
+
+    def _move(self, **fields: object) -> None:
+        self.place = msgspec.structs.replace(self.place, **fields)
+
+    async def _save(self) -> bool:
+        """Write down how far it came; whether this worker still walks."""
+        now_ns = self._clock.wall_ns()
+        held = await asyncio.to_thread(read_place, self._store)
+        if not held.is_mine(self._worker, now_ns):
+            return False
+        self._move(worker=self._worker, moved_ns=now_ns)
+        await asyncio.to_thread(write_place, self._store, self.place)
+        return True

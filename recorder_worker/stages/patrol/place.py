@@ -1,0 +1,75 @@
+"""Where the patrol was, and what it found: one small file in the store, for all workers.
+
+Whoever has it walks on; who finds that nobody has moved it for a while takes it over. It is no
+lock: two that walk at once read the same chunks twice, and tell each damage under the same id.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from recorder_worker.core import keys
+from recorder_worker.core.errors import BlobMissingError
+from recorder_worker.core.model import Count, Nanoseconds, Wire
+from recorder_worker.ports import BlobStore
+
+MAX_DAMAGED = 1000
+STALE_NS = 60_000_000_000
+"""A worker that has not moved the place for so long is taken to be gone."""
+
+
+class Damage(Wire, frozen=True, kw_only=True):
+    """A chunk that is not what was stored, by its key; `found` in words, as it was told."""
+
+    key: str
+    found: str
+
+
+class Place(Wire, frozen=True, kw_only=True):
+    """How far a round has come.
+
+    Attributes:
+        worker: whose it is now, and when he moved it last.
+        round: of the recorder's patrols, from 1.
+        session_id: the session whose chunks up to record `index` were read; empty: none yet.
+        finished_ns: when the last round ended; 0: none did.
+        damaged: chunks that are damaged now, the first `MAX_DAMAGED`.
+    """
+
+    v: int = 1
+    worker: str = ""
+    moved_ns: Nanoseconds = 0
+    round: Count = 0
+    session_id: str = ""
+    index: Count = 0
+    finished_ns: Nanoseconds = 0
+    damaged: tuple[Damage, ...] = ()
+
+    def is_mine(self, worker: str, now_ns: int) -> bool:
+        """Whether this worker walks, or may begin to: nobody else moved it just now."""
+        stale = not 0 <= now_ns - self.moved_ns < STALE_NS
+        return self.worker == worker or stale
+
+    def damage_of(self, key: str) -> str | None:
+        """What is known to be wrong with a chunk; None: nothing."""
+        return next((damage.found for damage in self.damaged if damage.key == key), None)
+
+    def with_damage(self, key: str, found: str | None) -> Place:
+        """With what was found of a chunk; None: it is good."""
+        others = tuple(damage for damage in self.damaged if damage.key != key)
+        if found is not None:
+            others = (*others, Damage(key=key, found=found))[-MAX_DAMAGED:]
+        return msgspec.structs.replace(self, damaged=others)
+
+
+def read_place(store: BlobStore) -> Place:
+    """The place; that of a patrol that never was, where there is none or it cannot be read."""
+    try:
+        return msgspec.json.decode(store.get(keys.PATROL_PLACE), type=Place)
+    except (BlobMissingError, msgspec.MsgspecError, UnicodeDecodeError):
+        return Place()
+
+
+def write_place(store: BlobStore, place: Place) -> None:
+    """Put it where all workers find it. Raises StoreError."""
+    store.replace(keys.PATROL_PLACE, msgspec.json.encode(place) + b"\n")

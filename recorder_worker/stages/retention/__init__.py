@@ -1,0 +1,1 @@
+"""What is held, released and removed: statements, the door for commands, and the keeper."""

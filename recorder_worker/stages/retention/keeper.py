@@ -1,0 +1,266 @@
+"""Removes what was deleted or is too old, and says so; of any number of workers, all may run it.
+
+The order of effects for one session:
+
+1. the deletion is signed, and stands in the log of sessions,
+2. the key of an encrypted session goes, then its chunks and thumbnails, in every store,
+3. the tombstone is signed, and stands in the log.
+
+A crash between any two is taken up by whoever comes next: a deletion without a tombstone is gone on
+with, whatever the rules say by then. Two that do it at once do the same; each statement has one
+place in the store and one in the log. The log of sessions is the catalogue: no store is listed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+
+from recorder_worker.core.errors import IncidentError, StoreError
+from recorder_worker.core.retention.sayings import KEEPER, Deletion, Saying, tombstone_of
+from recorder_worker.core.retention.standing import Standing, standing_of
+from recorder_worker.core.session_log.entries import EntryKind
+from recorder_worker.ports import BlobStore, Clock
+from recorder_worker.stages.retention.book import RetentionBook
+from recorder_worker.stages.retention.removal import bytes_left, deletion_of, remove_bytes
+from recorder_worker.stages.retention.rules import (
+    Due,
+    RetentionLimits,
+    due_by_size,
+    due_by_time,
+)
+from recorder_worker.stages.retention.sealed_session import SealedSession, read_sealed
+
+log = structlog.get_logger(__name__)
+
+
+TOLD_LATER_NS = 86_400_000_000_000
+"""What is older was told, and has aged out of its stream: it is not told anew."""
+
+
+REST = 3
+"""So many times as long as it took to read a session, nothing is read behind it."""
+
+
+class Tended(msgspec.Struct, frozen=True, kw_only=True):
+    """What one round found.
+
+    Attributes:
+        sessions: sealed sessions of which nothing was removed, of `stored_bytes` in their chunks.
+        held: how many of them are under hold.
+        removed: how many were finished in this round.
+        above_bytes: by so much they are above `max_total_bytes`, and nothing more may go.
+        problems: where what is stored contradicts what was signed; a person has to look.
+        postponed: what a store did not do; it is tried again.
+    """
+
+    sessions: int = 0
+    stored_bytes: int = 0
+    held: int = 0
+    removed: int = 0
+    above_bytes: int = 0
+    problems: tuple[str, ...] = ()
+    postponed: tuple[str, ...] = ()
+
+
+class RetentionKeeper:
+    """Looks at all sealed sessions of a recorder, round by round.
+
+    Args:
+        stores: where the bytes of sessions are, that of the recorder first; all are cleared.
+        book: what is said of sessions.
+        limits: the rules.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[BlobStore],
+        clock: Clock,
+        book: RetentionBook,
+        limits: RetentionLimits,
+    ) -> None:
+        self._stores = tuple(stores)
+        self._clock = clock
+        self._book = book
+        self._limits = limits
+        self._known: dict[str, SealedSession | None] = {}
+        self._problems: list[str] = []
+        self._postponed: list[str] = []
+        self._ended: set[str] = set()
+
+    async def tend(self) -> Tended:
+        """One round: finish what was begun, then remove what is due.
+
+        Raises:
+            FencedError, BusUnavailableError, StoreError: try again.
+        """
+        self._problems, self._postponed = [], []
+        await self._book.settle()
+        removed = 0
+        kept: list[SealedSession] = []
+        held: set[str] = set()
+        for session_id in self._book.known.sealed():
+            kinds = [entry.kind for entry in self._book.known.statements(session_id)]
+            if EntryKind.TOMBSTONE in kinds:
+                await self._end_again(session_id, len(kinds))
+                continue
+            if EntryKind.DELETE in kinds or await self._was_ordered(session_id, len(kinds)):
+                removed += await self._try_to_finish(session_id)
+                continue
+            if kinds.count(EntryKind.HOLD) > kinds.count(EntryKind.RELEASE):
+                held.add(session_id)
+            session = await self._look(session_id)
+            if session is not None:
+                kept.append(session)
+        gone = await self._remove_due(kept, held)
+        kept = [session for session in kept if session.session_id not in gone]
+        _, above = due_by_size(kept, self._limits, frozenset(held), self._clock.wall_ns())
+        return Tended(
+            sessions=len(kept),
+            stored_bytes=sum(session.chunk_bytes for session in kept),
+            held=len(held),
+            removed=removed + len(gone),
+            above_bytes=above,
+            problems=tuple(self._problems),
+            postponed=tuple(self._postponed),
+        )
+
+    async def _end_again(self, session_id: str, count: int) -> None:
+        """Once in a process: whoever wrote a tombstone may have been killed before he told it.
+
+        And what is gone may be back: out of a backup, or a power cut in the midst of it.
+        """
+        self._known.pop(session_id, None)
+        if session_id in self._ended:
+            return
+        since_ns = self._clock.wall_ns() - TOLD_LATER_NS
+        try:
+            await self._book.tell_what_was_not(session_id, count, since_ns)
+            await asyncio.to_thread(self._remove_again, session_id)
+        except (IncidentError, StoreError) as error:
+            self._problem(session_id, error)
+            return
+        self._ended.add(session_id)
+
+    def _remove_again(self, session_id: str) -> None:
+        deletion = standing_of(self._book.files.statements(session_id)).deletion
+        if deletion is None:
+            return
+        found = bytes_left(self._stores, session_id, deletion)
+        if found:
+            log.warning("RemovedAgain", session_id=session_id, files=len(found), such_as=found[0])
+            remove_bytes(self._stores, session_id, deletion)
+
+    async def _look(self, session_id: str) -> SealedSession | None:
+        """What is sealed does not change: it is read once. None: its folder is not here."""
+        if session_id not in self._known:
+            begin_ns = self._clock.monotonic_ns()
+            try:
+                found = await asyncio.to_thread(read_sealed, self._stores[0], session_id)
+            except IncidentError as error:
+                self._problem(session_id, error)
+                return None
+            # A store of many sessions is read from end to end at the first look: not at once.
+            took_ns = self._clock.monotonic_ns() - begin_ns
+            await asyncio.sleep(REST * took_ns / 1_000_000_000)
+            if found is None:
+                return None
+            self._known[session_id] = found
+        return self._known[session_id]
+
+    async def _was_ordered(self, session_id: str, entered: int) -> bool:
+        """Whether a deletion is stored that nobody has entered: its worker was killed."""
+        files = self._book.files
+        if not await asyncio.to_thread(files.has_more, session_id, entered):
+            return False
+        try:
+            standing = await self._book.say(session_id, lambda _: None)
+        except IncidentError as error:
+            self._problem(session_id, error)
+            return False
+        return standing.deletion is not None
+
+    async def _remove_due(self, kept: Sequence[SealedSession], held: set[str]) -> set[str]:
+        """Remove what the rules say; gives what is gone."""
+        now_ns = self._clock.wall_ns()
+        gone: set[str] = set()
+        for due in due_by_time(kept, self._limits, now_ns):
+            if due.session.session_id not in held and await self._try_to_remove(due):
+                gone.add(due.session.session_id)
+        left = [session for session in kept if session.session_id not in gone]
+        by_size, _ = due_by_size(left, self._limits, frozenset(held), now_ns)
+        for due in by_size:
+            if await self._try_to_remove(due):
+                gone.add(due.session.session_id)
+        return gone
+
+    async def _try_to_remove(self, due: Due) -> bool:
+        session = due.session
+
+        def decide(standing: Standing) -> Saying | None:
+            if standing.deletion is not None or standing.holds:
+                return None  # somebody was quicker, or has put it under hold meanwhile
+            return deletion_of(
+                session,
+                by=KEEPER,
+                reason=due.reason,
+                rule=due.rule,
+                limit=due.limit,
+                now_ns=self._clock.wall_ns(),
+            )
+
+        try:
+            standing = await self._book.say(session.session_id, decide)
+        except IncidentError as error:
+            self._problem(session.session_id, error)
+            return False
+        return standing.deletion is not None and await self._try_to_finish(session.session_id)
+
+    async def _try_to_finish(self, session_id: str) -> bool:
+        """Go on with a deletion; another session's trouble is not this one's."""
+        try:
+            await self.finish(session_id)
+        except (StoreError, IncidentError) as error:
+            self._problem(session_id, error)
+            return False
+        self._known.pop(session_id, None)
+        return True
+
+    async def finish(self, session_id: str) -> None:
+        """Remove the bytes of a session whose deletion stands in the log, and say that it is done.
+
+        Raises:
+            FencedError, StoreError, BusUnavailableError: try again.
+            IncidentError: statements and log contradict each other; nothing is removed.
+        """
+        standing = await self._book.say(session_id, lambda _: None)
+        deletion = standing.deletion
+        if deletion is None or standing.tombstone is not None:
+            return
+        await asyncio.to_thread(remove_bytes, self._stores, session_id, deletion)
+        await self._book.say(session_id, self._end)
+        log.info(
+            "SessionRemoved",
+            session_id=session_id,
+            by=deletion.by,
+            rule=deletion.rule.value,
+            chunks=deletion.chunk_count,
+            stored_bytes=deletion.chunk_bytes,
+        )
+
+    def _end(self, standing: Standing) -> Saying | None:
+        deletion: Deletion | None = standing.deletion
+        if deletion is None or standing.tombstone is not None:
+            return None
+        return tombstone_of(deletion, self._clock.wall_ns())
+
+    def _problem(self, session_id: str, error: Exception) -> None:
+        if isinstance(error, IncidentError):
+            self._problems.append(str(error))
+            log.error("RetentionStopped", session_id=session_id, reason=str(error))
+        else:
+            self._postponed.append(str(error))
+            log.warning("RetentionPostponed", session_id=session_id, error=str(error))

@@ -1,0 +1,317 @@
+"""The patrol over directory stores: what it finds, what it mends, where it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recordings import Recording
+
+from recorder_worker.adapters.directory_store import DirectoryStore
+from recorder_worker.core import keys
+from recorder_worker.core.errors import StoreError
+from recorder_worker.core.session_log.entries import EntryKind, LogEntry
+from recorder_worker.ports import BlobStore
+from recorder_worker.stages.patrol.patrol import DamageFound, Patrol, Patrolled, SecondCopies
+from recorder_worker.stages.patrol.place import STALE_NS, Place, read_place, write_place
+
+SECOND_NS = 1_000_000_000
+FAST = 2**40
+CHUNKS = 3
+
+
+class HandClock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now_ns = 10**18
+
+    def wall_ns(self) -> int:
+        return self.now_ns
+
+
+class Known:
+    """What of the log of sessions a patrol asks; `removed` are those with a deletion."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.removed: set[str] = set()
+        self.settled = 0
+        self.removed_when_settled: set[str] = set()
+        self.known = self
+
+    def sealed(self) -> list[str]:
+        return list(self.ids)
+
+    def statements(self, session_id: str) -> list[LogEntry]:
+        if session_id not in self.removed:
+            return []
+        entry = LogEntry(
+            kind=EntryKind.DELETE, session_id=session_id, counter=1, note_sha256=bytes(32)
+        )
+        return [entry]
+
+    async def settle(self) -> None:
+        self.settled += 1
+        if self.settled > 1:
+            self.removed |= self.removed_when_settled
+
+
+class Bench:
+    """Two sessions of three chunks in a directory store, and the same in a second one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = DirectoryStore(folder / "first")
+        self.second = DirectoryStore(folder / "second")
+        self.clock = HandClock()
+        self.known = Known()
+        self.told: list[DamageFound] = []
+        self.counted: list[tuple[Patrolled, int]] = []
+        for number in (1, 2):
+            session_id = f"0192f0c1-2b3c-7d4e-8f50-{number:012d}"
+            recording = Recording(session_id).open()
+            for _ in range(CHUNKS):
+                recording.chunk(1)
+            for name, data in recording.seal().sealed().items():
+                self.store.put(keys.blob_key(session_id, name), data)
+                self.second.put(keys.blob_key(session_id, name), data)
+            self.known.ids.append(session_id)
+
+    def patrol(
+        self,
+        worker: str = "one",
+        *,
+        second: BlobStore | None = None,
+        alone: Callable[[str], bool] = lambda _session_id: False,
+        store: BlobStore | None = None,
+        bytes_per_s: int = FAST,
+    ) -> Patrol:
+        async def tell(damage: DamageFound) -> None:
+            self.told.append(damage)
+
+        return Patrol(
+            store or self.store,
+            self.clock,  # type: ignore[arg-type]  # what is asked of a clock
+            self.known,  # type: ignore[arg-type]  # what is asked of the book
+            worker=worker,
+            bytes_per_s=bytes_per_s,
+            second=None if second is None else SecondCopies(second, alone),
+            tell=tell,
+            count=lambda found, damaged: self.counted.append((found, damaged)),
+        )
+
+    def chunk(self, session: int = 0, nth: int = 0) -> str:
+        return self.store.keys(keys.blob_key(self.known.ids[session], keys.CHUNKS))[nth]
+
+    def path(self, key: str) -> Path:
+        return Path(self.store.location(key))
+
+    def flip(self, key: str) -> bytes:
+        data = self.path(key).read_bytes()
+        self.path(key).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        return data
+
+    @property
+    def outcomes(self) -> list[str]:
+        return [found.outcome for found, _ in self.counted]
+
+    def again(self) -> None:
+        """A round later."""
+        self.counted.clear()
+        self.clock.now_ns += SECOND_NS
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+async def test_every_chunk_is_read_once_a_round_in_order(bench: Bench) -> None:
+    assert await bench.patrol().walk(0) == 0
+    assert bench.outcomes == ["good"] * 2 * CHUNKS
+    assert bench.told == []
+    place = read_place(bench.store)
+    assert (place.round, place.session_id, place.worker) == (1, "", "one")
+    sizes = [bench.store.size(bench.chunk(s, n)) for s in (0, 1) for n in range(CHUNKS)]
+    assert [found.size for found, _ in bench.counted] == sizes
+
+
+@pytest.mark.parametrize("what", ["flipped", "cut", "longer", "missing"])
+async def test_each_damage_is_told_once_with_its_chunk(bench: Bench, what: str) -> None:
+    key = bench.chunk(1, 2)
+    good = bench.path(key).read_bytes()
+    if what == "missing":
+        bench.path(key).unlink()
+    else:
+        other = {"flipped": good[:-1] + b"\xff", "cut": good[:-1], "longer": good + b"x"}[what]
+        bench.path(key).write_bytes(other)
+    for _ in range(3):
+        await bench.patrol().walk(0)
+        bench.again()
+    (damage,) = bench.told
+    assert (damage.chunk.key, damage.session_id) == (key, bench.known.ids[1])
+    assert damage.fault.problem == ("missing" if what == "missing" else "damaged")
+    assert str(len(good)) in damage.fault.expected
+    assert damage.fault.found != damage.fault.expected
+    assert [found.key for found in read_place(bench.store).damaged] == [key]
+    bench.path(key).write_bytes(good)
+    await bench.patrol().walk(0)
+    assert read_place(bench.store).damaged == ()
+    assert bench.counted[-1][1] == 0
+
+
+async def test_other_damage_of_the_same_chunk_is_told_again(bench: Bench) -> None:
+    key = bench.chunk()
+    bench.flip(key)
+    await bench.patrol().walk(0)
+    bench.again()
+    bench.path(key).write_bytes(b"something else")
+    await bench.patrol().walk(0)
+    assert len(bench.told) == 2
+
+
+@pytest.mark.parametrize("what", ["flipped", "missing"])
+async def test_a_damaged_chunk_is_repaired_from_the_second_store(bench: Bench, what: str) -> None:
+    key = bench.chunk(0, 1)
+    good = bench.path(key).read_bytes()
+    if what == "missing":
+        bench.path(key).unlink()
+    else:
+        bench.flip(key)
+    await bench.patrol(second=bench.second).walk(0)
+    assert bench.path(key).read_bytes() == good
+    (damage,) = bench.told
+    assert damage.repaired
+    assert bench.outcomes.count("repaired") == 1
+    assert read_place(bench.store).damaged == ()
+
+
+async def test_a_second_copy_that_is_damaged_too_repairs_nothing(bench: Bench) -> None:
+    key = bench.chunk()
+    bench.flip(key)
+    bad = bench.path(key).read_bytes()
+    Path(bench.second.location(key)).write_bytes(b"other bytes")
+    await bench.patrol(second=bench.second).walk(0)
+    assert bench.path(key).read_bytes() == bad
+    assert [damage.repaired for damage in bench.told] == [False]
+
+
+async def test_a_second_store_that_is_away_is_tried_again_in_the_next_round(bench: Bench) -> None:
+    key = bench.chunk()
+    good = bench.flip(key)
+
+    class Away:
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401  (any attribute of a store)
+            raise StoreError("the second store is away")
+
+    await bench.patrol(second=Away()).walk(0)
+    assert [damage.repaired for damage in bench.told] == [False]
+    bench.again()
+    await bench.patrol(second=bench.second).walk(0)
+    assert bench.path(key).read_bytes() == good
+    assert read_place(bench.store).damaged == ()
+
+
+async def test_what_is_removed_is_no_damage(bench: Bench) -> None:
+    bench.known.removed.add(bench.known.ids[0])
+    bench.store.delete_below(keys.blob_key(bench.known.ids[0], keys.CHUNKS))
+    await bench.patrol().walk(0)
+    assert (bench.told, bench.outcomes) == ([], ["good"] * CHUNKS)
+
+
+async def test_what_is_removed_while_it_is_read_is_no_damage(bench: Bench) -> None:
+    bench.known.removed_when_settled.add(bench.known.ids[1])
+    bench.store.delete_below(keys.blob_key(bench.known.ids[1], keys.CHUNKS))
+    await bench.patrol().walk(0)
+    assert (bench.told, bench.outcomes) == ([], ["good"] * CHUNKS)
+
+
+async def test_what_is_in_another_store_alone_is_no_damage(bench: Bench) -> None:
+    elsewhere = bench.known.ids[0]
+    bench.store.delete_below(keys.blob_key(elsewhere, keys.CHUNKS))
+    patrol = bench.patrol(second=bench.second, alone=lambda name: name == elsewhere)
+    await patrol.walk(0)
+    assert (bench.told, bench.outcomes) == ([], ["good"] * CHUNKS)
+
+
+async def test_a_folder_that_was_taken_elsewhere_holds_up_no_other(bench: Bench) -> None:
+    bench.store.delete_below(keys.session_prefix(bench.known.ids[0]))
+    await bench.patrol().walk(0)
+    assert bench.outcomes == ["good"] * CHUNKS
+
+
+async def test_a_patrol_goes_on_where_it_was_stopped(bench: Bench) -> None:
+    class Stops:
+        """The store: reading ends with a chunk of the second session."""
+
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401  (any attribute of a store)
+            if name == "stream":
+                return self.stream
+            return getattr(bench.store, name)
+
+        def stream(self, key: str) -> Any:  # noqa: ANN401  (pieces)
+            if key == bench.chunk(1, 1):
+                raise asyncio.CancelledError
+            return bench.store.stream(key)
+
+    patrol = bench.patrol(store=Stops())
+    bench.clock.now_ns += 1
+    with pytest.raises(asyncio.CancelledError):
+        await patrol.walk(0)
+    # What was read by then is written down every few seconds of the clock, here never: so the
+    # place is set as it would be.
+    write_place(bench.store, patrol.place)
+    bench.counted.clear()
+    bench.clock.now_ns += STALE_NS
+    await bench.patrol("two").walk(0)
+    assert bench.outcomes == ["good", "good"]
+    place = read_place(bench.store)
+    assert (place.round, place.worker) == (1, "two")
+
+
+async def test_while_one_walks_another_waits_until_he_is_gone(bench: Bench) -> None:
+    write_place(bench.store, Place(worker="other", moved_ns=bench.clock.now_ns, round=4))
+    patrol = bench.patrol()
+    assert await patrol.walk(9) == 9
+    assert bench.counted == []
+    bench.clock.now_ns += STALE_NS
+    await patrol.walk(9)
+    assert bench.outcomes == ["good"] * 2 * CHUNKS
+    assert read_place(bench.store).round == 5
+
+
+async def test_between_rounds_there_is_a_pause(bench: Bench) -> None:
+    patrol = bench.patrol()
+    await patrol.walk(100)
+    bench.counted.clear()
+    bench.clock.now_ns += 40 * SECOND_NS
+    assert await patrol.walk(100) == 60
+    assert bench.counted == []
+    bench.clock.now_ns += 60 * SECOND_NS
+    await patrol.walk(100)
+    assert bench.outcomes == ["good"] * 2 * CHUNKS
+
+
+async def test_the_rate_is_kept_by_waiting_behind_each_piece(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    sleep = asyncio.sleep
+
+    async def count(delay: float) -> None:
+        waited.append(delay)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", count)
+    await bench.patrol(bytes_per_s=1000).walk(0)
+    read = sum(found.size for found, _ in bench.counted)
+    assert sum(waited) == pytest.approx(read / 1000)
+
+
+async def test_a_place_that_cannot_be_read_is_begun_anew(bench: Bench) -> None:
+    bench.store.replace(keys.PATROL_PLACE, b"{not json")
+    await bench.patrol().walk(0)
+    assert read_place(bench.store).round == 1
