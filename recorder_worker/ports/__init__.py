@@ -12,7 +12,7 @@ from recorder_worker.ports.optics import Optics, SmallPicture
 from recorder_worker.ports.packets import Packet, PacketOpener, PacketSource
 from recorder_worker.ports.signing import Signer
 from recorder_worker.ports.sources import ArrivingSource, Frame, FrameSource, SourceOpener
-from recorder_worker.ports.stores import BlobStore, BlobWriter
+from recorder_worker.ports.stores import BlobStore, BlobWriter, Checked, StoredDigest
 from recorder_worker.ports.tables import EntryTable
 from recorder_worker.ports.tracing import NoTracing, Published, Taken, Tracing
 
@@ -23,6 +23,7 @@ __all__ = [
     "AuditStream",
     "BlobStore",
     "BlobWriter",
+    "Checked",
     "CipherKeys",
     "Clock",
     "ControlFeed",
@@ -51,6 +52,7 @@ __all__ = [
     "SmallPicture",
     "SourceOpener",
     "StageMetrics",
+    "StoredDigest",
     "StoredMessage",
     "Taken",
     "TokenVerifier",
