@@ -27,7 +27,7 @@ _PORTS = ("master", "volume", "filer", "s3")
 class S3Server:
     """`with` starts it, with a bucket, and ends it; `kill` is SIGKILL."""
 
-    def __init__(self, folder: Path, *, volumes: int = 8) -> None:
+    def __init__(self, folder: Path, *, volumes: int = 60) -> None:
         self._folder = folder
         self._volumes = volumes
         self._ports = {
@@ -88,7 +88,7 @@ class S3Server:
                     f"-s3.config={self._folder / 's3.json'}",
                     f"-volume.max={self._volumes}",
                     "-volume.minFreeSpace=1MiB",
-                    "-master.volumeSizeLimitMB=64",
+                    "-master.volumeSizeLimitMB=256",
                     *(f"-{name}={port}" for name, port in self._ports.items()),
                 ],
                 stdin=subprocess.DEVNULL,

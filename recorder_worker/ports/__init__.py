@@ -7,7 +7,7 @@ from recorder_worker.ports.clock import Clock
 from recorder_worker.ports.encryption import CipherKeys, KeyWrap
 from recorder_worker.ports.frame_feed import FrameFeed, FrameSubscription, PublishedFrame
 from recorder_worker.ports.gate import Admission, Asked, RequestGate
-from recorder_worker.ports.metrics import StageMetrics
+from recorder_worker.ports.metrics import CopyMetrics, StageMetrics
 from recorder_worker.ports.optics import Optics, SmallPicture
 from recorder_worker.ports.packets import Packet, PacketOpener, PacketSource
 from recorder_worker.ports.signing import Signer
@@ -28,6 +28,7 @@ __all__ = [
     "Clock",
     "ControlFeed",
     "Copies",
+    "CopyMetrics",
     "Delivery",
     "EntryTable",
     "EventLog",

@@ -68,7 +68,13 @@ from recorder_worker.core.events.nodes import (
     NodeRegistered,
 )
 from recorder_worker.core.events.register import SessionLogged, SessionNumbered
-from recorder_worker.core.events.storage import IntegrityFailed, SessionStored
+from recorder_worker.core.events.storage import (
+    BlobCopied,
+    IntegrityFailed,
+    SessionArchived,
+    SessionOffloaded,
+    SessionStored,
+)
 
 __all__ = [
     "AnchorLog",
@@ -79,6 +85,7 @@ __all__ = [
     "Audited",
     "BeatCaptured",
     "BeatLeaf",
+    "BlobCopied",
     "Captured",
     "CapturedEvent",
     "Checkpoint",
@@ -115,10 +122,12 @@ __all__ = [
     "RecordingViewed",
     "SegmentCaptured",
     "SegmentRef",
+    "SessionArchived",
     "SessionFailed",
     "SessionIncident",
     "SessionLogged",
     "SessionNumbered",
+    "SessionOffloaded",
     "SessionPaused",
     "SessionQuality",
     "SessionRejected",

@@ -15,6 +15,7 @@ from recorder_worker.core.access.rules import Action
 from recorder_worker.service.settings.group import Group
 from recorder_worker.service.settings.load import LoadSettings
 from recorder_worker.service.settings.pictures import QualitySettings, ThumbnailSettings
+from recorder_worker.service.settings.storage import StorageSettings
 
 Stage = Literal["capture", "chunk", "compress", "merkle"]
 Kind = Literal["file", "x11", "pattern", "rtsp", "images", "v4l2", "nats"]
@@ -253,6 +254,7 @@ class Settings(Group, frozen=True, kw_only=True):
     compress: CompressSettings = CompressSettings()
     merkle: MerkleSettings = MerkleSettings()
     anchors: AnchorSettings = AnchorSettings()
+    storage: StorageSettings = StorageSettings()
     audit: AuditSettings = AuditSettings()
     auth: AuthSettings = AuthSettings()
     nodes: NodeSettings = NodeSettings()
