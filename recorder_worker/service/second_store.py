@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import structlog
 
@@ -80,6 +80,19 @@ def open_second_store(settings: StorageSettings, login: Callable[[], Login]) -> 
     )
 
 
+@runtime_checkable
+class _Closing(Protocol):
+    """A store that has something to close."""
+
+    def close(self) -> None: ...
+
+
+def close_store(store: BlobStore) -> None:
+    """End what a store holds open, where it holds anything."""
+    if isinstance(store, _Closing):
+        store.close()
+
+
 class SecondStore:
     """The copying of one process, from the registration on the bus to its end."""
 
@@ -99,10 +112,11 @@ class SecondStore:
         self._node = node
         self._copier = Copier(
             local,
-            lambda: open_second_store(settings, login),
+            lambda: self._open(login),
             metrics.copies,
             read_back=settings.read_back,
         )
+        self._store: BlobStore | None = None
         self._troubles = Troubles(clock, metrics.copies)
         self._patience = Patience(self._troubles, settings.backoff_s)
         self._sweep: Sweep | None = None
@@ -150,12 +164,18 @@ class SecondStore:
         self._patience.stop()
         await self._sweeping.stop()
         await self._watching.stop()
+        if self._store is not None:
+            await asyncio.to_thread(close_store, self._store)
 
     def check(self) -> Check:
         """Whether copies get on. Nothing waits for them, and so no readiness is lost by it."""
         trouble = self._troubles.text
         detail = trouble or f"copies go to {self._settings.kind}"
         return Check(CHECK, ok=not trouble, detail=detail, needed=False)
+
+    def _open(self, login: Callable[[], Login]) -> BlobStore:
+        self._store = open_second_store(self._settings, login)
+        return self._store
 
     def _offload(self, bus: Bus, reports: StorageReports) -> Offload | None:
         if self._settings.keep_local == "always":

@@ -80,6 +80,7 @@ class ObjectThread:
             return self._loop
 
     async def _run(self, work: Callable[[JetStreamContext], Coroutine[Any, Any, T]]) -> T:
+        self._denials.newest = ""
         async with self._connecting:  # two calls at once: one connection is enough
             if self._client is None:
                 self._client = await connect_client(

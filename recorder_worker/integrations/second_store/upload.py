@@ -18,7 +18,7 @@ from recorder_worker.core.events import (
 )
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.subjects import Fact
-from recorder_worker.integrations.second_store.archiver import Archiver, is_removed, marker_of
+from recorder_worker.integrations.second_store.archiver import Archiver, is_removed
 from recorder_worker.integrations.second_store.copier import Copied, Copier, of_second
 from recorder_worker.integrations.second_store.patience import Patience
 from recorder_worker.ports import Clock, EventLog, FactMessage
@@ -87,14 +87,14 @@ class Upload:
         )
 
     def _bring_chunk(self, leaf: ChunkStored, key: str) -> Copied | None:
-        """None: its fact comes again behind the seal, or behind the end of its session."""
-        local = self._copier.local
-        if marker_of(local, leaf.session_id) is not None:
-            return None  # the copy was whole; the chunk may be gone here since
+        """None: it is nowhere any more, for its session was removed.
+
+        Where the fact comes again behind the seal, and the chunk is gone here, its copy is enough.
+        """
         try:
             return self._copier.copy(key, expected_of(leaf))
         except BlobMissingError:
-            if is_removed(local, leaf.session_id):
+            if is_removed(self._copier.local, leaf.session_id):
                 return None
             raise
 
