@@ -44,8 +44,8 @@ def storage_rules(storage: StorageSettings) -> list[Finding]:
         ),
         (
             "storage.secret_access_key",
-            s3 != bool(storage.secret_access_key),
-            "the secret of the key where storage.kind is s3, and else none",
+            s3 and not storage.secret_access_key,
+            "the secret of the key where storage.kind is s3",
         ),
         (
             "storage.keep_local",
