@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from recorder_worker.core import keys as blob_keys
 from recorder_worker.core.errors import BlobMissingError, ImmutableConflictError, StoreFullError
-from recorder_worker.ports import StoredDigest
+from recorder_worker.ports import Checked, StoredDigest
 
 _PIECE_BYTES = 1 << 20
 
@@ -53,7 +53,7 @@ class MemoryStore:
 
     def digest(self, key: str, *, read_back: bool = False) -> StoredDigest:
         data = self.get(key)
-        checked = "read_back" if read_back else "attested"
+        checked: Checked = "read_back" if read_back else "attested"
         return StoredDigest(size=len(data), sha256=sha256(data).hexdigest(), checked=checked)
 
     def size(self, key: str) -> int | None:

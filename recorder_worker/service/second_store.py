@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -85,6 +86,13 @@ class _Closing(Protocol):
     """A store that has something to close."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class _Clearing(Protocol):
+    """A store in which killed writers leave something."""
+
+    def clear_leftovers(self) -> int: ...
 
 
 def close_store(store: BlobStore) -> None:
@@ -175,6 +183,10 @@ class SecondStore:
 
     def _open(self, login: Callable[[], Login]) -> BlobStore:
         self._store = open_second_store(self._settings, login)
+        if isinstance(self._store, _Clearing):
+            # Nothing waits for it: where it fails, the next start has another go.
+            with suppress(StoreError):
+                self._store.clear_leftovers()
         return self._store
 
     def _offload(self, bus: Bus, reports: StorageReports) -> Offload | None:

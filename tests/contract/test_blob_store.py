@@ -48,6 +48,7 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsProces
             max_bytes=1 << 30,
             duplicate_window_s=60,
             object_bucket=BUCKET,
+            object_max_bytes=1 << 40,
         )
         objects = next(stream for stream in streams(limits) if stream.name == f"OBJ_{BUCKET}")
         await client.jetstream().add_stream(objects)
@@ -388,6 +389,20 @@ def test_deleting_below_takes_what_was_never_finished_as_well(store: BlobStore) 
     store.delete_below("sessions/a")
     assert list(store.keys("")) == []
     left.abort()
+
+
+def test_what_killed_writers_left_in_a_bucket_of_nats_is_removed(make_store: MakeStore) -> None:
+    store = make_store("nats")
+    assert isinstance(store, ObjectStore)
+    store.put("a/whole", LARGE)
+    killed = store.writer("a/half")
+    killed.write(LARGE)
+    free = store.free_bytes() or 0
+    assert store.clear_leftovers() == 0, "a writer may be at it"
+    assert store.clear_leftovers(older_than_s=-1.0) >= 1
+    assert (store.free_bytes() or 0) > free
+    assert store.get("a/whole") == LARGE
+    assert list(store.keys("")) == ["a/whole"]
 
 
 def test_a_location_names_what_is_below_it(store: BlobStore) -> None:

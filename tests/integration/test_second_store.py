@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def recorder_with(folder: Path, storage: StorageSettings) -> RunningRecorder:
 
 async def told(recorder: RunningRecorder, fact: Fact, session_id: str) -> list[Event]:
     """What has been told of a session until now, on a subject that is one for all."""
-    found = []
+    found: list[Event] = []
     after = 0
     while True:
         try:
@@ -162,6 +163,11 @@ def same_files(store: BlobStore, recorder: RunningRecorder, session_id: str) -> 
     assert there == here
 
 
+def has_proof(store: BlobStore, session_id: str) -> bool:
+    """What comes last into a sealed folder is in a store."""
+    return store.size(keys.blob_key(session_id, keys.PROOF_SEAL)) is not None
+
+
 async def test_a_session_is_copied_while_it_is_recorded_and_whole_behind_its_seal(
     s3: S3Server, tmp_path: Path
 ) -> None:
@@ -186,8 +192,7 @@ async def test_a_session_is_copied_while_it_is_recorded_and_whole_behind_its_sea
         assert isinstance(archived, SessionArchived)
         assert archived.keep_local
         store = S3Store(s3.place("whole/"))
-        proof = keys.blob_key(session_id, keys.PROOF_SEAL)
-        await until(lambda: store.size(proof) is not None)
+        await until(partial(has_proof, store, session_id))
         same_files(store, recorder, session_id)
         count = len(await told(recorder, Fact.BLOB_COPIED, session_id))
         assert count == len(signed_chunks(store, session_id)) > 2
@@ -236,7 +241,7 @@ async def test_a_store_that_is_killed_and_away_loses_nothing_and_holds_nothing_u
         store = S3Store(s3.place("killed/"))
         for one in (session_id, later):
             await first(recorder, Fact.ARCHIVED, one)
-            await until(lambda one=one: store.size(keys.blob_key(one, keys.PROOF_SEAL)) is not None)
+            await until(partial(has_proof, store, one))
             same_files(store, recorder, one)
             await first(recorder, Fact.BLOB_COPIED, one, len(signed_chunks(store, one)))
         await storage_trouble(recorder, "")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import msgspec
 from nats.js import JetStreamContext
@@ -86,6 +87,9 @@ class ObjectBucket:
 
     async def names(self, js: JetStreamContext) -> list[str]:
         """The names of all objects."""
+        return [info.name for info in await self._infos(js)]
+
+    async def _infos(self, js: JetStreamContext) -> list[ObjectInfo]:
         found = []
         after = 0
         while True:
@@ -95,7 +99,7 @@ class ObjectBucket:
                 after = message.seq or 0
                 info = msgspec.json.decode(message.data or b"", type=ObjectInfo)
                 if not info.deleted:
-                    found.append(info.name)
+                    found.append(info)
             if after == seen:
                 await js.stream_info(self.stream)
                 return found
@@ -128,6 +132,23 @@ class ObjectBucket:
         """Some pieces from a sequence of the stream on, each with its own; none: no more."""
         async for message in read_batch(js, self.stream, sequence, self._pieces(nuid), BATCH):
             yield message.seq or 0, message.data or b""
+
+    async def leftovers(self, js: JetStreamContext, older_than_s: float) -> list[str]:
+        """The ids of pieces that no object names, and that no writer is at any more, by their age.
+
+        Names are read behind pieces: an object that appears meanwhile is none of them.
+        """
+        info = await js.stream_info(self.stream, subjects_filter=f"$O.{self.name}.C.*")
+        nuids = {subject.rpartition(".")[2] for subject in info.state.subjects or {}}
+        named = {about.nuid for about in await self._infos(js)}
+        return [nuid for nuid in nuids - named if await self._age_s(js, nuid) > older_than_s]
+
+    async def _age_s(self, js: JetStreamContext, nuid: str) -> float:
+        """The time since its first piece; 0 where there is none any more."""
+        async for piece in read_batch(js, self.stream, 1, self._pieces(nuid), 1):
+            if piece.time is not None:
+                return (datetime.now(UTC) - piece.time).total_seconds()
+        return 0.0
 
     async def forget(self, js: JetStreamContext, nuid: str, name: str = "") -> None:
         """Remove the pieces, and before them, with a name, the message about them."""

@@ -21,6 +21,8 @@ from recorder_worker.core.errors import BlobDamagedError, BlobMissingError
 from recorder_worker.ports import StoredDigest
 
 PIECE_BYTES = 1 << 20
+LEFT_S = 86_400.0
+"""No copy takes a day."""
 
 
 class ObjectStore:
@@ -127,6 +129,17 @@ class ObjectStore:
         """Remove all blobs below a prefix; harmless where there is none."""
         for key in self.keys(prefix):
             self.delete(key)
+
+    def clear_leftovers(self, older_than_s: float = LEFT_S) -> int:
+        """Remove what writers left that were killed before their end; gives of how many blobs.
+
+        By its age: which writers live, nobody can say. Raises StoreError.
+        """
+        doing = f"look for leftovers in {self.location('')}"
+        left = self._thread.call(partial(self._bucket.leftovers, older_than_s=older_than_s), doing)
+        for nuid in left:
+            self._thread.call(partial(self._bucket.forget, nuid=nuid), doing)
+        return len(left)
 
     def free_bytes(self) -> int | None:
         """Room that is left in the bucket; None where it has no limit."""

@@ -1,7 +1,7 @@
 """An object being written: its pieces, and at the end the message by which it exists.
 
-A crash before `commit` leaves pieces that no name leads to. They take room until the stream of the
-bucket is looked through; nothing reads them.
+A crash before `commit` leaves pieces that no name leads to. Nothing reads them, and they take room
+until a worker starts (`ObjectStore.clear_leftovers`).
 """
 
 from __future__ import annotations
