@@ -28,9 +28,16 @@ from recorder_worker.core.errors import (
     StoreError,
     StoreFullError,
 )
+from recorder_worker.core.events import BlobCopied, ChunkStored, Event
+from recorder_worker.core.model import Span
+from recorder_worker.core.subjects import Fact
+from recorder_worker.integrations.second_store.archiver import Archiver
 from recorder_worker.integrations.second_store.copier import Copier
 from recorder_worker.integrations.second_store.patience import Patience, Troubles
+from recorder_worker.integrations.second_store.removal import CopyRemoval
 from recorder_worker.integrations.second_store.repair import Repairs
+from recorder_worker.integrations.second_store.upload import Upload
+from recorder_worker.ports import FactMessage
 from recorder_worker.service.observing.copies import CopyMeters
 from recorder_worker.service.observing.metrics import Metrics
 
@@ -62,6 +69,39 @@ def second() -> FaultyStore:
 @pytest.fixture
 def copier(local: MemoryStore, second: FaultyStore, metrics: Metrics) -> Copier:
     return Copier(local, lambda: second, metrics.copies)
+
+
+class Telling:
+    """Of an event log what copying needs of it."""
+
+    def __init__(self) -> None:
+        self.told: list[Event] = []
+
+    async def emit(self, _fact: Fact, _session_id: str, event: Event, *, key: str) -> None:
+        assert key
+        self.told.append(event)
+
+
+def chunk_leaf(name: str) -> ChunkStored:
+    """The leaf of the chunk that `DATA` is."""
+    return ChunkStored(
+        session_id="one",
+        index=1,
+        captured=1,
+        keyframe_index=1,
+        span=Span(first_unit=0, unit_count=1, t0_ns=0, t1_ns=1, wall0_ns=0, wall1_ns=1),
+        keyframe=True,
+        name=name,
+        frames="tiles/1",
+        codec="zstd",
+        cipher="none",
+        raw_size=9,
+        plain_size=9,
+        plain_blake3="00" * 32,
+        stored_size=len(DATA),
+        stored_blake3="00" * 32,
+        stored_sha256=expected().sha256,
+    )
 
 
 def counted(metrics: Metrics, name: str, **labels: str) -> float:
@@ -270,6 +310,59 @@ async def test_one_bad_blob_does_not_hide_behind_others_that_work(
     gate.set()
     await waiting
     assert troubles.text == ""
+
+
+# --- deleting ------------------------------------------------------------------------------------
+
+
+async def test_a_deleted_session_is_taken_out_however_long_the_store_is_away(
+    copier: Copier, second: FaultyStore, metrics: Metrics, local: MemoryStore
+) -> None:
+    local.put("copies/one", b"{}")
+    second.held.put("sessions/other/seal", b"of another")
+    copier.copy(KEY)
+    local.delete_below("sessions/one")
+    second.away()
+    patience = Patience(Troubles(SystemClock(), metrics.copies), (0.001,))
+    removing = asyncio.create_task(CopyRemoval(copier, patience).remove("one"))
+    while not patience.troubles.text:
+        await asyncio.sleep(0.001)
+    assert local.size("copies/one") is not None
+    second.back()
+    await removing
+    assert second.held.keys("") == ["sessions/other/seal"]
+    assert local.size("copies/one") is None
+    await CopyRemoval(copier, patience).remove("one")
+
+
+@pytest.mark.parametrize("moment", ["writer", "commit", "digest"])
+async def test_a_session_that_is_deleted_while_it_is_copied_leaves_nothing_there(
+    copier: Copier, second: FaultyStore, metrics: Metrics, local: MemoryStore, moment: str
+) -> None:
+    local.put("sessions/one/session.json", b"{}")
+
+    def delete(call: str, _key: str) -> None:
+        if call == moment:
+            second.back()
+            local.delete_below("sessions/one")
+
+    second.fault = delete
+    log = Telling()
+    patience = Patience(Troubles(SystemClock(), metrics.copies), (0.001,))
+    clock = SystemClock()
+    archiver = Archiver(log, copier, patience, clock, node="n", keep_local=True)  # type: ignore[arg-type] # it only tells
+    upload = Upload(log, copier, archiver, patience, clock, node="n")  # type: ignore[arg-type] # as above
+    leaf = chunk_leaf(KEY.removeprefix("sessions/one/"))
+    await upload.handle(FactMessage(Fact.COMPRESSED, "one", leaf))
+    assert second.held.keys("") == []
+    assert log.told == []
+
+    local.put("sessions/one/session.json", b"{}")
+    local.put(KEY, DATA)
+    await upload.handle(FactMessage(Fact.COMPRESSED, "one", leaf))
+    (told,) = log.told
+    assert isinstance(told, BlobCopied)
+    assert (told.size, told.sha256) == (len(DATA), expected().sha256)
 
 
 # --- repair --------------------------------------------------------------------------------------

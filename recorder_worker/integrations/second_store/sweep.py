@@ -17,7 +17,7 @@ import structlog
 from recorder_worker.core import keys
 from recorder_worker.core.copy_marker import CopyMarker
 from recorder_worker.core.errors import BlobMissingError, PermanentError, StoreError
-from recorder_worker.integrations.second_store.archiver import Archiver, marker_of
+from recorder_worker.integrations.second_store.archiver import Archiver, is_removed, marker_of
 from recorder_worker.integrations.second_store.copier import Copier
 from recorder_worker.integrations.second_store.offload import Offload
 from recorder_worker.integrations.second_store.patience import Patience
@@ -106,6 +106,7 @@ class Sweep:
             if session_id not in copied
             and self._not_before_ns.get(session_id, 0) <= now_ns
             and local.size(keys.blob_key(session_id, keys.SEAL)) is not None
+            and not is_removed(local, session_id)
         ]
 
     async def _archive(self, session_id: str) -> None:

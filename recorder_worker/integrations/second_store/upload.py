@@ -87,16 +87,23 @@ class Upload:
         )
 
     def _bring_chunk(self, leaf: ChunkStored, key: str) -> Copied | None:
-        """None: it is nowhere any more, for its session was removed.
+        """None: its session was removed, perhaps while this chunk was sent.
 
         Where the fact comes again behind the seal, and the chunk is gone here, its copy is enough.
         """
+        local = self._copier.local
         try:
-            return self._copier.copy(key, expected_of(leaf))
+            copied = self._copier.copy(key, expected_of(leaf))
         except BlobMissingError:
-            if is_removed(self._copier.local, leaf.session_id):
+            if is_removed(local, leaf.session_id):
                 return None
             raise
+        if is_removed(local, leaf.session_id):
+            with of_second():
+                self._copier.second.delete(key)
+            self._copier.forget(keys.session_prefix(leaf.session_id))
+            return None
+        return copied
 
     async def _manifest(self, session_id: str) -> None:
         key = keys.blob_key(session_id, keys.MANIFEST)
