@@ -126,6 +126,19 @@ def test_a_copy_is_checked_and_not_sent_again(
     assert counted(metrics, "recorder_copies_total", checked="attested") == 2
 
 
+def test_a_small_blob_that_is_there_is_found_by_sending_it(
+    copier: Copier, second: FaultyStore, local: MemoryStore
+) -> None:
+    local.put("sessions/one/seal", b"seal")
+    second.held.put("sessions/one/seal", b"seal")
+    assert copier.copy("sessions/one/seal").size == 4
+    assert ("size", "sessions/one/seal") not in second.calls
+    local.put("sessions/one/records", b"records")
+    second.held.put("sessions/one/records", b"others")
+    with pytest.raises(ImmutableConflictError):
+        copier.copy("sessions/one/records")
+
+
 def test_where_no_store_is_believed_the_copy_is_read_back(
     local: MemoryStore, second: FaultyStore, metrics: Metrics
 ) -> None:

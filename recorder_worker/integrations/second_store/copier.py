@@ -30,6 +30,9 @@ from recorder_worker.core.errors import (
 )
 from recorder_worker.ports import BlobStore, Checked, CopyMetrics
 
+SMALL_BYTES = 65_536
+"""Up to this size asking whether a blob is there costs as much as sending it."""
+
 KNOWN = 50_000
 """So many names of checked copies are kept, so that a seal does not check a whole session again."""
 
@@ -94,9 +97,7 @@ class Copier:
         known = self._known.get(key)
         if known is not None:
             return known
-        second = self.second
-        with of_second():
-            held = second.size(key) is not None
+        held = self._is_there(key)
         begun_s = time.monotonic()
         given = (expected or self._read(key)) if held else self._send(key, expected)
         found = self.look(key)
@@ -106,6 +107,15 @@ class Copier:
         self._metrics.copied(found.checked, 0 if held else found.size, time.monotonic() - begun_s)
         self._remember(key, found)
         return found
+
+    def _is_there(self, key: str) -> bool:
+        """Whether to send it at all. What is small is sent: the store says if it has it."""
+        size = self.local.size(key)
+        if size is not None and size <= SMALL_BYTES:
+            return False
+        second = self.second
+        with of_second():
+            return second.size(key) is not None
 
     def mirror(self, key: str) -> bool:
         """As `copy`, for the few blobs that are replaced; False where it is there already."""
