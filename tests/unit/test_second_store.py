@@ -300,6 +300,25 @@ async def test_a_worker_that_stops_waits_no_more(
         await waiting
 
 
+async def test_a_request_that_hangs_holds_up_no_stop(
+    copier: Copier, second: FaultyStore, metrics: Metrics
+) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def hang(_call: str, _key: str) -> None:
+        asked.set()
+        answer.wait()
+
+    second.fault = hang
+    patience = Patience(Troubles(SystemClock(), metrics.copies), (3600.0,))
+    waiting = asyncio.create_task(patience.until_done(KEY, lambda: copier.copy(KEY)))
+    await asyncio.to_thread(asked.wait)
+    patience.stop()
+    with pytest.raises(SecondStoreError, match="this worker stops"):
+        await waiting
+    answer.set()
+
+
 async def test_one_bad_blob_does_not_hide_behind_others_that_work(
     local: MemoryStore, second: FaultyStore, metrics: Metrics
 ) -> None:

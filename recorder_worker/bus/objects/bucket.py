@@ -24,6 +24,8 @@ from recorder_worker.bus.streams.topology import object_stream
 PIECE_BYTES = 131_072
 """As other clients cut them."""
 BATCH = 32
+HEADERS_BYTES = 1024
+"""Room in a message for what is not the piece."""
 ROLLUP = {"Nats-Rollup": "sub"}
 _DIGEST = "SHA-256="
 
@@ -104,9 +106,16 @@ class ObjectBucket:
                 await js.stream_info(self.stream)
                 return found
 
-    async def put_piece(self, js: JetStreamContext, nuid: str, data: bytes) -> None:
-        """Store one piece."""
-        await js.publish(self._pieces(nuid), data, stream=self.stream, timeout=PUBLISH_TIMEOUT_S)
+    async def put_pieces(self, js: JetStreamContext, nuid: str, data: bytes) -> int:
+        """Store bytes in pieces that the server takes; gives how many they are."""
+        most = js._nc.max_payload - HEADERS_BYTES  # noqa: SLF001  (nats-py's own calls go through it)
+        size = max(1, min(PIECE_BYTES, most))
+        for at in range(0, len(data), size):
+            piece = data[at : at + size]
+            await js.publish(
+                self._pieces(nuid), piece, stream=self.stream, timeout=PUBLISH_TIMEOUT_S
+            )
+        return -(-len(data) // size)
 
     async def appear(self, js: JetStreamContext, info: ObjectInfo, *, after: int | None) -> bool:
         """Store the message about an object; False where its name is taken meanwhile.

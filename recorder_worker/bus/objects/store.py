@@ -7,8 +7,10 @@ writer has written down: so what is stored is read back.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TypeVar
 
 from nats.js import JetStreamContext
 
@@ -21,8 +23,12 @@ from recorder_worker.core.errors import BlobDamagedError, BlobMissingError
 from recorder_worker.ports import StoredDigest
 
 PIECE_BYTES = 1 << 20
+STALE_TRIES = 3
+STALE_S = 0.1
 LEFT_S = 86_400.0
 """No copy takes a day."""
+
+T = TypeVar("T")
 
 
 class ObjectStore:
@@ -79,7 +85,8 @@ class ObjectStore:
         sequence = at = count = 0
         while count < info.chunks:
             some = partial(self._pieces, nuid=info.nuid, sequence=sequence + 1)
-            found = self._thread.call(some, f"read {self.location(key)}")
+            doing = f"read {self.location(key)}"
+            found = _at_last(partial(self._thread.call, some, doing))
             if not found:
                 raise BlobDamagedError(
                     f"{self.location(key)}: expected {info.chunks} pieces, found {count}; the "
@@ -159,7 +166,7 @@ class ObjectStore:
         ).info
 
     def _require(self, key: str) -> ObjectInfo:
-        found = self._find(key)
+        found = _at_last(lambda: self._find(key))
         if found is None:
             raise BlobMissingError(
                 f"{self.location(key)}: expected a blob, found none; was the recording moved or "
@@ -171,6 +178,20 @@ class ObjectStore:
         self, js: JetStreamContext, nuid: str, sequence: int
     ) -> list[tuple[int, bytes]]:
         return [found async for found in self._bucket.pieces(js, nuid, sequence)]
+
+
+def _at_last(ask: Callable[[], T]) -> T:
+    """An answer that says something, or the last one.
+
+    On a cluster a direct get may be answered by a server that has not heard of what was stored a
+    moment ago.
+    """
+    for _ in range(STALE_TRIES):
+        found = ask()
+        if found:
+            return found
+        time.sleep(STALE_S)
+    return ask()
 
 
 def _cut(data: bytes) -> Iterator[bytes]:

@@ -11,8 +11,6 @@ import uuid
 from contextlib import suppress
 from functools import partial
 
-from nats.js import JetStreamContext
-
 from recorder_worker.bus.objects.bucket import (
     PIECE_BYTES,
     Found,
@@ -41,6 +39,7 @@ class ObjectWriter:
         self._sha256 = hashlib.sha256()
         self._size = 0
         self._pieces = 0
+        self._begun = False
         self._done = False
 
     def write(self, data: bytes | memoryview) -> None:
@@ -80,8 +79,8 @@ class ObjectWriter:
     def abort(self) -> None:
         """Forget what was written; harmless after `commit`."""
         self._waiting.clear()
-        sent, self._pieces = self._pieces, 0
-        if sent and not self._done:
+        begun, self._begun = self._begun, False
+        if begun and not self._done:
             with suppress(StoreError):
                 self._thread.call(
                     lambda js: self._bucket.forget(js, self._nuid), f"forget {self._where}"
@@ -111,13 +110,7 @@ class ObjectWriter:
     def _send(self, size: int) -> None:
         data = bytes(self._waiting[:size])
         del self._waiting[:size]
-        pieces = [data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES)]
-
-        async def send(js: JetStreamContext) -> None:
-            for piece in pieces:
-                await self._bucket.put_piece(js, self._nuid, piece)
-
-        if pieces:
-            # Counted before they are sent: an attempt that failed may have left some.
-            self._pieces += len(pieces)
-            self._thread.call(send, f"store {self._where}")
+        if data:
+            self._begun = True
+            send = partial(self._bucket.put_pieces, nuid=self._nuid, data=data)
+            self._pieces += self._thread.call(send, f"store {self._where}")

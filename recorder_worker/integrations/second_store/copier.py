@@ -68,7 +68,8 @@ class Copier:
         self._metrics = metrics
         self._read_back = read_back
         self._known: OrderedDict[str, Copied] = OrderedDict()
-        self._lock = threading.Lock()
+        self._knowing = threading.Lock()
+        self._opening = threading.Lock()
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -78,7 +79,7 @@ class Copier:
     @property
     def second(self) -> BlobStore:
         """The second store. Raises SecondStoreError: it cannot be opened."""
-        with self._lock:
+        with self._opening:
             if self._second is None:
                 with of_second():
                     self._second = self._open_second()
@@ -95,7 +96,7 @@ class Copier:
             StoreError: it cannot be read here.
         """
         known = self._known.get(key)
-        if known is not None:
+        if known is not None and expected in {None, Expected(known.size, known.sha256)}:
             return known
         held = self._is_there(key)
         begun_s = time.monotonic()
@@ -144,8 +145,9 @@ class Copier:
 
     def forget(self, prefix: str) -> None:
         """Blobs below a prefix are looked at anew, where they are asked for again."""
-        for key in [key for key in list(self._known) if key.startswith(f"{prefix}/")]:
-            self._known.pop(key, None)
+        with self._knowing:
+            for key in [key for key in self._known if key.startswith(f"{prefix}/")]:
+                del self._known[key]
 
     def _read(self, key: str) -> Expected:
         found, size = sha256(), 0
@@ -194,9 +196,10 @@ class Copier:
         raise CopyDamagedError(f"{text}; it was taken out and is sent again")
 
     def _remember(self, key: str, copied: Copied) -> None:
-        self._known[key] = copied
-        while len(self._known) > KNOWN:
-            self._known.popitem(last=False)
+        with self._knowing:
+            self._known[key] = copied
+            while len(self._known) > KNOWN:
+                self._known.popitem(last=False)
 
 
 @contextmanager

@@ -95,7 +95,7 @@ class Patience:
         tries = 0
         while True:
             try:
-                done = await in_daemon(work)
+                done = await self._unless_stopping(name, work)
             except SecondStoreError as error:
                 self.troubles.failed(name, error)
                 if self._stopping.is_set():
@@ -110,6 +110,19 @@ class Patience:
             tries += 1
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait_s)
+
+    async def _unless_stopping(self, name: str, work: Callable[[], T]) -> T:
+        """A request that hangs holds up no stop: its thread is left behind."""
+        working = asyncio.ensure_future(in_daemon(work))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise SecondStoreError(f"{name}: this worker stops; it is copied later")
+            return working.result()
+        finally:
+            working.cancel()
+            stopping.cancel()
 
 
 async def in_daemon(work: Callable[[], T]) -> T:
