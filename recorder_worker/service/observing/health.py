@@ -14,7 +14,7 @@ import msgspec
 from recorder_worker.ports import BlobStore, Clock
 
 
-class Check(msgspec.Struct, frozen=True):
+class Check(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one check found. `needed`: without it this process is not ready for work."""
 
     name: str
