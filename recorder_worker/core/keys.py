@@ -37,6 +37,7 @@ AUDIT = "audit"
 AUDIT_PROOFS = "proofs"
 AUDIT_SUFFIX = ".jsonl"
 COPIES = "copies"
+CLAIM = "recorder"
 
 KEY_MAX_CHARACTERS = 1024
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")

@@ -14,7 +14,12 @@ from recorder_worker.bus.background import Background
 from recorder_worker.bus.bus import Bus
 from recorder_worker.bus.connection.broker import Login
 from recorder_worker.bus.subscriptions import decode_fact
-from recorder_worker.core.errors import BusUnavailableError, StoreError
+from recorder_worker.core import keys
+from recorder_worker.core.errors import (
+    BusUnavailableError,
+    ImmutableConflictError,
+    StoreError,
+)
 from recorder_worker.core.pipeline import UPLOAD
 from recorder_worker.integrations.second_store.archiver import Archiver
 from recorder_worker.integrations.second_store.copier import Copier
@@ -101,6 +106,22 @@ def close_store(store: BlobStore) -> None:
         store.close()
 
 
+def claim(store: BlobStore, recorder: str) -> None:
+    """Let a place be one recorder's: two would write their logs of sessions over each other.
+
+    Raises:
+        StoreError: it is another's, or the store failed.
+    """
+    try:
+        store.put(keys.CLAIM, f"{recorder}\n".encode())
+    except ImmutableConflictError as error:
+        held = store.get(keys.CLAIM).decode(errors="replace").strip()
+        raise StoreError(
+            f"{store.location(keys.CLAIM)}: expected this recorder, {recorder}, found "
+            f"{held[:200]}; give each recorder a storage.prefix of its own"
+        ) from error
+
+
 class SecondStore:
     """The copying of one process, from the registration on the bus to its end."""
 
@@ -113,8 +134,10 @@ class SecondStore:
         clock: Clock,
         metrics: Metrics,
         node: str,
+        recorder: Callable[[], str],
     ) -> None:
         self._settings = settings
+        self._recorder = recorder
         self._clock = clock
         self._metrics = metrics
         self._node = node
@@ -182,11 +205,13 @@ class SecondStore:
         return Check(CHECK, ok=not trouble, detail=detail, needed=False)
 
     def _open(self, login: Callable[[], Login]) -> BlobStore:
-        self._store = open_second_store(self._settings, login)
-        if isinstance(self._store, _Clearing):
-            # Nothing waits for it: where it fails, the next start has another go.
-            with suppress(StoreError):
-                self._store.clear_leftovers()
+        if self._store is None:
+            self._store = open_second_store(self._settings, login)
+            if isinstance(self._store, _Clearing):
+                # Nothing waits for it: where it fails, the next start has another go.
+                with suppress(StoreError):
+                    self._store.clear_leftovers()
+        claim(self._store, self._recorder())
         return self._store
 
     def _offload(self, bus: Bus, reports: StorageReports) -> Offload | None:

@@ -83,6 +83,8 @@ class StageSet:
         self.capture: CaptureStage | None = None
         self.audit_trail: AuditKeeping | None = None
         self.registered: list[str] = []
+        self.recorder = ""
+        """The recorder's id, where `merkle` runs here."""
 
     def register(self, bus: Bus, progressed: Progressed) -> None:
         """Register every stage that this process runs."""
@@ -180,6 +182,7 @@ class StageSet:
     def _merkle(self, bus: Bus, progressed: Progressed) -> None:
         signer = file_signer(self._settings)
         recorder = self._settings.merkle.recorder or signer.recorder
+        self.recorder = recorder
         stage = MerkleStage(
             log=bus.log,
             store=self._store,

@@ -194,6 +194,7 @@ class Worker:
             clock=self._clock,
             metrics=self.metrics,
             node=self._node,
+            recorder=lambda: self._stages.recorder,
         )
 
     async def _find_nats(self) -> tuple[str, ...]:

@@ -329,13 +329,13 @@ async def test_chunks_go_behind_their_copy_and_a_fetched_folder_is_whole(tmp_pat
             await recorder.jetstream.delete_consumer("SESSIONS", consumer)
             if consumer == "compress":
                 continue  # the watch of this one makes nothing again: a worker's start does
-        other, _ = await recorder_with_stages(recorder)
+        other, _ = await record_again(recorder)
         await first(recorder, Fact.ARCHIVED, other)
         assert await told(recorder, Fact.INTEGRITY_FAILED, session_id) == []
         assert await recorder.dead_letter_count() == 0
 
 
-async def recorder_with_stages(recorder: RunningRecorder) -> tuple[str, object]:
+async def record_again(recorder: RunningRecorder) -> tuple[str, object]:
     """Record once more, when the consumer of compress has been made again."""
     from recorder_worker.bus.streams.consumers import ConsumerLimits, consumers  # noqa: PLC0415  (of this alone)
 
@@ -362,6 +362,27 @@ async def test_chunks_whose_copy_is_damaged_stay(tmp_path: Path) -> None:
         assert "the chunk here stays" in failed.detail
         assert recorder.report(session_id).verdict is Verdict.COMPLETE
         assert await told(recorder, Fact.OFFLOADED, session_id) == []
+
+
+async def test_a_place_is_one_recorders(tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    second.mkdir()
+    async with recorder_with(tmp_path / "one", directory_settings(second)) as recorder:
+        session_id, _ = await recorder.record(SMALL)
+        await first(recorder, Fact.ARCHIVED, session_id)
+        checkpoint = second / "log" / "checkpoint"
+        await until(checkpoint.exists)
+    note = checkpoint.read_bytes()
+    async with recorder_with(tmp_path / "other", directory_settings(second)) as recorder:
+        await recorder.record(SMALL)
+        await storage_trouble(recorder, "give each recorder a storage.prefix of its own")
+    assert checkpoint.read_bytes() == note
+    assert [path.name for path in (second / "sessions").iterdir()] == [session_id]
+    own = directory_settings(second, prefix="other/")
+    async with recorder_with(tmp_path / "other", own) as recorder:
+        later, _ = await recorder.record(SMALL)
+        await first(recorder, Fact.ARCHIVED, later)
+    assert (second / "other" / "sessions" / later / "seal").exists()
 
 
 async def test_a_disk_that_is_not_mounted_is_waited_for_and_never_made(tmp_path: Path) -> None:
