@@ -17,6 +17,7 @@ import nats.js.errors
 import pytest
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in, until
 from s3_server import BUCKET, OWNER, READER, S3Server
+from small_disks import make_room, small_disk
 
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.adapters.s3.store import S3Store
@@ -331,7 +332,14 @@ async def test_chunks_go_behind_their_copy_and_a_fetched_folder_is_whole(tmp_pat
                 continue  # the watch of this one makes nothing again: a worker's start does
         other, _ = await record_again(recorder)
         await first(recorder, Fact.ARCHIVED, other)
+        await recorder.nothing_is_left()
         assert await told(recorder, Fact.INTEGRITY_FAILED, session_id) == []
+
+        # In its own folder again, where it stays: for whatever wants it in the data directory.
+        repaired = await asyncio.to_thread(command, recorder, "repair", session_id)
+        assert repaired.returncode == 0, repaired.stderr
+        assert repaired.stdout.count("missing: put back") == len(chunks)
+        assert recorder.report(session_id).verdict is Verdict.COMPLETE
         assert await recorder.dead_letter_count() == 0
 
 
@@ -383,6 +391,24 @@ async def test_a_place_is_one_recorders(tmp_path: Path) -> None:
         later, _ = await recorder.record(SMALL)
         await first(recorder, Fact.ARCHIVED, later)
     assert (second / "other" / "sessions" / later / "seal").exists()
+
+
+async def test_a_store_that_is_full_is_waited_for_and_leaves_nothing_half_written(
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path / "second", 65_536) as second:
+        async with recorder_with(tmp_path, directory_settings(second)) as recorder:
+            sessions = [(await recorder.record(SMALL))[0] for _ in range(3)]
+            report = await storage_trouble(recorder, "make room")
+            assert report["ok"] is True
+            await asyncio.to_thread(make_room, second, 64_000_000)
+            for session_id in sessions:
+                await first(recorder, Fact.ARCHIVED, session_id)
+                await until(partial(has_proof, DirectoryStore(second), session_id))
+                same_files(DirectoryStore(second), recorder, session_id)
+            await storage_trouble(recorder, "")
+            assert list((second / ".tmp").iterdir()) == []
+            assert await recorder.dead_letter_count() == 0
 
 
 async def test_a_disk_that_is_not_mounted_is_waited_for_and_never_made(tmp_path: Path) -> None:
