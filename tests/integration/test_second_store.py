@@ -169,6 +169,7 @@ def has_proof(store: BlobStore, session_id: str) -> bool:
     return store.size(keys.blob_key(session_id, keys.PROOF_SEAL)) is not None
 
 
+@pytest.mark.timeout(300)
 async def test_a_session_is_copied_while_it_is_recorded_and_whole_behind_its_seal(
     s3: S3Server, tmp_path: Path
 ) -> None:
@@ -214,6 +215,7 @@ async def test_a_session_is_copied_while_it_is_recorded_and_whole_behind_its_sea
         ).read_bytes()
 
 
+@pytest.mark.timeout(300)
 async def test_a_store_that_is_killed_and_away_loses_nothing_and_holds_nothing_up(
     s3: S3Server, tmp_path: Path
 ) -> None:
@@ -249,6 +251,7 @@ async def test_a_store_that_is_killed_and_away_loses_nothing_and_holds_nothing_u
         assert await recorder.dead_letter_count() == 0
 
 
+@pytest.mark.timeout(300)
 async def test_a_server_that_is_killed_in_the_midst_of_an_upload_has_nothing_under_the_name(
     s3: S3Server,
 ) -> None:

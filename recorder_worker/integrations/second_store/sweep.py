@@ -126,6 +126,7 @@ class Sweep:
             for session_id in local.children(keys.COPIES)
             if session_id not in self._settled
             and self._not_before_ns.get(session_id, 0) <= now_ns
+            and not is_removed(local, session_id)
             and offload.is_due(marker_of(local, session_id))
         ]
 
