@@ -10,13 +10,15 @@ from markdown_parts import code, table
 from recorder_worker.bus.rights.permissions import grants
 from recorder_worker.bus.rights.stage_rights import watching, workers
 from recorder_worker.service.nats_conf import token_lists
+from recorder_worker.service.settings.storage import StorageSettings
 from recorder_worker.service.settings.tree import AuthSettings
 
 
 def grant_table() -> str:
     """The users, and what each may do; a client stands for all of them."""
     client = "name"
-    tokens = token_lists(AuthSettings(mode="jwt", jwks_bucket="KEYS"))
+    auth = AuthSettings(mode="jwt", jwks_bucket="KEYS")
+    tokens = token_lists(auth, StorageSettings(kind="nats", bucket="COPIES"))
     everybody = ("every worker", "metrics, health, `/status`", "", "", _jetstream(watching()))
     rows: list[tuple[str, ...]] = [everybody]
     for grant in grants([client], tokens=tokens):

@@ -23,6 +23,7 @@ from recorder_worker.core.events import (
 )
 from recorder_worker.core.subjects import Fact, without_owner
 from recorder_worker.service.settings.pictures import QualitySettings
+from recorder_worker.service.settings.storage import StorageSettings
 from recorder_worker.service.settings.tree import AnchorSettings, CaptureSettings, Settings
 
 NODE = "desk-7"
@@ -65,10 +66,21 @@ class Message(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def recorder_in(folder: Path) -> AsyncIterator[RunningRecorder]:
-    """A recorder that signs and changes keys often and, where there is openssl, is time-stamped."""
+    """A recorder that signs and changes keys often and, where there is openssl, is time-stamped.
+
+    Its recordings are copied to a second store, and their chunks leave the first one.
+    """
+    (folder / "second").mkdir()
     settings = msgspec.structs.replace(
         settings_in(
             folder / "recorder-data",
+            storage=StorageSettings(
+                kind="directory",
+                directory=str(folder / "second"),
+                keep_local="after_seal",
+                keep_local_s=0.0,
+                sweep_s=0.2,
+            ),
             # The pattern stands still for two seconds of every five.
             quality=QualitySettings(look_s=0.1, frozen_s=0.3, display_conditions=("frozen",)),
             capture=CaptureSettings(segment_s=0.25, checkpoint_s=1.0, epoch_s=1.0, retry_s=0.0),
@@ -98,6 +110,8 @@ async def run(recorder: RunningRecorder, folder: Path) -> None:
         while not await recorder.dead_letter_count():
             await asyncio.sleep(POLL_S)
         while recorder.settings.anchors.tsa_url and not await _count(recorder, "anchor.receipt"):
+            await asyncio.sleep(POLL_S)
+        while await _count(recorder, "storage.offloaded") < 2:
             await asyncio.sleep(POLL_S)
     await recorder.nothing_is_left()
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from hashlib import sha256
 
+from recorder_worker.core import keys as blob_keys
 from recorder_worker.core.errors import BlobMissingError, ImmutableConflictError, StoreFullError
+from recorder_worker.ports import Checked, StoredDigest
 
 _PIECE_BYTES = 1 << 20
 
@@ -29,26 +32,32 @@ class MemoryStore:
         writer.commit()
 
     def replace(self, key: str, data: bytes) -> None:
+        blob_keys.key_parts(key)
         with self._lock:
             self._blobs[key] = data
 
     def writer(self, key: str) -> MemoryWriter:
-        assert key, "an empty key"
-        assert all(part and not part.startswith((".", "-")) for part in key.split("/")), key
-        return MemoryWriter(self, key)
+        return MemoryWriter(self, "/".join(blob_keys.key_parts(key)))
 
     def get(self, key: str) -> bytes:
+        blob_keys.key_parts(key)
         with self._lock:
             if key not in self._blobs:
                 raise BlobMissingError(f"{key}: expected a blob, found none; store it first")
             return self._blobs[key]
 
-    def stream(self, key: str) -> Iterator[bytes]:
+    def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
+        data = self.get(key)[start:]
+        for at in range(0, len(data), _PIECE_BYTES):
+            yield data[at : at + _PIECE_BYTES]
+
+    def digest(self, key: str, *, read_back: bool = False) -> StoredDigest:
         data = self.get(key)
-        for start in range(0, len(data), _PIECE_BYTES):
-            yield data[start : start + _PIECE_BYTES]
+        checked: Checked = "read_back" if read_back else "attested"
+        return StoredDigest(size=len(data), sha256=sha256(data).hexdigest(), checked=checked)
 
     def size(self, key: str) -> int | None:
+        blob_keys.key_parts(key)
         with self._lock:
             return len(self._blobs[key]) if key in self._blobs else None
 
@@ -57,7 +66,12 @@ class MemoryStore:
         with self._lock:
             return sorted(key for key in self._blobs if not folder or key.startswith(f"{folder}/"))
 
+    def children(self, prefix: str) -> list[str]:
+        start = len(blob_keys.folder_prefix(prefix))
+        return sorted({key[start:].partition("/")[0] for key in self.keys(prefix)})
+
     def delete(self, key: str) -> None:
+        blob_keys.key_parts(key)
         with self._lock:
             self._blobs.pop(key, None)
 

@@ -1,4 +1,4 @@
-"""A file system that can be filled."""
+"""File systems that can be filled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
-    """One in a new folder; skips the test where none may be mounted."""
+    """A file system that can be filled; skips the test where none may be mounted."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]
     if os.geteuid() != 0 or shutil.which("mount") is None:
@@ -26,3 +26,9 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def make_room(folder: Path, size_bytes: int) -> None:
+    """Give it another size."""
+    command = ["mount", "-o", f"remount,size={size_bytes}", str(folder)]
+    subprocess.run(command, check=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 
 from recorder_worker.adapters.durable_file import (
@@ -20,13 +20,11 @@ from recorder_worker.adapters.durable_file import (
 from recorder_worker.core import keys
 from recorder_worker.core.errors import (
     BlobMissingError,
-    PermanentError,
     StoreError,
     StoreFullError,
 )
+from recorder_worker.ports import StoredDigest
 
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
-_KEY_MAX_CHARACTERS = 1024
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _FLOOR_CHECK_BYTES = 8 * PIECE_BYTES
@@ -46,6 +44,8 @@ _ADVICE = {
 def of_record(key: str) -> bool:
     """Whether a key is of the record itself: all of a session's but its segments, log and audit.
 
+    So is what is known of copies elsewhere: without it no local one may go, which makes room.
+
     Such keys may use the room below the floor, so that a full disk can still be recorded as a
     gap, signed and sealed. Segments may not: they are where a recording grows. Thumbnails may not:
     they are no part of the record. Chunks may: their segments lie in the spool already and leave
@@ -53,7 +53,7 @@ def of_record(key: str) -> bool:
     """
     parts = key.split("/")
     if parts[0] != keys.SESSIONS:
-        return parts[0] in {keys.LOG, keys.AUDIT}
+        return parts[0] in {keys.LOG, keys.AUDIT, keys.COPIES}
     return len(parts) > 2 and parts[2] not in {keys.SEGMENTS, keys.THUMBNAILS}
 
 
@@ -117,12 +117,22 @@ class DirectoryStore:
         """All bytes of a blob. Raises BlobMissingError or StoreError."""
         return b"".join(self.stream(key))
 
-    def stream(self, key: str) -> Iterator[bytes]:
+    def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
         """The bytes of a blob in pieces of at most 1 MiB. Errors come with the first piece."""
         path = self._path(key)
         with _explained("read", path, missing=True), path.open("rb") as file:
+            file.seek(start)
             while piece := file.read(PIECE_BYTES):
                 yield piece
+
+    def digest(self, key: str, *, read_back: bool = False) -> StoredDigest:
+        """What is stored, read: a directory vouches for nothing. See `BlobStore.digest`."""
+        del read_back
+        found, size = sha256(), 0
+        for piece in self.stream(key):
+            found.update(piece)
+            size += len(piece)
+        return StoredDigest(size=size, sha256=found.hexdigest(), checked="read_back")
 
     def size(self, key: str) -> int | None:
         """Length in bytes; None where there is no such blob."""
@@ -146,8 +156,18 @@ class DirectoryStore:
                 if Path(folder) == self._root:
                     names[:] = [name for name in names if name != SPARES]
                 base = Path(folder).relative_to(self._root)
-                found += [(base / name).as_posix() for name in files if _PART.fullmatch(name)]
+                found += [(base / name).as_posix() for name in files if keys.is_name(name)]
         return sorted(found)
+
+    def children(self, prefix: str) -> list[str]:
+        """The first names below a prefix. See `BlobStore.children`."""
+        top = self._path(prefix.rstrip("/")) if prefix.rstrip("/") else self._root
+        with _explained("list", top):
+            try:
+                names = [entry.name for entry in os.scandir(top)]
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+        return sorted(filter(keys.is_name, names))
 
     def delete(self, key: str) -> None:
         """Remove a blob and the folders that it leaves empty; harmless where there is none."""
@@ -198,16 +218,7 @@ class DirectoryStore:
         return str(self._path(prefix.rstrip("/")) if prefix.rstrip("/") else self._root)
 
     def _path(self, key: str) -> Path:
-        parts = key.split("/")
-        if len(key) > _KEY_MAX_CHARACTERS or not all(_PART.fullmatch(part) for part in parts):
-            # Names of segments and chunks come in with events: this is where a forged one that
-            # points out of the store ends.
-            raise PermanentError(
-                f"blob key: expected names of letters, digits, `.`, `_` and `-` joined by `/`, "
-                f"none beginning with `.` or `-`, at most {_KEY_MAX_CHARACTERS} characters; "
-                f"found {key[:200]!r}; keys are made in core/keys.py"
-            )
-        return self._root.joinpath(*parts)
+        return self._root.joinpath(*keys.key_parts(key))
 
     def _refuse_below_floor(self) -> None:
         free = self.free_bytes()

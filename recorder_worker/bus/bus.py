@@ -199,7 +199,9 @@ class Bus:
             stream
             for name in ours
             if name in workers()
-            for stream in used_streams(name, self._settings.streams.token_buckets)
+            for stream in used_streams(
+                name, self._settings.streams.token_buckets, self._settings.streams.object_bucket
+            )
         }
         await require_topology(self.jetstream(), tuple(s for s in declared if s.name in used), ours)
 

@@ -76,6 +76,7 @@ def nats_conf(
             f"--listen: expected a loopback address where there is no TLS, found {host}; give "
             "--tls-cert, --tls-key and --tls-ca, or --plain if the network is yours alone"
         )
+    settings = load_settings(config)
     conf = NatsConf(
         folder=folder,
         listener=Listener(
@@ -88,7 +89,7 @@ def nats_conf(
             tls_key=tls_key,
         ),
         grants=permissions.grants(
-            client or (), together=together, tokens=token_lists(load_settings(config).auth)
+            client or (), together=together, tokens=token_lists(settings.auth, settings.storage)
         ),
     )
     present = conf.present()

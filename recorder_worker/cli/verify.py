@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.cli.elsewhere import say_where
 from recorder_worker.cli.evidence_files import read_checkpoints, read_policy
 from recorder_worker.cli.identities import IdentityOption, cipher_of
 from recorder_worker.cli.output import JsonOption, err, fail, print_json
@@ -30,6 +31,7 @@ from recorder_worker.core.errors import BlobDamagedError, BlobMissingError, Form
 from recorder_worker.core.signing.note import SignedNote
 from recorder_worker.core.verify.policy import TrustPolicy
 from recorder_worker.core.verify.report import Report
+from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify as verify_recording
 
 RecordingArgument = Annotated[
@@ -162,7 +164,7 @@ def checked(
         def tell(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        return verify_recording(
+        report = verify_recording(
             FolderRecording(folder),
             policy,
             tell if err.is_terminal else None,
@@ -170,6 +172,9 @@ def checked(
             seen=seen,
             cipher=cipher,
         )
+    if report.verdict is Verdict.TAMPERED:
+        say_where(folder)
+    return report
 
 
 def as_json(report: Report) -> dict[str, object]:

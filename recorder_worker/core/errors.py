@@ -67,6 +67,14 @@ class BlobUnreadableError(StoreError):
     """A blob is there and cannot be read: a bad disk block seldom heals, so tries are limited."""
 
 
+class SecondStoreError(StoreError):
+    """The store that recordings are copied to failed: the copy waits, and nothing else does."""
+
+
+class CopyDamagedError(SecondStoreError):
+    """The second store does not hold what was just given to it: it is taken out and sent again."""
+
+
 class BlobMissingError(PermanentError):
     """A blob that an event names is not in the store."""
 

@@ -6,6 +6,10 @@ carried elsewhere use the same ones; `blob_key` puts a name below the session's 
 
 from __future__ import annotations
 
+import re
+
+from recorder_worker.core.errors import PermanentError
+
 SESSIONS = "sessions"
 MANIFEST = "session.json"
 SEGMENTS = "segments"
@@ -35,6 +39,45 @@ PATROL_PLACE = "patrol/place"
 AUDIT = "audit"
 AUDIT_PROOFS = "proofs"
 AUDIT_SUFFIX = ".jsonl"
+COPIES = "copies"
+CLAIM = "recorder"
+
+KEY_MAX_CHARACTERS = 1024
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be one name in a key."""
+    return _PART.fullmatch(text) is not None
+
+
+def key_parts(key: str) -> list[str]:
+    """The names that a key is made of.
+
+    Names of segments and chunks come in with events: this is where a forged one that points out of
+    the store ends, in every store.
+
+    Raises:
+        PermanentError: it is none.
+    """
+    parts = key.split("/")
+    if len(key) > KEY_MAX_CHARACTERS or not all(map(is_name, parts)):
+        raise PermanentError(
+            f"blob key: expected names of letters, digits, `.`, `_` and `-` joined by `/`, "
+            f"none beginning with `.` or `-`, at most {KEY_MAX_CHARACTERS} characters; "
+            f"found {key[:200]!r}; keys are made in core/keys.py"
+        )
+    return parts
+
+
+def folder_prefix(prefix: str) -> str:
+    """What all keys below a prefix begin with: the prefix with one `/`, or nothing for all.
+
+    Raises:
+        PermanentError: it is no key, and not empty.
+    """
+    whole = prefix.rstrip("/")
+    return "/".join(key_parts(whole)) + "/" if whole else ""
 
 
 def session_prefix(session_id: str) -> str:
@@ -126,3 +169,8 @@ def audit_bundle(first: int) -> str:
 def audit_proof(tree_size: int) -> str:
     """The proof that the bundle entered at a size stands in the log of sessions."""
     return f"{AUDIT}/{AUDIT_PROOFS}/{tree_size:012d}"
+
+
+def copies(session_id: str) -> str:
+    """What is known of a sealed session's copy in the second store; no part of the recording."""
+    return f"{COPIES}/{session_id}"

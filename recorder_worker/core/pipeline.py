@@ -37,6 +37,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         checks_tokens: whether it looks into the buckets of authorisation.
         answers: subjects on which it answers requests.
         records: subjects on which clients publish what is recorded; each message is answered.
+        keeps_objects: whether it writes to the Object Store bucket, where recordings are copied
+            to one.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     checks_tokens: bool = False
     answers: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
+    keeps_objects: bool = False
 
 
 CONTROL = Stage(
@@ -196,6 +199,15 @@ TABLE = Stage(
     runs_with="merkle",
     writes_buckets=(SESSIONS_BUCKET,),
 )
+UPLOAD = Stage(
+    name="upload",
+    consumes=(Fact.COMPRESSED.wildcard, Fact.CHECKPOINT.wildcard, Fact.SEALED.wildcard),
+    emits=(Fact.BLOB_COPIED, Fact.ARCHIVED, Fact.OFFLOADED, Fact.INTEGRITY_FAILED),
+    order="any order, any number of workers: a copy that is there is held against its digest",
+    does="where `storage.kind` is set: copies what is durable here to a second store; checks it",
+    runs_with="merkle",
+    keeps_objects=True,
+)
 
 GATEWAY = Stage(
     name="gateway",
@@ -228,7 +240,8 @@ NODE = Stage(
 
 STAGES: tuple[Stage, ...] = (CAPTURE, CHUNK, COMPRESS, MERKLE)
 """The pipeline, in order. `control` and `owners` run wherever `capture` runs; `log`,
-`retention`, `receipts`, `tsa`, `storage`, `table`, `gateway` and `audit` wherever `merkle` runs;
+`retention`, `receipts`, `tsa`, `storage`, `upload`, `table`, `gateway` and `audit`
+wherever `merkle` runs;
 `node` in every worker."""
 
 CONSUMERS: tuple[Stage, ...] = (
@@ -240,6 +253,7 @@ CONSUMERS: tuple[Stage, ...] = (
     RECEIPTS,
     TSA,
     STORAGE,
+    UPLOAD,
     TABLE,
 )
 """Those with a durable consumer of their own."""

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import structlog
 
 from recorder_worker.core import keys
+from recorder_worker.core.copy_marker import parse_marker
 from recorder_worker.core.errors import (
     BlobDamagedError,
     BlobMissingError,
@@ -139,6 +140,8 @@ class StoredSessions:
             return  # told again behind its deletion: what is missing has been signed for
         try:
             stored = await asyncio.to_thread(self._look, sealed)
+            if stored is None:
+                return
         except BlobMissingError as error:
             await self._reports.failed(sealed.session_id, NAME, "missing", str(error))
             return
@@ -155,7 +158,11 @@ class StoredSessions:
         key = event_key(Fact.STORED.value, sealed.session_id)
         await self._events.emit(Fact.STORED, sealed.session_id, stored, key=key)
 
-    def _look(self, sealed: SessionSealed) -> SessionStored:
+    def _look(self, sealed: SessionSealed) -> SessionStored | None:
+        """None: it was whole, and its chunks are in the second store alone since."""
+        marker = keys.copies(sealed.session_id)
+        if self._store.size(marker) is not None and parse_marker(self._store.get(marker)).leaving:
+            return None
         seal = self._store.get(keys.blob_key(sealed.session_id, keys.SEAL))
         chunks = self._sizes(sealed.session_id, keys.CHUNKS)
         return SessionStored(

@@ -7,12 +7,12 @@ from recorder_worker.ports.clock import Clock
 from recorder_worker.ports.encryption import CipherKeys, KeyWrap
 from recorder_worker.ports.frame_feed import FrameFeed, FrameSubscription, PublishedFrame
 from recorder_worker.ports.gate import Admission, Asked, RequestGate
-from recorder_worker.ports.metrics import StageMetrics
+from recorder_worker.ports.metrics import CopyMetrics, StageMetrics
 from recorder_worker.ports.optics import Optics, SmallPicture
 from recorder_worker.ports.packets import ArrivingPackets, Packet, PacketOpener, PacketSource
 from recorder_worker.ports.signing import Signer
 from recorder_worker.ports.sources import ArrivingSource, Frame, FrameSource, SourceOpener
-from recorder_worker.ports.stores import BlobStore, BlobWriter
+from recorder_worker.ports.stores import BlobStore, BlobWriter, Checked, StoredDigest
 from recorder_worker.ports.tables import EntryTable
 from recorder_worker.ports.tracing import NoTracing, Published, Taken, Tracing
 
@@ -24,10 +24,12 @@ __all__ = [
     "AuditStream",
     "BlobStore",
     "BlobWriter",
+    "Checked",
     "CipherKeys",
     "Clock",
     "ControlFeed",
     "Copies",
+    "CopyMetrics",
     "Delivery",
     "EntryTable",
     "EventLog",
@@ -52,6 +54,7 @@ __all__ = [
     "SmallPicture",
     "SourceOpener",
     "StageMetrics",
+    "StoredDigest",
     "StoredMessage",
     "Taken",
     "TokenVerifier",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from recorder_worker.ports.stores import Checked
+
 
 class StageMetrics(Protocol):
     """What stages and the bus count. Never labelled by session."""
@@ -66,4 +68,28 @@ class StageMetrics(Protocol):
 
     def session_sealed(self, reason: str) -> None:
         """A session was sealed."""
+        ...
+
+
+class CopyMetrics(Protocol):
+    """What is counted of copies in the second store."""
+
+    def copied(self, checked: Checked, sent_bytes: int, seconds: float) -> None:
+        """A blob is there and was checked; `sent_bytes` is 0 where it was there before."""
+        ...
+
+    def copy_damaged(self) -> None:
+        """What was sent did not come back; it is sent again."""
+        ...
+
+    def copy_failed(self) -> None:
+        """The second store failed; it is tried again."""
+        ...
+
+    def second_store(self, *, ok: bool) -> None:
+        """Whether copies get on."""
+        ...
+
+    def offloaded(self, removed_bytes: int) -> None:
+        """The chunks of a session were removed here."""
         ...

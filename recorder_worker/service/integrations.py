@@ -19,7 +19,7 @@ from recorder_worker.bus.sessions.session_bucket import SessionBucket
 from recorder_worker.bus.streams.topology import AUDIT_STREAM, COMMANDS_STREAM, SESSIONS_STREAM
 from recorder_worker.bus.subscriptions import decode_fact, decoder_of
 from recorder_worker.core.gateway_messages import StageBacklog, StreamUse
-from recorder_worker.core.pipeline import CONSUMERS, MERKLE, STORAGE, TABLE
+from recorder_worker.core.pipeline import CONSUMERS, MERKLE, STORAGE, TABLE, UPLOAD
 from recorder_worker.core.subjects import Fact
 from recorder_worker.integrations.audit_room import AuditRoom
 from recorder_worker.integrations.audited_gate import AuditedGate
@@ -105,7 +105,8 @@ class Integrations:
     async def _start_gateway(self, bus: Bus) -> None:
         if MERKLE.name not in self._settings.stages:
             return
-        self._keeper = ConsumerKeeper(bus, (STORAGE.name, TABLE.name))
+        copied = () if self._settings.storage.kind == "none" else (UPLOAD.name,)
+        self._keeper = ConsumerKeeper(bus, (STORAGE.name, TABLE.name, *copied))
         self._keeper.start()
         gateway = Gateway(
             SessionBucket(bus.jetstream),

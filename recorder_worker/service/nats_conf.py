@@ -21,6 +21,7 @@ from recorder_worker.bus.rights.permissions import API_PREFIX, HOME, Grant, Toke
 from recorder_worker.core.errors import SettingsError
 from recorder_worker.core.sources.rules import subject_matches
 from recorder_worker.core.subjects import STORED
+from recorder_worker.service.settings.storage import StorageSettings
 from recorder_worker.service.settings.tree import AuthSettings
 
 ACCOUNTS_FILE = "accounts.conf"
@@ -36,8 +37,8 @@ _LOGIN = re.compile(r'\{user: "([a-z0-9-]+)", password: "(\$2a\$[^"]+)"')
 _PASSWORD = re.compile(r"^RECORDER_NATS__PASSWORD=(\S+)$", re.MULTILINE)
 
 
-def token_lists(auth: AuthSettings) -> TokenLists:
-    """What the settings of authorisation make of rights.
+def token_lists(auth: AuthSettings, storage: StorageSettings | None = None) -> TokenLists:
+    """What the settings of authorisation, and of a second store on NATS, make of rights.
 
     A bucket may be used later: its rights are there also where tokens are not asked for yet.
     """
@@ -45,6 +46,7 @@ def token_lists(auth: AuthSettings) -> TokenLists:
         revocations=auth.revocations_bucket,
         jwks=auth.jwks_bucket,
         asked_for=auth.mode == "jwt",
+        objects=storage.object_bucket if storage else "",
     )
 
 
@@ -203,7 +205,7 @@ def _exports(guests: Sequence[Grant]) -> list[str]:
 
 def _response(subject: str) -> str:
     # A request for messages has as many answers as there are messages.
-    many = ".MSG.NEXT." in subject or ".DIRECT.GET.KV_" in subject
+    many = any(part in subject for part in (".MSG.NEXT.", ".DIRECT.GET.KV_", ".DIRECT.GET.OBJ_"))
     return "response: stream, " if many else ""
 
 

@@ -31,7 +31,7 @@ SMALL_PICTURE_PIXELS = 320
 SHARE_OF_MAX_AGE = 0.9
 """A session ends before its first events age out of the stream: without them nobody could take it
 over, or stop it."""
-OWN_FOLDERS = (".tmp", "audit", "keys", "log", "nats", "patrol", "sessions")
+OWN_FOLDERS = (".tmp", "audit", "copies", "keys", "log", "nats", "patrol", "sessions")
 """Below the data directory: nothing there is a source."""
 CONTROL_WORKERS = 2
 """The bus gives out one command at a time, over all processes. While one handles it, the request of
@@ -77,6 +77,8 @@ def bus_settings(settings: Settings, node: str, urls: tuple[str, ...]) -> BusSet
             max_bytes=settings.nats.max_bytes,
             duplicate_window_s=settings.nats.duplicate_window_s,
             token_buckets=token_buckets(settings.auth),
+            object_bucket=settings.storage.object_bucket,
+            object_max_bytes=settings.storage.nats_max_bytes,
         ),
         consumers=ConsumerLimits(
             lease_s=settings.capture.lease_s,

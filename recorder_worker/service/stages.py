@@ -87,6 +87,8 @@ class StageSet:
         self.audit_trail: AuditKeeping | None = None
         self.keeping: Keeping | None = None
         self.registered: list[str] = []
+        self.recorder = ""
+        """The recorder's id, where `merkle` runs here."""
 
     def register(self, bus: Bus, progressed: Progressed) -> None:
         """Register every stage that this process runs."""
@@ -184,6 +186,7 @@ class StageSet:
     def _merkle(self, bus: Bus, progressed: Progressed) -> None:
         signer = file_signer(self._settings)
         recorder = self._settings.merkle.recorder or signer.recorder
+        self.recorder = recorder
         stage = MerkleStage(
             log=bus.log,
             store=self._store,

@@ -14,6 +14,8 @@ from recorder_worker.adapters.nats_server.config import NatsServerOptions
 from recorder_worker.adapters.nats_server.server import NatsServer
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.bus.bus import Bus
+from recorder_worker.core.pipeline import MERKLE
+from recorder_worker.integrations.storage import StorageReports
 from recorder_worker.service import policies
 from recorder_worker.service.audit_trail import NAME as AUDIT
 from recorder_worker.service.authorisation import check_network
@@ -24,6 +26,8 @@ from recorder_worker.service.observing.pressure import WRITES, PressureWatch, wr
 from recorder_worker.service.observing.sampling import Sampler, sampler_of
 from recorder_worker.service.observing.tracing import tracing_of
 from recorder_worker.service.observing.watch import BacklogWatch
+from recorder_worker.service.second_store import CHECK as SECOND_STORE
+from recorder_worker.service.second_store import SecondStore
 from recorder_worker.service.settings.loading import node_name
 from recorder_worker.service.settings.tree import Settings
 from recorder_worker.service.sidecar.server import About, Sidecar
@@ -69,6 +73,7 @@ class Worker:
             metrics=self.metrics,
             sessions=lambda: self.sessions,
         )
+        self._second = self._second_store() if MERKLE.name in settings.stages else None
         self._server: NatsServer | None = None
         self._bus: Bus | None = None
         self._watch: BacklogWatch | None = None
@@ -106,6 +111,9 @@ class Worker:
         bus = Bus(settings, self.metrics, self._tracing)
         watch = BacklogWatch(bus, self._health, self.metrics, self._clock)
         self._stages.register(bus, lambda stage: watch.add(stage).handled)
+        if self._second is not None:
+            self._second.register(bus, StorageReports(bus.log, self._clock, self._node))
+            self._health.add(SECOND_STORE, self._second.check)
         self._health.add("bus", bus_check(lambda: bus.connected, shown))
         if self._stages.capture is not None:
             self._health.add(WRITES, writes_check(self._stages.writes))
@@ -123,6 +131,8 @@ class Worker:
         )
         self._sampler.start()
         await self._integrations.start(bus)
+        if self._second is not None:
+            self._second.start()
         trail = self._stages.audit_trail
         if trail is not None:
             self._health.add(AUDIT, trail.check)
@@ -165,6 +175,8 @@ class Worker:
         if self._sampler is not None:
             await _until(begin_s + STOP_BUS_S, self._sampler.stop(), "sampler")
         await _until(begin_s + STOP_BUS_S, self._integrations.stop(), "gateway")
+        if self._second is not None:
+            await _until(begin_s + STOP_BUS_S, self._second.stop(), "second store")
         if self._stages.audit_trail is not None:
             await _until(begin_s + STOP_BUS_S, self._stages.audit_trail.stop(), "audit trail")
         if self._stages.keeping is not None:
@@ -175,6 +187,19 @@ class Worker:
             await _until(begin_s + STOP_S, self._server.stop(), "nats-server")
         await _until(begin_s + STOP_S, self._tracing.stop(), "tracing")
         await _until(begin_s + STOP_S, self.sidecar.stop(), "sidecar")
+
+    def _second_store(self) -> SecondStore | None:
+        if self._settings.storage.kind == "none":
+            return None
+        return SecondStore(
+            self._settings.storage,
+            local=self.store,
+            login=lambda: policies.login(self._settings, self.nats_urls, f"recorder {self._node}"),
+            clock=self._clock,
+            metrics=self.metrics,
+            node=self._node,
+            recorder=lambda: self._stages.recorder,
+        )
 
     async def _find_nats(self) -> tuple[str, ...]:
         """The servers of the settings; else, for all stages together, the embedded one."""

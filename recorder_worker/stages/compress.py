@@ -55,7 +55,8 @@ class CompressStage:
         try:
             payload = await asyncio.to_thread(self._payload, event)
         except PermanentError as error:
-            if isinstance(error, SessionKeyMissingError) and await self._is_sealed(event):
+            gone = isinstance(error, SessionKeyMissingError) or await self._is_elsewhere(event)
+            if gone and await self._is_sealed(event):
                 return  # comes again behind the seal: its leaf is in the tree, and the key erased
             await self.give_up(event, str(error))
             raise
@@ -78,6 +79,11 @@ class CompressStage:
     async def _is_sealed(self, plan: ChunkPlanned) -> bool:
         seal = keys.blob_key(plan.session_id, keys.SEAL)
         return await asyncio.to_thread(self._store.size, seal) is not None
+
+    async def _is_elsewhere(self, plan: ChunkPlanned) -> bool:
+        """Whether the session has a copy, behind which its chunks may leave this store."""
+        marker = keys.copies(plan.session_id)
+        return await asyncio.to_thread(self._store.size, marker) is not None
 
     async def give_up(self, event: ChunkedEvent, reason: str) -> None:
         """Put a gap where a chunk would have been, so that the session goes on without it."""

@@ -2,28 +2,91 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import threading
-from pathlib import Path
+import uuid
+from collections.abc import Callable, Iterator
 
+import nats
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from memory_store import MemoryStore
+from nats_process import NatsProcess
+from s3_server import S3Server
 
 from recorder_worker.adapters.directory_store import DirectoryStore
-from recorder_worker.core.errors import BlobMissingError, ImmutableConflictError
+from recorder_worker.adapters.s3.store import S3Store
+from recorder_worker.bus.connection.broker import Login
+from recorder_worker.bus.objects.store import ObjectStore
+from recorder_worker.bus.streams.topology import StreamLimits, streams
+from recorder_worker.core.errors import BlobMissingError, ImmutableConflictError, PermanentError
 from recorder_worker.ports import BlobStore
 
 KEY = "sessions/one/chunks/0000000000.zst"
+KINDS = ("directory", "memory", "s3", "nats")
+BUCKET = "recordings"
 names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,12}", fullmatch=True)
 keys = st.lists(names, min_size=2, max_size=4).map("/".join)
+MakeStore = Callable[[str], BlobStore]
 
 
-@pytest.fixture(params=["directory", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
-    if request.param == "directory":
-        return DirectoryStore(tmp_path / "data")
-    return MemoryStore()
+@pytest.fixture(scope="module")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with S3Server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsProcess]:
+    async def make_bucket(url: str) -> None:
+        client = await nats.connect(url)
+        limits = StreamLimits(
+            replicas=1,
+            max_age_s=3600,
+            max_bytes=1 << 30,
+            duplicate_window_s=60,
+            object_bucket=BUCKET,
+            object_max_bytes=1 << 40,
+        )
+        objects = next(stream for stream in streams(limits) if stream.name == f"OBJ_{BUCKET}")
+        await client.jetstream().add_stream(objects)
+        await client.close()
+
+    with NatsProcess(tmp_path_factory.mktemp("nats")) as server:
+        asyncio.run(make_bucket(server.url))
+        yield server
+
+
+@pytest.fixture(scope="module")
+def make_store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeStore]:
+    """An empty store of a kind. Servers are shared: each store has a prefix of its own."""
+    opened: list[ObjectStore] = []
+
+    def make(kind: str) -> BlobStore:
+        prefix = f"{uuid.uuid4().hex}/"
+        if kind == "directory":
+            return DirectoryStore(tmp_path_factory.mktemp("data") / "data")
+        if kind == "memory":
+            return MemoryStore()
+        if kind == "s3":
+            server: S3Server = request.getfixturevalue("s3_server")
+            return S3Store(server.place(prefix))
+        nats_at: NatsProcess = request.getfixturevalue("nats_server")
+        opened.append(ObjectStore(Login(servers=(nats_at.url,)), BUCKET, prefix))
+        return opened[-1]
+
+    yield make
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, make_store: MakeStore) -> BlobStore:
+    return make_store(request.param)
 
 
 def test_what_is_put_comes_back(store: BlobStore) -> None:
@@ -150,21 +213,17 @@ def test_one_of_many_writers_of_one_key_wins_and_the_others_are_told(store: Blob
     assert winners == [store.get(KEY)]
 
 
-@pytest.mark.parametrize("kind", ["directory", "memory"])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(blobs=st.dictionaries(keys, st.binary(max_size=64), max_size=8))
-def test_a_store_is_a_mapping(
-    kind: str, tmp_path_factory: pytest.TempPathFactory, blobs: dict[str, bytes]
-) -> None:
+def test_a_store_is_a_mapping(kind: str, make_store: MakeStore, blobs: dict[str, bytes]) -> None:
     # A name cannot be a blob and a folder at once in a directory: leave such sets out.
     blobs = {
         key: data
         for key, data in blobs.items()
         if not any(other.startswith(f"{key}/") for other in blobs)
     }
-    store: BlobStore = (
-        DirectoryStore(tmp_path_factory.mktemp("data")) if kind == "directory" else MemoryStore()
-    )
+    store = make_store(kind)
     for key, data in blobs.items():
         store.put(key, data)
     assert list(store.keys("")) == sorted(blobs)
@@ -190,3 +249,161 @@ def test_delete_below_removes_all_of_a_prefix_and_nothing_else(store: BlobStore)
     store.delete_below("a/journal")
     store.put("a/journal/leaves/0", b"y")
     assert store.get("a/journal/leaves/0") == b"y"
+
+
+LARGE = bytes(range(256)) * 4 * 17_000  # more than one part of an upload, and many pieces
+
+
+@pytest.mark.parametrize(
+    "start", [0, 1, 131_071, 131_072, 1 << 20, 17_407_999, 17_408_000, 1 << 30]
+)
+def test_a_blob_is_read_from_any_offset_on(store: BlobStore, start: int) -> None:
+    store.put(KEY, LARGE)
+    pieces = list(store.stream(KEY, start))
+    assert b"".join(pieces) == LARGE[start:]
+    assert all(0 < len(piece) <= 1 << 20 for piece in pieces)
+
+
+def test_the_digest_of_what_is_stored_is_told(store: BlobStore) -> None:
+    for name, data in (("empty", b""), ("small", b"bytes"), ("large", LARGE)):
+        key = f"sessions/one/{name}"
+        store.put(key, data)
+        for read_back in (False, True):
+            found = store.digest(key, read_back=read_back)
+            assert (found.size, found.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+            assert found.checked == "read_back" or not read_back
+    with pytest.raises(BlobMissingError):
+        store.digest("sessions/one/absent")
+
+
+def test_a_large_blob_in_uneven_pieces_comes_back(store: BlobStore) -> None:
+    writer = store.writer(KEY)
+    for begin in range(0, len(LARGE), 999_983):
+        writer.write(LARGE[begin : begin + 999_983])
+    assert store.size(KEY) is None
+    writer.commit()
+    writer.abort()
+    assert store.size(KEY) == len(LARGE)
+    assert store.get(KEY) == LARGE
+    store.put(KEY, LARGE)
+    with pytest.raises(ImmutableConflictError):
+        store.put(KEY, LARGE + b"x")
+
+
+def test_a_large_blob_that_is_given_up_half_way_leaves_nothing(store: BlobStore) -> None:
+    writer = store.writer(KEY)
+    writer.write(LARGE)
+    writer.abort()
+    assert store.size(KEY) is None
+    assert list(store.keys("")) == []
+    store.put(KEY, b"other")
+    assert store.get(KEY) == b"other"
+
+
+def test_of_two_large_writers_that_overlap_one_wins(store: BlobStore) -> None:
+    first, second = store.writer(KEY), store.writer(KEY)
+    first.write(LARGE)
+    second.write(LARGE[::-1])
+    second.commit()
+    with pytest.raises(ImmutableConflictError):
+        first.commit()
+    first.abort()
+    assert store.get(KEY) == LARGE[::-1]
+
+
+def test_writers_of_the_same_bytes_at_once_all_succeed(store: BlobStore) -> None:
+    failed: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            store.put(KEY, b"same" * 100_000)
+        except BaseException as error:  # noqa: BLE001  (told below)
+            failed.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert store.get(KEY) == b"same" * 100_000
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["a/b.c-d_e", "_", "0", "a/b..c.", "x" * 255, "/".join(["y" * 100] * 8)],
+)
+def test_odd_names_are_names(store: BlobStore, key: str) -> None:
+    store.put(key, key.encode())
+    assert store.get(key) == key.encode()
+    assert list(store.keys("")) == [key]
+    store.delete(key)
+    assert list(store.keys("")) == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "/",
+        "a/../b",
+        "../a",
+        "a//b",
+        "/a",
+        "a/",
+        ".a",
+        "a/.b",
+        "-a",
+        "a b",
+        "ä",
+        "a\nb",
+        "a%2fb",
+    ],
+)
+def test_names_that_lead_elsewhere_are_refused(store: BlobStore, key: str) -> None:
+    for act in (store.get, store.size, store.delete, store.digest):
+        with pytest.raises(PermanentError, match="blob key"):
+            act(key)
+    for write in (store.put, store.replace):
+        with pytest.raises(PermanentError, match="blob key"):
+            write(key, b"x")
+    with pytest.raises(PermanentError, match="blob key"):
+        store.writer(key)
+    assert list(store.keys("")) == []
+
+
+def test_children_are_the_first_names_below_a_prefix(store: BlobStore) -> None:
+    for key in ("sessions/a/seal", "sessions/a/chunks/1", "sessions/b/seal", "sessions/c"):
+        store.put(key, b"x")
+    assert list(store.children("")) == ["sessions"]
+    assert list(store.children("sessions")) == ["a", "b", "c"]
+    assert list(store.children("sessions/a/")) == ["chunks", "seal"]
+    assert list(store.children("sessions/none")) == []
+
+
+def test_deleting_below_takes_what_was_never_finished_as_well(store: BlobStore) -> None:
+    store.put("sessions/a/seal", b"x")
+    left = store.writer("sessions/a/chunks/1")
+    left.write(LARGE)
+    store.delete_below("sessions/a")
+    store.delete_below("sessions/a")
+    assert list(store.keys("")) == []
+    left.abort()
+
+
+def test_what_killed_writers_left_in_a_bucket_of_nats_is_removed(make_store: MakeStore) -> None:
+    store = make_store("nats")
+    assert isinstance(store, ObjectStore)
+    store.put("a/whole", LARGE)
+    killed = store.writer("a/half")
+    killed.write(LARGE)
+    free = store.free_bytes() or 0
+    assert store.clear_leftovers() == 0, "a writer may be at it"
+    assert store.clear_leftovers(older_than_s=-1.0) >= 1
+    assert (store.free_bytes() or 0) > free
+    assert store.get("a/whole") == LARGE
+    assert list(store.keys("")) == ["a/whole"]
+
+
+def test_a_location_names_what_is_below_it(store: BlobStore) -> None:
+    assert store.location("sessions/a").endswith("sessions/a")

@@ -16,17 +16,22 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 from nats_process import free_port
-from running_recorder import DEADLINE_S, RunningRecorder, settings_in
+from running_recorder import DEADLINE_S, RunningRecorder, settings_in, until
 from secured_nats import ServerProcess
 from worker_process import run_recorder
 
+from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.bus.client import RecorderClient
 from recorder_worker.bus.connection.broker import Login
+from recorder_worker.bus.objects.store import ObjectStore
 from recorder_worker.bus.streams.mirrors import MIRRORED, mirror_name
 from recorder_worker.core.errors import BusUnavailableError
 from recorder_worker.core.events import Captured
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
+from recorder_worker.core.verify.verifier import verify
+from recorder_worker.service.fetching import fetch_session
+from recorder_worker.service.settings.storage import StorageSettings
 
 CONFIG = Path(__file__).parents[2] / "config"
 LINK_S = 150.0
@@ -104,6 +109,36 @@ async def test_a_session_goes_on_while_a_node_of_the_cluster_is_killed(
             await client.wait_sealed(started.session_id, DEADLINE_S)
         report = recorder.report(started.session_id)
     assert report.verdict is Verdict.COMPLETE
+
+
+async def test_copies_in_a_bucket_of_the_cluster_are_whole_when_a_node_is_killed(
+    cluster: list[ServerProcess], tmp_path: Path
+) -> None:
+    urls = ",".join(f"nats://127.0.0.1:{node.port}" for node in cluster)
+    await jetstream_is_up(urls.split(",", maxsplit=1)[0])
+    storage = StorageSettings(kind="nats", bucket="copies", backoff_s=(0.2, 1.0), sweep_s=0.5)
+    settings = settings_in(tmp_path / "recorder", storage=storage)
+    three = msgspec.structs.replace(settings.nats, url=urls, replicas=3)
+    async with RunningRecorder(msgspec.structs.replace(settings, nats=three)) as recorder:
+        started = await recorder.client.start(LONG, fps=20, timeout_s=DEADLINE_S)
+        first = await recorder.captured(started.session_id)
+        info = await recorder.jetstream.stream_info("OBJ_copies")
+        assert info.config.num_replicas == 3
+        assert info.cluster is not None
+        leader = next(node for node in cluster if node.conf.parent.name == info.cluster.leader)
+        login = Login(servers=tuple(urls.split(",")))
+        async with RecorderClient.connect(login) as client:
+            leader.kill()
+            await captured_behind(client, started.session_id, first.cursor.t_ns)
+            await client.stop(started.session_id)
+            await client.wait_sealed(started.session_id, DEADLINE_S)
+        await until((recorder.settings.data_path / "copies" / started.session_id).exists)
+        store = ObjectStore(login, "copies")
+        copied = await asyncio.to_thread(
+            fetch_session, store, started.session_id, tmp_path / "back", lambda _name, _size: None
+        )
+        await asyncio.to_thread(store.close)
+    assert verify(FolderRecording(copied.folder)).verdict is Verdict.COMPLETE
 
 
 async def captured_behind(client: RecorderClient, session_id: str, t_ns: int) -> None:

@@ -26,6 +26,7 @@ from worker_process import WorkerProcess, run_recorder
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.bus import codec
 from recorder_worker.bus.client import RecorderClient
+from recorder_worker.bus.objects.store import ObjectStore
 from recorder_worker.bus.rights import stage_rights
 from recorder_worker.bus.rights.permissions import API_PREFIX
 from recorder_worker.core.errors import RefusedError
@@ -51,6 +52,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredNats]:
         "RECORDER_AUTH__MODE": "jwt",
         "RECORDER_AUTH__HS256_SECRET": SECRET,
         "RECORDER_AUTH__JWKS_BUCKET": KEYS,
+        "RECORDER_STORAGE__KIND": "nats",
+        "RECORDER_STORAGE__BUCKET": "copies",
+        "RECORDER_STORAGE__SWEEP_S": "0.5",
     }
     with SecuredNats(folder, "--client", "alice", "--client", "bob", env=tokens) as nats:
         nats.apply_streams()
@@ -272,6 +276,32 @@ def _status(port: int) -> Any:  # noqa: ANN401  (JSON)
         return json.load(answer)
 
 
+async def test_copies_in_a_bucket_of_nats_are_made_deleted_and_fetched_by_the_user_merkle(
+    secured: SecuredNats, workers: dict[str, WorkerProcess], session_id: str, tmp_path: Path
+) -> None:
+    marker = workers["merkle"].data_dir / "copies" / session_id
+
+    async def archived() -> bool:
+        return marker.exists()
+
+    await becomes(archived)
+    fetch = ("fetch", session_id, str(tmp_path / "back"))
+    back = run_recorder(*fetch, folder=secured.folder, env=secured.variables("merkle"))
+    assert back.returncode == 0, back.stdout + back.stderr
+    refused = run_recorder(
+        "fetch", "--list", folder=secured.folder, env=secured.variables("observer")
+    )
+    assert refused.returncode == 74
+    assert "refuses this user" in refused.stderr
+    store = ObjectStore(secured.login("merkle"), "copies")
+    store.put("sessions/other/seal", b"seal")
+    store.delete_below("sessions/other")
+    store.clear_leftovers()
+    assert session_id in store.children("sessions")
+    assert "other" not in store.children("sessions")
+    store.close()
+
+
 async def test_nothing_was_refused_to_any_worker(
     secured: SecuredNats, workers: dict[str, WorkerProcess], session_id: str
 ) -> None:
@@ -283,4 +313,6 @@ async def test_nothing_was_refused_to_any_worker(
         told = [line for line in worker.lines if line.get("level") in {"error", "critical"}]
         assert not told, name
         assert not events & {"BusPermissionDenied", "IntegrationLeftOut", "NodeFactNotTold"}, name
-    assert "Violation" not in secured.server.log
+    # But for the observer, who has tried to list copies above.
+    lines = [line for line in secured.server.log.splitlines() if "Violation" in line]
+    assert [line for line in lines if "OBJ_copies" not in line] == []

@@ -235,6 +235,14 @@ async def test_what_needs_a_look_stands_out() -> None:
         assert f'<span class="word {kind}">{word}</span>' in text, word
 
 
+async def test_what_is_not_needed_stands_out_less() -> None:
+    checks = (Check("storage", ok=False, detail="away", needed=False),)
+    async with shown(status(checks=checks)) as url:
+        text, _ = await fetched(url)
+    assert '<span class="word warn">ready, but for: storage</span>' in text
+    assert '<span class="word warn">not well</span>' in text
+
+
 # --- of a recorder that runs ----------------------------------------------------------------------
 
 

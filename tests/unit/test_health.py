@@ -44,6 +44,16 @@ def test_ready_is_all_checks_together() -> None:
     assert health.ready()[0]
 
 
+def test_what_is_not_needed_is_named_and_costs_no_readiness() -> None:
+    health = Health()
+    health.add("storage", lambda: Check("storage", ok=False, detail="away", needed=False))
+    ok, found = health.ready()
+    assert ok
+    assert [check.name for check in found if not check.ok] == ["storage"]
+    health.add("bus", lambda: Check("bus", ok=False, detail="away"))
+    assert not health.ready()[0]
+
+
 def test_a_check_that_raises_has_failed_and_the_others_are_still_made() -> None:
     health = Health()
     health.add("broken", lambda: Check("broken", ok=bool(1 // 0), detail=""))

@@ -252,10 +252,10 @@ async def test_a_patrol_goes_on_where_it_was_stopped(bench: Bench) -> None:
                 return self.stream
             return getattr(bench.store, name)
 
-        def stream(self, key: str) -> Any:  # noqa: ANN401  (pieces)
+        def stream(self, key: str, start: int = 0) -> Any:  # noqa: ANN401  (pieces)
             if key == bench.chunk(1, 1):
                 raise asyncio.CancelledError
-            return bench.store.stream(key)
+            return bench.store.stream(key, start)
 
     patrol = bench.patrol(store=Stops())
     bench.clock.now_ns += 1

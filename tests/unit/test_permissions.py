@@ -11,7 +11,7 @@ from recorder_worker.bus.streams.topology import STREAM_OF
 from recorder_worker.core.pipeline import CAPTURE, CONSUMERS, GATEWAY, STAGES
 from recorder_worker.core.subjects import COPIED, Command, Fact
 
-TOKENS = TokenLists(revocations="revoked", jwks="keys", asked_for=True)
+TOKENS = TokenLists(revocations="revoked", jwks="keys", asked_for=True, objects="copies")
 GRANTS = {grant.user: grant for grant in permissions.grants(["alice"], tokens=TOKENS)}
 
 PUBLISHERS = {
@@ -42,6 +42,10 @@ PUBLISHERS = {
     "integration.anchor.state": {"merkle"},
     "integration.storage.stored": {"merkle"},
     "integration.storage.integrity_failed": {"compress", "merkle"},
+    "integration.storage.copied": {"merkle"},
+    "integration.storage.archived": {"merkle"},
+    "integration.storage.offloaded": {"merkle"},
+    "$O.copies.>": {"merkle"},
     "integration.node.registered.*": {"capture", "chunk", "compress", "merkle"},
     "integration.node.heartbeat.*": {"capture", "chunk", "compress", "merkle"},
     "integration.node.draining.*": {"capture", "chunk", "compress", "merkle"},
@@ -80,6 +84,8 @@ def test_only_who_makes_the_streams_may_make_anything_and_nobody_may_delete() ->
         calls = {s.removeprefix("$JS.API.") for s in grant.asks if s.startswith("$JS.API.")}
         making = {call for call in calls if ".CREATE." in call or ".UPDATE." in call}
         assert bool(making) == (grant.user == "deploy")
+        # The copies in a bucket of objects can be deleted as those in any other second store can.
+        calls -= {"STREAM.PURGE.OBJ_copies"} if grant.user == "merkle" else set()
         for word in ("DELETE", "PURGE", "PAUSE", "RESET", "LEADER", "SNAPSHOT"):
             assert not [call for call in calls if word in call], grant.user
         if making:

@@ -393,6 +393,44 @@ EXAMPLES: list[tuple[Fact, Event]] = [
         ),
     ),
     (
+        Fact.BLOB_COPIED,
+        events.BlobCopied(
+            session_id=ID,
+            index=1,
+            name="chunks/0000000001.zst",
+            location="s3://bucket/sessions/1/chunks/0000000001.zst",
+            size=4096,
+            sha256=HEX,
+            checked="attested",
+            node="n",
+            wall_ns=NOW_NS,
+        ),
+    ),
+    (
+        Fact.ARCHIVED,
+        events.SessionArchived(
+            session_id=ID,
+            location="s3://bucket/sessions/1",
+            seal_sha256=HEX,
+            file_count=7,
+            file_bytes=9000,
+            keep_local=True,
+            node="n",
+            wall_ns=NOW_NS,
+        ),
+    ),
+    (
+        Fact.OFFLOADED,
+        events.SessionOffloaded(
+            session_id=ID,
+            location="s3://bucket/sessions/1",
+            chunk_count=1,
+            chunk_bytes=4096,
+            node="n",
+            wall_ns=NOW_NS,
+        ),
+    ),
+    (
         Fact.INTEGRITY_FAILED,
         events.IntegrityFailed(
             session_id=ID,

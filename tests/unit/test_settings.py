@@ -34,6 +34,66 @@ def write(directory: Path, text: str, name: str = "settings.yaml") -> Path:
     return path
 
 
+S3 = """storage:
+  kind: s3
+  endpoint: https://s3.example
+  bucket: recordings
+"""
+S3_LOGIN = {
+    "RECORDER_STORAGE__ACCESS_KEY_ID": "key",
+    "RECORDER_STORAGE__SECRET_ACCESS_KEY": "of-nobody-else",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "words"),
+    [
+        ("storage:\n  kind: directory\n", {}, "storage.directory: expected a path"),
+        ("storage:\n  directory: /mnt\n", {}, "storage.directory: expected a path where"),
+        ("storage:\n  kind: nats\n", {}, "storage.bucket: expected letters"),
+        ("storage:\n  kind: nats\n  bucket: a.b\n", {}, "storage.bucket: expected letters"),
+        (S3.replace("recordings", "Recordings"), S3_LOGIN, "storage.bucket: expected 3 to 63"),
+        (
+            S3.replace("  endpoint: https://s3.example\n", ""),
+            S3_LOGIN,
+            "storage.endpoint: expected",
+        ),
+        (S3, {}, "storage.access_key_id: expected a key"),
+        (S3, {"RECORDER_STORAGE__ACCESS_KEY_ID": "key"}, "storage.secret_access_key: expected"),
+        ("storage:\n  keep_local: after_seal\n", {}, "storage.keep_local: expected always"),
+        ("storage:\n  kind: gcs\n", {}, "one of directory, nats, none, s3"),
+        (S3.replace("https://", "ftp://"), S3_LOGIN, "storage.endpoint: expected"),
+        (S3 + "  prefix: ../up/\n", S3_LOGIN, "storage.prefix: expected"),
+        (S3 + "  prefix: no-slash\n", S3_LOGIN, "storage.prefix: expected"),
+    ],
+)
+def test_settings_of_a_second_store_that_cannot_be_are_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    variables: dict[str, str],
+    words: str,
+) -> None:
+    write(tmp_path, text)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load(directory=tmp_path)
+    assert words in str(caught.value)
+    assert "of-nobody-else" not in str(caught.value)
+
+
+def test_settings_of_a_bucket_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, S3 + "  prefix: recorder-7/\n  keep_local: after_seal\n")
+    for name, value in S3_LOGIN.items():
+        monkeypatch.setenv(name, value)
+    settings, provenance = load(directory=tmp_path)
+    assert (settings.storage.kind, settings.storage.object_bucket) == ("s3", "")
+    assert "of-nobody-else" not in repr(settings)
+    rows = {row.key: row.value for row in effective(settings, provenance)}
+    assert rows["storage.access_key_id"] == rows["storage.secret_access_key"] == REDACTED
+
+
 # --- defaults and documentation -----------------------------------------------------------------
 
 

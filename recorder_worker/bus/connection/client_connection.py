@@ -43,8 +43,8 @@ class Denials:
             raise error
 
 
-async def connect_client(login: Login, denials: Denials) -> Client:
-    """Connect.
+async def connect_client(login: Login, denials: Denials, **more: Any) -> Client:  # noqa: ANN401  (nats-py's own options)
+    """Connect, with more options of nats-py than are the same for all clients.
 
     Raises:
         SettingsError: a certificate cannot be read.
@@ -54,6 +54,7 @@ async def connect_client(login: Login, denials: Denials) -> Client:
         "name": login.name,
         "connect_timeout": max(1, int(login.connect_timeout_s)),
         "max_reconnect_attempts": -1,
+        **more,
     }
     if login.credentials:
         options["user_credentials"] = login.credentials

@@ -62,18 +62,20 @@ _ENGINE_QUEUE = f"{INTEGRATION_STREAM}.{ENGINE}"
 
 
 class TokenLists(msgspec.Struct, frozen=True, kw_only=True):
-    """What of authorisation decides who may do what on the bus.
+    """What of the settings decides who may do what on the bus.
 
     Attributes:
         revocations: the bucket of revoked tokens; empty: there is none.
         jwks: the bucket of the keys that sign tokens; empty: there is none.
         asked_for: whether requests of clients carry tokens; else only those may ask the gateway
             who may be told of every session.
+        objects: the Object Store bucket that recordings are copied to; empty: there is none.
     """
 
     revocations: str = ""
     jwks: str = ""
     asked_for: bool = False
+    objects: str = ""
 
     @property
     def buckets(self) -> tuple[str, ...]:
@@ -156,7 +158,7 @@ def worker_grant(worker: str, tokens: TokenLists) -> Grant:
     return Grant(
         user=worker,
         does=f"runs {', '.join(row.name for row in run)}",
-        asks=worker_asks(worker, tokens.buckets),
+        asks=worker_asks(worker, tokens.buckets, tokens.objects),
         hears=tuple(hears),
         serves=tuple(str(subject) for row in run for subject in (*row.answers, *row.records)),
     )
@@ -181,7 +183,12 @@ def _each(subjects: Iterable[str]) -> tuple[str, ...]:
 def _deploy(tokens: TokenLists) -> Grant:
     """Whoever makes streams and consumers: of exactly these names, and none away."""
     limits = StreamLimits(
-        replicas=1, max_age_s=1, max_bytes=1, duplicate_window_s=1, token_buckets=tokens.buckets
+        replicas=1,
+        max_age_s=1,
+        max_bytes=1,
+        duplicate_window_s=1,
+        token_buckets=tokens.buckets,
+        object_bucket=tokens.objects,
     )
     asks = [api("INFO", "")[:-1]]
     for stream in streams(limits):

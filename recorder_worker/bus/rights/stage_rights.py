@@ -20,6 +20,7 @@ from recorder_worker.bus.streams.topology import (
     REGISTER_STREAM,
     SESSIONS_STREAM,
     STREAM_OF,
+    object_stream,
 )
 from recorder_worker.core.pipeline import (
     CONSUMERS,
@@ -70,15 +71,17 @@ def runs_in(worker: str) -> tuple[Stage, ...]:
     return (*(row for row in CONSUMERS if worker in (row.name, row.runs_with)), *beside)
 
 
-def used_streams(worker: str, token_buckets: Iterable[str] = ()) -> tuple[str, ...]:
+def used_streams(
+    worker: str, token_buckets: Iterable[str] = (), objects: str = ""
+) -> tuple[str, ...]:
     """The streams without which a worker cannot do its work, or not see how it goes."""
     used: dict[str, None] = {}
     for row in runs_in(worker):
-        used |= dict.fromkeys(_streams(row, token_buckets))
+        used |= dict.fromkeys(_streams(row, token_buckets, objects))
     return tuple(used)
 
 
-def _streams(row: Stage, token_buckets: Iterable[str]) -> tuple[str, ...]:
+def _streams(row: Stage, token_buckets: Iterable[str], objects: str) -> tuple[str, ...]:
     consumed = (SHAPES[row.name].stream, DEAD_STREAM) if row.consumes else ()
     facts = (*row.emits, *row.reads, *row.replays, *row.surveys)
     buckets = (*row.reads_buckets, *row.writes_buckets)
@@ -88,14 +91,17 @@ def _streams(row: Stage, token_buckets: Iterable[str]) -> tuple[str, ...]:
         *((CLIENTS_STREAM,) if row.copies else ()),
         *(f"KV_{bucket}" for bucket in buckets),
         *(f"KV_{bucket}" for bucket in (token_buckets if row.checks_tokens else ())),
+        *((object_stream(objects),) if row.keeps_objects and objects else ()),
     )
 
 
-def worker_asks(worker: str, token_buckets: Iterable[str] = ()) -> tuple[str, ...]:
+def worker_asks(
+    worker: str, token_buckets: Iterable[str] = (), objects: str = ""
+) -> tuple[str, ...]:
     """All that a worker may publish and ask, each once."""
     rows = runs_in(worker)
-    asked = [subject for row in rows for subject in row_asks(row, token_buckets)]
-    asked += [api("STREAM.INFO", stream) for stream in used_streams(worker, token_buckets)]
+    asked = [subject for row in rows for subject in row_asks(row, token_buckets, objects)]
+    asked += [api("STREAM.INFO", stream) for stream in used_streams(worker, token_buckets, objects)]
     taken = [row for row in rows if row.consumes and SHAPES[row.name].stream == COMMANDS_STREAM]
     if any(row.name in WATCHED_STAGES for row in taken):
         asked.append(api("DIRECT.GET", COMMANDS_STREAM))
@@ -104,7 +110,7 @@ def worker_asks(worker: str, token_buckets: Iterable[str] = ()) -> tuple[str, ..
     return tuple(dict.fromkeys((*asked, *watching())))
 
 
-def row_asks(row: Stage, token_buckets: Iterable[str] = ()) -> tuple[str, ...]:
+def row_asks(row: Stage, token_buckets: Iterable[str] = (), objects: str = "") -> tuple[str, ...]:
     """What one row of the table may publish, and ask of JetStream, but for the state of streams."""
     named = {*row.emits, *row.reads}
     near = [fact for fact in Fact if fact in named or fact.wildcard in row.consumes]
@@ -122,6 +128,7 @@ def row_asks(row: Stage, token_buckets: Iterable[str] = ()) -> tuple[str, ...]:
             api("STREAM.MSG.GET", f"KV_{bucket}")
             for bucket in (token_buckets if row.checks_tokens else ())
         ),
+        *(keeping_objects(objects) if row.keeps_objects and objects else ()),
     )
 
 
@@ -158,6 +165,17 @@ def reading_bucket(bucket: str) -> tuple[str, ...]:
         api("STREAM.INFO", stream),
         api("DIRECT.GET", f"{stream}.$KV.{bucket}.>"),
         api("DIRECT.GET", stream),
+    )
+
+
+def keeping_objects(bucket: str) -> tuple[str, ...]:
+    """Writing, reading and deleting the objects of a bucket."""
+    stream = object_stream(bucket)
+    return (
+        f"$O.{bucket}.>",
+        api("DIRECT.GET", stream),
+        api("DIRECT.GET", f"{stream}.$O.{bucket}.M.>"),
+        api("STREAM.PURGE", stream),
     )
 
 

@@ -25,9 +25,13 @@ NOT_FOUND, END_OF_BATCH, NO_RESPONDERS = "404", "204", "503"
 
 
 async def read_batch(
-    jetstream: JetStreamContext, stream: str, sequence: int
+    jetstream: JetStreamContext,
+    stream: str,
+    sequence: int,
+    subject: str = ">",
+    batch: int = BATCH,
 ) -> AsyncIterator[RawStreamMsg]:
-    """Messages of a stream from a sequence on, at most `BATCH`, in their order; none at its end.
+    """Messages of a stream from a sequence on, at most `batch`, in their order; none at its end.
 
     Raises:
         nats.errors.Error: no answer, or another one.
@@ -36,7 +40,7 @@ async def read_batch(
     inbox = client.new_inbox()
     answers = await client.subscribe(inbox)
     try:
-        asked = json.dumps({"seq": sequence, "batch": BATCH, "next_by_subj": ">"})
+        asked = json.dumps({"seq": sequence, "batch": batch, "next_by_subj": subject})
         ask = f"{jetstream._prefix}.DIRECT.GET.{stream}"  # noqa: SLF001  (as above)
         await client.publish(ask, asked.encode(), reply=inbox)
         while True:

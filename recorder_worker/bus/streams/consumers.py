@@ -23,6 +23,7 @@ from recorder_worker.core.pipeline import (
     STORAGE,
     TABLE,
     TSA,
+    UPLOAD,
 )
 from recorder_worker.core.subjects import Fact
 
@@ -105,6 +106,9 @@ def consumers(limits: ConsumerLimits) -> dict[str, Consumer]:
         ),
         STORAGE.name: _consumer(
             SESSIONS_STREAM, STORAGE.name, STORAGE.consumes, INTEGRATION_ACK_WAIT_S
+        ),
+        UPLOAD.name: _consumer(
+            SESSIONS_STREAM, UPLOAD.name, UPLOAD.consumes, INTEGRATION_ACK_WAIT_S
         ),
         TABLE.name: _consumer(SESSIONS_STREAM, TABLE.name, TABLE.consumes, INTEGRATION_ACK_WAIT_S),
         TSA.name: _consumer(

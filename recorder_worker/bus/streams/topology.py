@@ -4,7 +4,8 @@ Eight streams, and a bucket. COMMANDS holds what clients ask for, SESSIONS every
 sessions, REGISTER the numbers of sessions and the head of their log, INTEGRATION what passes
 between the recorder and other systems, NODES what workers say of themselves, AUDIT who did what,
 CLIENTS copies of facts for those who own a session, and DEAD the messages that nobody could
-process. A bucket is a stream, too, by its name. Nothing is
+process. A bucket is a stream, too, by its name; so is one of objects, where recordings are copied
+to NATS. Nothing is
 deleted from SESSIONS and AUDIT but by age: the one is the journal from which a session is rebuilt,
 the other must outlive whoever is in it (`deny_delete`, `deny_purge`); and a full stream refuses
 what is new instead of forgetting what is old. REGISTER knows no age, for its newest messages must
@@ -73,6 +74,9 @@ class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     duplicate_window_s: float
     token_buckets: tuple[str, ...] = ()
     """Key-value buckets of authorisation: what is revoked, and the keys that sign tokens."""
+    object_bucket: str = ""
+    """The Object Store bucket that recordings are copied to; empty: there is none."""
+    object_max_bytes: int = -1
 
 
 def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
@@ -117,6 +121,30 @@ def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
             discard=DiscardPolicy.OLD,
         ),
         _stream(DEAD_STREAM, [f"{DEAD}.*"], limits, told=False),
+        *((_objects(limits),) if limits.object_bucket else ()),
+    )
+
+
+def object_stream(bucket: str) -> str:
+    """The stream of an Object Store bucket."""
+    return f"OBJ_{bucket}"
+
+
+def _objects(limits: StreamLimits) -> StreamConfig:
+    """As NATS clients expect one: pieces of objects, and for each name one message about it."""
+    bucket = limits.object_bucket
+    return StreamConfig(
+        name=object_stream(bucket),
+        subjects=[f"$O.{bucket}.C.>", f"$O.{bucket}.M.>"],
+        storage=StorageType.FILE,
+        num_replicas=limits.replicas,
+        max_age=0,
+        max_bytes=limits.object_max_bytes,
+        discard=DiscardPolicy.NEW,
+        duplicate_window=limits.duplicate_window_s,
+        allow_direct=True,
+        allow_rollup_hdrs=True,
+        deny_purge=False,
     )
 
 

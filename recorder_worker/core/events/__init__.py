@@ -69,7 +69,13 @@ from recorder_worker.core.events.nodes import (
 )
 from recorder_worker.core.events.register import SessionLogged, SessionNumbered
 from recorder_worker.core.events.retention import RetentionKind, SessionRetention
-from recorder_worker.core.events.storage import IntegrityFailed, SessionStored
+from recorder_worker.core.events.storage import (
+    BlobCopied,
+    IntegrityFailed,
+    SessionArchived,
+    SessionOffloaded,
+    SessionStored,
+)
 
 __all__ = [
     "AnchorLog",
@@ -80,6 +86,7 @@ __all__ = [
     "Audited",
     "BeatCaptured",
     "BeatLeaf",
+    "BlobCopied",
     "Captured",
     "CapturedEvent",
     "Checkpoint",
@@ -117,10 +124,12 @@ __all__ = [
     "RetentionKind",
     "SegmentCaptured",
     "SegmentRef",
+    "SessionArchived",
     "SessionFailed",
     "SessionIncident",
     "SessionLogged",
     "SessionNumbered",
+    "SessionOffloaded",
     "SessionPaused",
     "SessionQuality",
     "SessionRejected",

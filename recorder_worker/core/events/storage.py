@@ -62,3 +62,66 @@ class IntegrityFailed(Event, frozen=True, kw_only=True, tag="integrity_failed", 
     repaired: bool = False
     node: str
     wall_ns: Nanoseconds
+
+
+class BlobCopied(Event, frozen=True, kw_only=True, tag="blob_copied", tag_field="type"):
+    """`integration.storage.copied`: a chunk is durable in the second store, with its digest.
+
+    Attributes:
+        name: of the file in the session's folder; `location` is where it is now, a URI or path.
+        size: in bytes, and `sha256`, as they stand in the leaf of the chunk.
+        checked: the store has computed the digest itself and vouches for it (`attested`), or it
+            was read out of the store again (`read_back`).
+    """
+
+    session_id: SessionId
+    index: Count
+    name: str
+    location: str
+    size: Count
+    sha256: Hex32
+    checked: Literal["attested", "read_back"]
+    node: str
+    wall_ns: Nanoseconds
+
+
+class SessionArchived(Event, frozen=True, kw_only=True, tag="session_archived", tag_field="type"):
+    """`integration.storage.archived`: all of a sealed session is durable in the second store.
+
+    Proofs and receipts that come later are copied as they come, and not told.
+
+    Attributes:
+        location: where a person finds the copy: a URI or a path.
+        seal_sha256: SHA-256 of the file `seal`.
+        file_count: files of the folder that are there; `file_bytes` is how large they are.
+        keep_local: whether chunks stay on the recorder's own disk; else they go in some time, with
+            `integration.storage.offloaded`.
+    """
+
+    session_id: SessionId
+    location: str
+    seal_sha256: Hex32
+    file_count: Count
+    file_bytes: Count
+    keep_local: bool
+    node: str
+    wall_ns: Nanoseconds
+
+
+class SessionOffloaded(Event, frozen=True, kw_only=True, tag="session_offloaded", tag_field="type"):
+    """`integration.storage.offloaded`: a session's chunks are in the second store alone.
+
+    All else of its folder stays: what was signed, proofs, receipts. `recorder fetch` brings it
+    back together.
+
+    Attributes:
+        location: where the copy is.
+        chunk_count: chunks that were removed from the recorder's own disk, and their bytes.
+    """
+
+    session_id: SessionId
+    location: str
+    chunk_count: Count
+    chunk_bytes: Count
+    node: str
+    wall_ns: Nanoseconds

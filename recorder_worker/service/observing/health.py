@@ -14,12 +14,13 @@ import msgspec
 from recorder_worker.ports import BlobStore, Clock
 
 
-class Check(msgspec.Struct, frozen=True):
-    """What one check found."""
+class Check(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one check found. `needed`: without it this process is not ready for work."""
 
     name: str
     ok: bool
     detail: str
+    needed: bool = True
 
 
 class Health:
@@ -54,9 +55,9 @@ class Health:
         return [self._run(name, check) for name, check in self._checks.items()]
 
     def ready(self) -> tuple[bool, list[Check]]:
-        """Whether everything is well, and what was found, liveness first."""
+        """Whether all that is needed is well, and what was found, liveness first."""
         found = [self.live(), *self.checks()]
-        return all(check.ok for check in found), found
+        return all(check.ok or not check.needed for check in found), found
 
     @staticmethod
     def _run(name: str, check: Callable[[], Check]) -> Check:

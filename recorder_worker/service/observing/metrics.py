@@ -24,6 +24,7 @@ from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.core.notes import SlowedBy
 from recorder_worker.core.pipeline import CONSUMERS
 from recorder_worker.integrations.node_reporter import Throughput
+from recorder_worker.service.observing.copies import CopyMeters
 from recorder_worker.service.observing.gauges import Gauges
 from recorder_worker.service.observing.keeping import KeepingGauges
 
@@ -50,6 +51,7 @@ class Metrics:
         self._declare_stages()
         self.gauges = Gauges(self.registry)
         self.keeping = KeepingGauges(self.registry)
+        self.copies = CopyMeters(self.registry)
         self._store_free_bytes = Gauge(
             "recorder_store_free_bytes", "Room left in the blob store.", registry=self.registry
         )

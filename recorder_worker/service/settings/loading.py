@@ -15,6 +15,7 @@ from recorder_worker.service.settings import layers
 from recorder_worker.service.settings.layers import Given, variable_name
 from recorder_worker.service.settings.rule import Rule, allowed, nearest, rules
 from recorder_worker.service.settings.secrets import with_secret_files
+from recorder_worker.service.settings.storage_rules import storage_rules
 from recorder_worker.service.settings.tree import Settings
 
 DEFAULT = "default"
@@ -185,6 +186,7 @@ def _check_together(settings: Settings, provenance: dict[str, str]) -> None:
     nats, capture, retry = settings.nats, settings.capture, settings.retry
     quality = settings.quality
     wrong = [
+        *storage_rules(settings.storage),
         (
             "stages",
             len(set(settings.stages)) != len(settings.stages),

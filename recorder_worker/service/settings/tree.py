@@ -16,6 +16,7 @@ from recorder_worker.service.settings.group import Group
 from recorder_worker.service.settings.keeping import PatrolSettings, RetentionSettings
 from recorder_worker.service.settings.load import LoadSettings
 from recorder_worker.service.settings.pictures import QualitySettings, ThumbnailSettings
+from recorder_worker.service.settings.storage import StorageSettings
 
 Stage = Literal["capture", "chunk", "compress", "merkle"]
 Kind = Literal["file", "x11", "pattern", "rtsp", "images", "v4l2", "nats"]
@@ -254,6 +255,7 @@ class Settings(Group, frozen=True, kw_only=True):
     compress: CompressSettings = CompressSettings()
     merkle: MerkleSettings = MerkleSettings()
     anchors: AnchorSettings = AnchorSettings()
+    storage: StorageSettings = StorageSettings()
     audit: AuditSettings = AuditSettings()
     retention: RetentionSettings = RetentionSettings()
     patrol: PatrolSettings = PatrolSettings()

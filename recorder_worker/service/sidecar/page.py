@@ -92,9 +92,10 @@ def render(status: Status) -> str:
 
 
 def _verdict(failing: list[Check]) -> str:
-    if not failing:
-        return _word("ready", "good")
-    return _word("not ready: " + ", ".join(check.name for check in failing), "bad")
+    names = ", ".join(check.name for check in failing)
+    if any(check.needed for check in failing):
+        return _word(f"not ready: {names}", "bad")
+    return _word(f"ready, but for: {names}", "warn") if failing else _word("ready", "good")
 
 
 def _notice(status: Status) -> str:
@@ -206,9 +207,10 @@ def _stream(row: StreamRow) -> list[Cell]:
 
 
 def _check(check: Check) -> list[Cell]:
+    bad = "bad" if check.needed else "warn"
     return [
         ("check", f"<code>{escape(check.name)}</code>"),
-        ("is", _word("well" if check.ok else "not well", "good" if check.ok else "bad")),
+        ("is", _word("well", "good") if check.ok else _word("not well", bad)),
         ("found", escape(check.detail)),
     ]
 

@@ -1,0 +1,1 @@
+"""A blob store in a bucket that speaks S3."""

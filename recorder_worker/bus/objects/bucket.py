@@ -1,0 +1,178 @@
+"""NATS Object Store as its clients keep it, with what nats-py's own calls lack.
+
+An object is pieces on `$O.<bucket>.C.<nuid>` and one message about it, which replaces the one
+before, on `$O.<bucket>.M.<name in base64>`. It exists once that message is stored: whatever died
+before has left pieces that nobody reads. nats-py always replaces what is there, cannot read from an
+offset, and needs the right to make consumers; here that message is fenced, and pieces are read by
+direct gets. `nats object ls` and `nats object get` read what is written here.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import msgspec
+from nats.js import JetStreamContext
+from nats.js.errors import BadRequestError, NotFoundError
+
+from recorder_worker.bus.event_log import FENCE, PUBLISH_TIMEOUT_S, WRONG_LAST_SEQUENCE
+from recorder_worker.bus.sessions.batched_get import read_batch
+from recorder_worker.bus.streams.topology import object_stream
+
+PIECE_BYTES = 131_072
+"""As other clients cut them."""
+BATCH = 32
+HEADERS_BYTES = 1024
+"""Room in a message for what is not the piece."""
+ROLLUP = {"Nats-Rollup": "sub"}
+_DIGEST = "SHA-256="
+
+
+class ObjectOptions(msgspec.Struct, frozen=True):
+    """How an object is cut."""
+
+    max_chunk_size: int = PIECE_BYTES
+
+
+class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The message about an object, in the form of NATS clients. `size` is in bytes."""
+
+    name: str
+    bucket: str
+    nuid: str
+    size: int = 0
+    chunks: int = 0
+    digest: str = ""
+    deleted: bool = False
+    options: ObjectOptions = ObjectOptions()
+
+    @property
+    def sha256(self) -> str:
+        """What its writer says of its bytes, in hexadecimal."""
+        text = self.digest.partition("=")[2]
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).hex()
+
+
+class Found(msgspec.Struct, frozen=True):
+    """An object, None where there is none, and the sequence of the newest message about it.
+
+    There is such a message also of an object that another client has deleted; 0: there is none.
+    """
+
+    info: ObjectInfo | None
+    sequence: int
+
+
+def digest_text(sha256: bytes) -> str:
+    """A digest as NATS clients write it."""
+    return _DIGEST + base64.urlsafe_b64encode(sha256).decode()
+
+
+class ObjectBucket:
+    """One bucket; every call is one or a few round trips. Raises what nats-py raises."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.stream = object_stream(name)
+
+    async def find(self, js: JetStreamContext, name: str) -> Found:
+        """What a name leads to, by one read: a second one might see another writer's message."""
+        try:
+            message = await js.get_last_msg(self.stream, self._about(name), direct=True)
+        except NotFoundError:
+            await js.stream_info(self.stream)  # no object; or, and then this raises, no bucket
+            return Found(None, 0)
+        info = msgspec.json.decode(message.data or b"", type=ObjectInfo)
+        return Found(None if info.deleted else info, message.seq or 0)
+
+    async def names(self, js: JetStreamContext) -> list[str]:
+        """The names of all objects."""
+        return [info.name for info in await self._infos(js)]
+
+    async def _infos(self, js: JetStreamContext) -> list[ObjectInfo]:
+        found = []
+        after = 0
+        while True:
+            seen = after
+            subject = f"$O.{self.name}.M.*"
+            async for message in read_batch(js, self.stream, after + 1, subject):
+                after = message.seq or 0
+                info = msgspec.json.decode(message.data or b"", type=ObjectInfo)
+                if not info.deleted:
+                    found.append(info)
+            if after == seen:
+                await js.stream_info(self.stream)
+                return found
+
+    async def put_pieces(self, js: JetStreamContext, nuid: str, data: bytes) -> int:
+        """Store bytes in pieces that the server takes; gives how many they are."""
+        most = js._nc.max_payload - HEADERS_BYTES  # noqa: SLF001  (nats-py's own calls go through it)
+        size = max(1, min(PIECE_BYTES, most))
+        for at in range(0, len(data), size):
+            piece = data[at : at + size]
+            await js.publish(
+                self._pieces(nuid), piece, stream=self.stream, timeout=PUBLISH_TIMEOUT_S
+            )
+        return -(-len(data) // size)
+
+    async def appear(self, js: JetStreamContext, info: ObjectInfo, *, after: int | None) -> bool:
+        """Store the message about an object; False where its name is taken meanwhile.
+
+        `after` is the sequence of the message about it that is there, 0: none; None: whichever.
+        """
+        headers = ROLLUP if after is None else ROLLUP | {FENCE: str(after)}
+        data = msgspec.json.encode(info)
+        subject = self._about(info.name)
+        try:
+            await js.publish(
+                subject, data, stream=self.stream, headers=headers, timeout=PUBLISH_TIMEOUT_S
+            )
+        except BadRequestError as error:
+            if error.err_code != WRONG_LAST_SEQUENCE:
+                raise
+            return False
+        return True
+
+    async def pieces(
+        self, js: JetStreamContext, nuid: str, sequence: int
+    ) -> AsyncIterator[tuple[int, bytes]]:
+        """Some pieces from a sequence of the stream on, each with its own; none: no more."""
+        async for message in read_batch(js, self.stream, sequence, self._pieces(nuid), BATCH):
+            yield message.seq or 0, message.data or b""
+
+    async def leftovers(self, js: JetStreamContext, older_than_s: float) -> list[str]:
+        """The ids of pieces that no object names, and that no writer is at any more, by their age.
+
+        Names are read behind pieces: an object that appears meanwhile is none of them.
+        """
+        info = await js.stream_info(self.stream, subjects_filter=f"$O.{self.name}.C.*")
+        nuids = {subject.rpartition(".")[2] for subject in info.state.subjects or {}}
+        named = {about.nuid for about in await self._infos(js)}
+        return [nuid for nuid in nuids - named if await self._age_s(js, nuid) > older_than_s]
+
+    async def _age_s(self, js: JetStreamContext, nuid: str) -> float:
+        """The time since its first piece; 0 where there is none any more."""
+        async for piece in read_batch(js, self.stream, 1, self._pieces(nuid), 1):
+            if piece.time is not None:
+                return (datetime.now(UTC) - piece.time).total_seconds()
+        return 0.0
+
+    async def forget(self, js: JetStreamContext, nuid: str, name: str = "") -> None:
+        """Remove the pieces, and before them, with a name, the message about them."""
+        if name:
+            await js.purge_stream(self.stream, subject=self._about(name))
+        await js.purge_stream(self.stream, subject=self._pieces(nuid))
+
+    async def free_bytes(self, js: JetStreamContext) -> int | None:
+        """Room that is left; None where there is no limit."""
+        info = await js.stream_info(self.stream)
+        most = info.config.max_bytes or -1
+        return max(0, most - info.state.bytes) if most > 0 else None
+
+    def _about(self, name: str) -> str:
+        return f"$O.{self.name}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
+
+    def _pieces(self, nuid: str) -> str:
+        return f"$O.{self.name}.C.{nuid}"

@@ -1,0 +1,152 @@
+"""Brings all of a sealed session to the second store, and writes down that it is there.
+
+While a session runs its copy has the form of its folder: chunks, and a file for each record and
+checkpoint. Behind the seal come the files that the seal has made of those, and then the single ones
+go there, too. At any moment the copy verifies: as TRUNCATED before, as what it is afterwards.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import structlog
+
+from recorder_worker.core import keys
+from recorder_worker.core.copy_marker import (
+    CopyMarker,
+    Expected,
+    encode_marker,
+    expected_of,
+    parse_marker,
+)
+from recorder_worker.core.errors import BlobMissingError, FormatError
+from recorder_worker.core.events import SessionArchived
+from recorder_worker.core.ids import event_key
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.file import unframed
+from recorder_worker.core.records.leaves import ChunkRecord
+from recorder_worker.core.subjects import Fact
+from recorder_worker.core.verify.chunks import chunk_name
+from recorder_worker.integrations.second_store.copier import Copier, of_second
+from recorder_worker.integrations.second_store.patience import Patience
+from recorder_worker.ports import BlobStore, Clock, EventLog
+
+log = structlog.get_logger(__name__)
+
+UNCOPIED = (f"{keys.SEGMENTS}/", f"{keys.JOURNAL}/")
+"""The spool, and what the seal has brought together."""
+
+
+class Archiver:
+    """Archives sessions, in the name of one node."""
+
+    def __init__(
+        self,
+        events: EventLog,
+        copier: Copier,
+        patience: Patience,
+        clock: Clock,
+        *,
+        node: str,
+        keep_local: bool,
+    ) -> None:
+        self._events = events
+        self._copier = copier
+        self._patience = patience
+        self._clock = clock
+        self._node = node
+        self._keep_local = keep_local
+
+    async def archive(self, session_id: str) -> None:
+        """Have all of a sealed session in the second store, and tell so. Repeated, it tells again.
+
+        Of one that was removed here meanwhile nothing is copied, and nothing told.
+
+        Raises:
+            BlobMissingError: a file that is signed is neither here nor there.
+            ImmutableConflictError, BlobDamagedError: as `Copier.copy`.
+            StoreError, BusUnavailableError: try again.
+        """
+        marker = await self._patience.until_done(session_id, lambda: self._bring(session_id))
+        if marker is None:
+            return
+        await self._events.emit(
+            Fact.ARCHIVED,
+            session_id,
+            SessionArchived(
+                session_id=session_id,
+                location=marker.location,
+                seal_sha256=marker.seal_sha256,
+                file_count=marker.file_count,
+                file_bytes=marker.file_bytes,
+                keep_local=self._keep_local,
+                node=self._node,
+                wall_ns=marker.archived_wall_ns,
+            ),
+            key=event_key(Fact.ARCHIVED.value, session_id),
+        )
+
+    def _bring(self, session_id: str) -> CopyMarker | None:
+        local, second = self._copier.local, self._copier.second
+        known = marker_of(local, session_id)
+        if known is not None:
+            return known
+        if is_removed(local, session_id):
+            return None
+        prefix = keys.session_prefix(session_id)
+        chunks = signed_chunks(local, session_id)
+        names = [key.removeprefix(f"{prefix}/") for key in local.keys(prefix)]
+        wanted = dict.fromkeys(chunks) | {
+            name: None for name in names if not name.startswith(UNCOPIED)
+        }
+        size = 0
+        for name in wanted:
+            size += self._copier.copy(keys.blob_key(session_id, name), chunks.get(name)).size
+        with of_second():
+            second.delete_below(keys.blob_key(session_id, keys.JOURNAL))
+        marker = CopyMarker(
+            location=second.location(prefix),
+            seal_sha256=sha256(local.get(keys.blob_key(session_id, keys.SEAL))).hexdigest(),
+            file_count=len(wanted),
+            file_bytes=size,
+            archived_wall_ns=self._clock.wall_ns(),
+        )
+        write_marker(local, session_id, marker)
+        self._copier.forget(prefix)
+        log.info("SessionArchived", session_id=session_id, location=marker.location, bytes=size)
+        return marker
+
+
+def signed_chunks(store: BlobStore, session_id: str) -> dict[str, Expected]:
+    """The chunks of a sealed session by their names, as its records have them.
+
+    Raises:
+        BlobMissingError, FormatError: there are no records, or they are none.
+    """
+    found = {}
+    for data in unframed(store.stream(keys.blob_key(session_id, keys.RECORDS))):
+        record = decode_record(data)
+        if isinstance(record, ChunkRecord):
+            found[chunk_name(record)] = expected_of(record)
+    return found
+
+
+def is_removed(store: BlobStore, session_id: str) -> bool:
+    """Whether somebody has removed a session here, to whom its copies are a matter as well."""
+    return store.size(keys.blob_key(session_id, keys.MANIFEST)) is None
+
+
+def marker_of(store: BlobStore, session_id: str) -> CopyMarker | None:
+    """What is known of a session's copy; None where it has none, or what is known is no use."""
+    try:
+        return parse_marker(store.get(keys.copies(session_id)))
+    except BlobMissingError:
+        return None
+    except FormatError as error:
+        log.warning("CopyMarkerUnreadable", session_id=session_id, error=str(error))
+        return None
+
+
+def write_marker(store: BlobStore, session_id: str, marker: CopyMarker) -> None:
+    """Write down what is known. Raises StoreError."""
+    store.replace(keys.copies(session_id), encode_marker(marker))

@@ -1,0 +1,140 @@
+"""Looks, every now and then, for what no fact tells of: what came late, and what may go here.
+
+* Proofs of the log of sessions and receipts, which come behind the seal; the log itself, and the
+  audit trail.
+* Sealed sessions that were never copied: from before there was a second store, or of whose facts
+  the stream knows nothing any more.
+* Chunks that are in the second store and may leave this disk.
+
+Any number of workers may do this at once; what one has done the next one finds. Blocking, but for
+`Sweep.turn`.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from recorder_worker.core import keys
+from recorder_worker.core.copy_marker import CopyMarker
+from recorder_worker.core.errors import BlobMissingError, PermanentError, StoreError
+from recorder_worker.integrations.second_store.archiver import Archiver, is_removed, marker_of
+from recorder_worker.integrations.second_store.copier import Copier
+from recorder_worker.integrations.second_store.offload import Offload
+from recorder_worker.integrations.second_store.patience import Patience
+from recorder_worker.ports import Clock
+
+log = structlog.get_logger(__name__)
+
+LATE = (keys.PROOFS, keys.RECEIPTS)
+LATE_NS = 30 * 86_400 * 1_000_000_000
+"""So long behind the seal it is looked for what comes late: receipts are asked for as long."""
+AGAIN_NS = 3_600 * 1_000_000_000
+"""A session that cannot be copied is tried again after this."""
+
+
+class Sweep:
+    """What is done at each turn; `turn` on the event loop, one at a time."""
+
+    def __init__(
+        self,
+        copier: Copier,
+        archiver: Archiver,
+        offload: Offload | None,
+        patience: Patience,
+        clock: Clock,
+    ) -> None:
+        self._copier = copier
+        self._archiver = archiver
+        self._offload = offload
+        self._patience = patience
+        self._clock = clock
+        self._sent: dict[str, int] = {}
+        self._settled: set[str] = set()
+        self._not_before_ns: dict[str, int] = {}
+
+    async def turn(self, *, idle: bool) -> None:
+        """Do all of it once; `idle`: no facts wait, so what was not copied has none."""
+        await self._patience.until_done("late files", self._late)
+        if idle:
+            for session_id in await self._patience.until_done("sessions", self._never_copied):
+                await self._archive(session_id)
+        if self._offload is not None:
+            for session_id in await self._patience.until_done("offload", self._due):
+                await self._take_away(session_id)
+
+    def _late(self) -> None:
+        """Copy what is new or was replaced, beside sealed sessions and in the log."""
+        local = self._copier.local
+        now_ns = self._clock.wall_ns()
+        for session_id in local.children(keys.COPIES):
+            if session_id in self._settled:
+                continue
+            marker = marker_of(local, session_id)
+            if marker is None:
+                continue
+            for folder in LATE:
+                self._mirror(keys.blob_key(session_id, folder))
+            if now_ns - marker.archived_wall_ns > LATE_NS and self._rests(marker):
+                self._settled.add(session_id)
+        for folder in (keys.AUDIT, keys.LOG):
+            self._mirror(folder)
+
+    def _mirror(self, prefix: str) -> None:
+        """The log's checkpoint comes last, as its tiles are there before it here."""
+        local = self._copier.local
+        checkpoint = keys.log_key(keys.LOG_CHECKPOINT)
+        found = sorted(local.keys(prefix), key=lambda key: (key == checkpoint, key))
+        for key in found:
+            size = local.size(key)
+            if size is None or (self._sent.get(key) == size and key != checkpoint):
+                continue
+            try:
+                self._copier.mirror(key)
+            except BlobMissingError:
+                continue  # a partial tile that was filled meanwhile, an old bundle
+            self._sent[key] = size
+
+    def _rests(self, marker: CopyMarker) -> bool:
+        return self._offload is None or marker.offloaded_wall_ns > 0
+
+    def _never_copied(self) -> list[str]:
+        local, now_ns = self._copier.local, self._clock.monotonic_ns()
+        copied = set(local.children(keys.COPIES))
+        return [
+            session_id
+            for session_id in local.children(keys.SESSIONS)
+            if session_id not in copied
+            and self._not_before_ns.get(session_id, 0) <= now_ns
+            and local.size(keys.blob_key(session_id, keys.SEAL)) is not None
+            and not is_removed(local, session_id)
+        ]
+
+    async def _archive(self, session_id: str) -> None:
+        try:
+            await self._archiver.archive(session_id)
+        except (PermanentError, StoreError) as error:
+            self._not_before_ns[session_id] = self._clock.monotonic_ns() + AGAIN_NS
+            log.warning("SessionNotArchived", session_id=session_id, error=str(error))
+
+    def _due(self) -> list[str]:
+        local = self._copier.local
+        offload, now_ns = self._offload, self._clock.monotonic_ns()
+        if offload is None:
+            return []
+        return [
+            session_id
+            for session_id in local.children(keys.COPIES)
+            if session_id not in self._settled
+            and self._not_before_ns.get(session_id, 0) <= now_ns
+            and not is_removed(local, session_id)
+            and offload.is_due(marker_of(local, session_id))
+        ]
+
+    async def _take_away(self, session_id: str) -> None:
+        if self._offload is None:
+            return
+        try:
+            await self._offload.take_away(session_id)
+        except (PermanentError, StoreError) as error:
+            self._not_before_ns[session_id] = self._clock.monotonic_ns() + AGAIN_NS
+            log.warning("SessionNotOffloaded", session_id=session_id, error=str(error))
