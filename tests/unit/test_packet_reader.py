@@ -21,7 +21,7 @@ from recorder_worker.core.errors import (
 )
 from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock, SourceFacts
 from recorder_worker.core.packets.fmp4_stream import Piece, scan_pieces
-from recorder_worker.ports import Packet, PacketSource
+from recorder_worker.ports import Coding, Packet, PacketSource
 from recorder_worker.service.observing.metrics import Metrics
 from recorder_worker.stages.capture.reading import packet_reader
 from recorder_worker.stages.capture.reading.coverage import Coverage
@@ -53,6 +53,7 @@ class Material:
     """A source of packets as a test wrote them down; behind them nothing, an end, or an error."""
 
     tick = (1, FPS)
+    coding = Coding("h264", b"")
 
     def __init__(
         self,
