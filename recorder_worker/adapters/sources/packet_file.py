@@ -17,7 +17,7 @@ from recorder_worker.adapters.sources.tracks import Tracks
 from recorder_worker.core.errors import SourceError, SourceLostError
 from recorder_worker.core.model import SourceClock, SourceFacts
 from recorder_worker.core.sources.kinds import FileSource
-from recorder_worker.ports import Packet
+from recorder_worker.ports import Coding, Packet
 
 _SECOND_NS = 1_000_000_000
 JUMP_S = 10
@@ -74,6 +74,11 @@ class PacketFile:
     def tick(self) -> tuple[int, int]:
         """As `PacketSource.tick`."""
         return self._tracks.tick.numerator, self._tracks.tick.denominator
+
+    @property
+    def coding(self) -> Coding:
+        """As `PacketSource.coding`."""
+        return self._tracks.coding
 
     def read(self, wait_s: float) -> tuple[Packet, ...] | None:  # noqa: ARG002  (a file never waits)
         """The next packet; None behind the last."""

@@ -185,7 +185,8 @@ class Reader:
         self._writer.add(frame, t_ns)
         self._limits.check_idle(frame, self._writer.masks, t_ns)
         if self._watch is not None and not self._coverage.armed:
-            for note in self._watch.see(frame, t_ns):
+            unit, masks = self._writer.newest_unit, self._writer.masks
+            for note in self._watch.see(frame, t_ns, unit, masks):
                 self._coverage.deliver(note)
 
     def _waited_until(self, due_ns: int) -> bool:

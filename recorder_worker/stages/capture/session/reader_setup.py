@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar, cast
 
+import msgspec
+
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.model import Slowed, SourceClock, SourceFacts
@@ -12,9 +14,10 @@ from recorder_worker.core.notes import RateChanged
 from recorder_worker.core.sources.kinds import FileSource, ImagesSource, PatternSource
 from recorder_worker.ports import FrameSource, PacketSource
 from recorder_worker.stages.capture.reading.coverage import Coverage
+from recorder_worker.stages.capture.reading.keyframe_looks import KeyframeLooks
 from recorder_worker.stages.capture.reading.opening import OpenPackets
 from recorder_worker.stages.capture.reading.packet_reader import PacketReader
-from recorder_worker.stages.capture.reading.picture_watch import PictureWatch
+from recorder_worker.stages.capture.reading.picture_watch import PictureWatch, WatchPolicy
 from recorder_worker.stages.capture.reading.policy import Arming, ReaderPolicy, Reopen
 from recorder_worker.stages.capture.reading.reader import Reader
 from recorder_worker.stages.capture.reading.timeline import SECOND_NS, Timeline
@@ -73,6 +76,7 @@ def reader_of(
             timeline=timeline,
             policy=_reader_policy(services, command),
             clock=services.clock,
+            looks=_looks(services, command, facts, journal.session_id, cipher),
         )
     writer = _frame_writer(services, journal, cipher)
     return Reader(
@@ -82,7 +86,7 @@ def reader_of(
         timeline=timeline,
         policy=_reader_policy(services, command),
         clock=services.clock,
-        watch=_watch(services, journal.session_id, facts.kind, writer, cipher),
+        watch=_watch(services, services.policy.watch, facts.kind, journal.session_id, cipher),
         carried=_carried(own_fps, journal.slowed),
     )
 
@@ -121,14 +125,14 @@ def _packet_writer(
 
 def _watch(
     services: CaptureServices,
-    session_id: str,
+    watched: WatchPolicy,
     kind: str,
-    writer: SegmentWriter,
+    session_id: str,
     cipher: SessionCipher | None,
 ) -> PictureWatch | None:
     """What watches the pictures of a kind of source; None where nobody wants to know."""
     policy, optics = services.policy, services.optics
-    conditions = policy.watch.told_of(kind)
+    conditions = watched.told_of(kind)
     thumbnails = None
     if policy.thumbnails is not None:
         thumbnails = Thumbnails(
@@ -141,11 +145,33 @@ def _watch(
     if not conditions and thumbnails is None:
         return None
     return PictureWatch(
-        writer=writer,
         optics=optics,
-        policy=policy.watch,
+        policy=watched,
         conditions=conditions,
         thumbnails=thumbnails,
+    )
+
+
+def _looks(
+    services: CaptureServices,
+    command: StartSession,
+    facts: SourceFacts,
+    session_id: str,
+    cipher: SessionCipher | None,
+) -> KeyframeLooks | None:
+    """What looks at copied packets; None where nobody wants to know."""
+    policy = services.policy.watch
+    each = msgspec.structs.replace(policy, look_ns=0)  # what is decoded is looked at
+    watch = _watch(services, each, facts.kind, session_id, cipher)
+    if watch is None:
+        return None
+    return KeyframeLooks(
+        decoder=services.keyframes,
+        watch=watch,
+        look_ns=policy.look_ns,
+        clock=services.clock,
+        metrics=services.metrics,
+        waits=facts.clock is SourceClock.MEDIA and not _native(command),
     )
 
 
