@@ -52,7 +52,7 @@ def hold(
     wait = _Wait(session, timeout, token_file, nats, config)
     event = wait.after(
         lambda client: client.hold(session, reason, name=name, by=by),
-        lambda fact: name in fact.held,
+        lambda fact: name in fact.holds,
     )
     _say(event, f"{session} is under hold {name!r}", json=json)
 
@@ -72,9 +72,9 @@ def release(
     wait = _Wait(session, timeout, token_file, nats, config)
     event = wait.after(
         lambda client: client.release(session, reason, name=name, by=by),
-        lambda fact: name not in fact.held,
+        lambda fact: name not in fact.holds,
     )
-    left = ", ".join(repr(other) for other in event.held)
+    left = ", ".join(repr(other) for other in event.holds)
     _say(event, f"{session} is released of {name!r}; held by: {left or 'nothing'}", json=json)
 
 

@@ -81,7 +81,7 @@ async def hold(recorder: RunningRecorder, session_id: str, name: str = "hold") -
         recorder,
         session_id,
         lambda: recorder.client.hold(session_id, "a court asked", name=name, by="kim"),
-        lambda fact: name in fact.held,
+        lambda fact: name in fact.holds,
     )
 
 
@@ -92,7 +92,7 @@ async def release(
         recorder,
         session_id,
         lambda: recorder.client.release(session_id, "it is over", name=name, by="kim"),
-        lambda fact: name not in fact.held,
+        lambda fact: name not in fact.holds,
     )
 
 
@@ -172,13 +172,13 @@ async def test_the_entry_of_a_session_folds_what_is_said_of_it(recorder: Running
         assert found is not None
         return found
 
-    await until(lambda: _is(entry, lambda found: found.held == ("court", "audit")))
+    await until(lambda: _is(entry, lambda found: found.holds == ("court", "audit")))
     assert (await entry()).retention.reason == "a court asked"
     await release(recorder, session_id, "court")
     await release(recorder, session_id, "audit")
     await delete(recorder, session_id)
     await until(lambda: _is(entry, lambda found: found.removal == "tombstone"))
-    assert ((await entry()).held, (await entry()).state) == ((), "sealed")
+    assert ((await entry()).holds, (await entry()).state) == ((), "sealed")
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
@@ -228,7 +228,7 @@ async def test_a_session_that_still_records_can_be_held_and_is_not_deleted(
     assert "stop it" in error.hint
     await until(lambda: _opened(recorder, session_id))
     held = await hold(recorder, session_id)
-    assert held.held == ("hold",)
+    assert held.holds == ("hold",)
     await recorder.client.stop(session_id)
     await recorder.sealed(session_id)
     report = recorder.report(session_id)
@@ -308,7 +308,7 @@ async def test_the_command_line_holds_releases_and_deletes(recorder: RunningReco
     )
     assert (code, said) == (0, f"{session_id} is under hold 'court'\n")
     _, said, _ = await call("show", session_id, "--json", *nats)
-    assert (json.loads(said)["held"], json.loads(said)["removed"]) == (["court"], "")
+    assert (json.loads(said)["holds"], json.loads(said)["removed"]) == (["court"], "")
     code, _, problem = await call("delete", session_id, "--reason", "it is old", *nats)
     assert code != 0
     assert "release it first" in " ".join(problem.split())

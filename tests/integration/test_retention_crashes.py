@@ -386,7 +386,7 @@ async def test_a_command_killed_at_every_effect_is_carried_out_once_and_accepted
         await door(bench, looks).handle(hold)
         await door(bench, OneLook(0)).handle(hold)
         told = await facts_of(bench, Fact.RETENTION)
-        assert [one.held for one in told if isinstance(one, SessionRetention)] == [("hold",)]
+        assert [one.holds for one in told if isinstance(one, SessionRetention)] == [("hold",)]
         accepted = await facts_of(bench, Fact.AUDIT_ACCEPTED)
         assert {(one.actor, one.command_id) for one in accepted} == {("root", "command 7")}  # type: ignore[attr-defined]
         assert await facts_of(bench, Fact.AUDIT_DENIED) == []

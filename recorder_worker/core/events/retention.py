@@ -21,7 +21,7 @@ class SessionRetention(Event, frozen=True, kw_only=True, tag="session_retention"
         kind: `hold` or `release`; `delete`: its bytes go from now on; `tombstone`: they are gone.
         by: who wanted it; `recorder`: a rule did.
         rule: of a deletion and its tombstone; else empty.
-        held: the names of the holds in force behind it.
+        holds: the names of the holds in force behind it.
         chunk_count: chunks that go, or are gone, of `chunk_bytes` stored bytes; else 0.
         key_removed: the key of an encrypted session goes with them.
         identity: who asked, where somebody was asked who he is.
@@ -35,7 +35,7 @@ class SessionRetention(Event, frozen=True, kw_only=True, tag="session_retention"
     by: str
     reason: str
     rule: str = ""
-    held: tuple[str, ...] = ()
+    holds: tuple[str, ...] = ()
     chunk_count: Count = 0
     chunk_bytes: Count = 0
     key_removed: bool = False

@@ -168,7 +168,7 @@ def fact_of(
         by=says.by,
         reason=says.reason,
         rule="" if isinstance(says, Hold | Release) else says.rule.value,
-        held=tuple(standing.holds),
+        holds=tuple(standing.holds),
         chunk_count=0 if isinstance(says, Hold | Release) else says.chunk_count,
         chunk_bytes=0 if isinstance(says, Hold | Release) else says.chunk_bytes,
         key_removed=not isinstance(says, Hold | Release) and says.key_removed,
