@@ -67,6 +67,10 @@ class BlobUnreadableError(StoreError):
     """A blob is there and cannot be read: a bad disk block seldom heals, so tries are limited."""
 
 
+class EventsMissingError(PermanentError):
+    """The stream does not have all events of a session any more."""
+
+
 class BlobMissingError(PermanentError):
     """A blob that an event names is not in the store."""
 

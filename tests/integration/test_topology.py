@@ -59,7 +59,7 @@ async def test_every_stage_has_its_durable_consumer_with_explicit_acks(
     await apply_topology(broker.jetstream, streams(LIMITS), declared)
     for stage in CONSUMERS:
         info = await broker.jetstream.consumer_info(declared[stage.name].stream, stage.name)
-        wanted = set(stage.consumes)
+        wanted = {*stage.consumes, f"session.again.{stage.name}.*"}
         subjects = set(info.config.filter_subjects or [info.config.filter_subject])
         assert subjects == wanted
         assert info.config.ack_policy == "explicit"
@@ -167,7 +167,9 @@ def test_every_fact_is_in_one_stream() -> None:
         assert (fact.wildcard in declared[STREAM_OF[fact]]) or not fact.per_session
     subjects = [subject for listed in declared.values() for subject in listed]
     assert len(subjects) == len(set(subjects))
-    assert declared[INTEGRATION_STREAM] == ["integration.anchor.>", "integration.storage.>"]
+    again = [f"session.again.{stage}.*" for stage in ("receipts", "tsa")]
+    anchors_and_stores = ["integration.anchor.>", "integration.storage.>"]
+    assert declared[INTEGRATION_STREAM] == [*anchors_and_stores, *again]
 
 
 async def test_heartbeats_have_a_stream_of_their_own_and_sessions_a_bucket(

@@ -42,6 +42,7 @@ from recorder_worker.core.subjects import (
     CLIENT,
     FRAMES,
     SESSIONS_BUCKET,
+    SETTLING,
     Command,
     Fact,
     is_owner_name,
@@ -57,6 +58,9 @@ TOGETHER = "together"
 
 PER_SESSION = "session.*.*"
 """Facts about sessions; commands have two tokens, and may carry tokens of those who give them."""
+
+_TOLD = tuple(subject for subject in GATEWAY.answers if subject not in SETTLING)
+"""What those may ask who may only be told: dead letters are settled by an admin."""
 
 _ENGINE_QUEUE = f"{INTEGRATION_STREAM}.{ENGINE}"
 
@@ -232,7 +236,7 @@ def _admin(tokens: TokenLists) -> Grant:
     return Grant(
         user=ADMIN,
         does="gives all commands, publishes frames; reads all facts, audit and dead letters; "
-        "revokes tokens",
+        "settles dead letters; revokes tokens",
         asks=(
             *Command,
             *_reading(Fact),
@@ -253,7 +257,7 @@ def _observer() -> Grant:
         does="reads all facts but audit, and does nothing else",
         asks=(*_reading(seen), *reading_bucket(SESSIONS_BUCKET)),
         hears=_heard(seen),
-        calls=GATEWAY.answers,
+        calls=_TOLD,
     )
 
 
@@ -283,6 +287,6 @@ def _client(name: str, tokens: TokenLists) -> Grant:
         does="a client: starts sessions, reads the events of those that it owns, publishes frames",
         asks=(Command.START.value, api("DIRECT.GET", f"{CLIENTS_STREAM}.{own}.>")),
         hears=(f"{own}.>",),
-        calls=(f"{FRAMES}.{name}.>", *(GATEWAY.answers if tokens.asked_for else ())),
+        calls=(f"{FRAMES}.{name}.>", *(_TOLD if tokens.asked_for else ())),
         client=True,
     )

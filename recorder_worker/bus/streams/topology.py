@@ -21,7 +21,28 @@ from nats.js.api import (
     StreamConfig,
 )
 
-from recorder_worker.core.subjects import CLIENT, DEAD, SESSIONS_BUCKET, STORED, Command, Fact
+from recorder_worker.core.pipeline import (
+    CAPTURE,
+    CHUNK,
+    COMPRESS,
+    CONTROL,
+    MERKLE,
+    OWNERS,
+    RECEIPTS,
+    SESSION_LOG,
+    STORAGE,
+    TABLE,
+    TSA,
+)
+from recorder_worker.core.subjects import (
+    CLIENT,
+    DEAD,
+    SESSIONS_BUCKET,
+    STORED,
+    Command,
+    Fact,
+    again,
+)
 
 COMMANDS_STREAM = "COMMANDS"
 SESSIONS_STREAM = "SESSIONS"
@@ -61,6 +82,13 @@ STREAM_OF: dict[Fact, str] = {fact: _STREAM_OF_PREFIX[fact.split(".")[0]] for fa
 }
 """Which stream holds the facts of a kind."""
 
+CONSUMED = {
+    COMMANDS_STREAM: (CONTROL, CAPTURE),
+    SESSIONS_STREAM: (CHUNK, COMPRESS, MERKLE, OWNERS, SESSION_LOG, STORAGE, TABLE),
+    INTEGRATION_STREAM: (RECEIPTS, TSA),
+}
+"""Whose consumers each stream has."""
+
 
 class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator may set about the streams."""
@@ -79,13 +107,23 @@ def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
     """All streams, as they shall be."""
     return (
         # Not told again: commands may carry tokens, and dead letters commands.
-        _stream(COMMANDS_STREAM, [str(command) for command in Command], limits, told=False),
-        _stream(SESSIONS_STREAM, _facts_of(SESSIONS_STREAM), limits, journal=True),
+        _stream(
+            COMMANDS_STREAM,
+            [*(str(command) for command in Command), *_again_in(COMMANDS_STREAM)],
+            limits,
+            told=False,
+        ),
+        _stream(
+            SESSIONS_STREAM,
+            [*_facts_of(SESSIONS_STREAM), *_again_in(SESSIONS_STREAM)],
+            limits,
+            journal=True,
+        ),
         _register(limits),
         # What is old here can be asked for again: it must never hold up the log of sessions.
         _stream(
             INTEGRATION_STREAM,
-            ["integration.anchor.>", "integration.storage.>"],
+            ["integration.anchor.>", "integration.storage.>", *_again_in(INTEGRATION_STREAM)],
             limits,
             discard=DiscardPolicy.OLD,
         ),
@@ -116,8 +154,13 @@ def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
             msgspec.structs.replace(limits, max_bytes=max(1, limits.max_bytes // 10)),
             discard=DiscardPolicy.OLD,
         ),
-        _stream(DEAD_STREAM, [f"{DEAD}.*"], limits, told=False),
+        _stream(DEAD_STREAM, [f"{DEAD}.*", f"{DEAD}.*.*"], limits, told=False),
     )
+
+
+def _again_in(stream: str) -> list[str]:
+    """Where the stages that take from a stream get dead letters of it once more."""
+    return [again(stage.name, "*") for stage in CONSUMED[stream]]
 
 
 def _facts_of(stream: str) -> list[str]:
@@ -145,7 +188,7 @@ def _stream(
         allow_direct=True,
         deny_delete=journal,
         deny_purge=journal,
-        republish=_again() if told else None,
+        republish=_told_again() if told else None,
     )
 
 
@@ -164,7 +207,7 @@ def _register(limits: StreamLimits) -> StreamConfig:
         allow_direct=True,
         deny_delete=True,
         deny_purge=True,
-        republish=_again(),
+        republish=_told_again(),
     )
 
 
@@ -174,7 +217,7 @@ def _token_bucket(name: str, limits: StreamLimits) -> StreamConfig:
     return bucket.evolve(allow_rollup_hdrs=False, deny_purge=True)
 
 
-def _again() -> RePublish:
+def _told_again() -> RePublish:
     return RePublish(src=">", dest=f"{STORED}.>")
 
 
@@ -196,5 +239,5 @@ def _bucket(
         allow_direct=True,
         allow_rollup_hdrs=True,
         deny_delete=True,
-        republish=_again() if told else None,
+        republish=_told_again() if told else None,
     )
