@@ -42,9 +42,7 @@ LIVE = {"kind": "pattern", "width": 32, "height": 32}
 
 
 @pytest_asyncio.fixture
-async def defects(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[dict[str, Defect]]:
+async def defects(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, Defect]]:
     """Put in before the stages take their methods; each is off until a test turns it on."""
     yield {
         "start": Defect(monkeypatch, Admission, "check_room"),
@@ -58,6 +56,7 @@ async def defects(
 
 @pytest_asyncio.fixture
 async def recorder(tmp_path: Path, defects: dict[str, Defect]) -> AsyncIterator[RunningRecorder]:
+    assert defects, "they are put in before the stages take their methods"
     async with RunningRecorder(settings_in(tmp_path / "data", retry=QUICK)) as running:
         yield running
 
@@ -360,6 +359,7 @@ async def _get(recorder: RunningRecorder, path: str) -> str:
 
 @pytest_asyncio.fixture
 async def guarded(tmp_path: Path, defects: dict[str, Defect]) -> AsyncIterator[RunningRecorder]:
+    assert defects, "as above"
     auth = AuthSettings(mode="jwt", hs256_secret=SECRET)
     settings = settings_in(tmp_path / "guarded", retry=QUICK, auth=auth)
     async with RunningRecorder(settings) as running:

@@ -157,7 +157,7 @@ def refused(*, expected: str, got: str, hint: str, code: int = 409) -> RequestRe
 def _sealed(session_id: str) -> RequestRefusedError:
     return refused(
         expected="a session that is not sealed",
-        got=f"{session_id}, which is: its record is complete and cannot grow",
+        got=f"{session_id}, which is sealed: its record is complete and cannot grow",
         hint="what is missing of it stands there as a gap; drop the letter",
     )
 
