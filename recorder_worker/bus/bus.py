@@ -104,7 +104,7 @@ class Bus:
         self.copies = JetStreamCopies(self.jetstream, EventHeaders(settings.node))
         self.controls = JetStreamControlFeed()
         self.audit = JetStreamAuditStream(self.jetstream)
-        self.dead_letters = DeadLetterBook(self.jetstream)
+        self.dead_letters = DeadLetterBook(self.jetstream, EventHeaders(settings.node))
         self.frames = NatsFrameFeed(settings.login)
 
     @property

@@ -1,4 +1,4 @@
-"""What an operator does when something went wrong: dead letters, doctor, rebuild; real processes."""
+"""What an operator does when something went wrong: dead letters, doctor, rebuild."""
 
 from __future__ import annotations
 
@@ -207,7 +207,8 @@ async def _without_an_event(plant: Plant, server: NatsProcess, session_id: str) 
             if message.subject == Fact.CAPTURED.of(session_id) and captured == 3:
                 continue
             kept = {"Nats-Msg-Id": (message.headers or {})["Nats-Msg-Id"]}
-            await target.publish(message.subject, message.data, stream="SESSIONS", headers=kept)
+            subject, data = message.subject or "", message.data or b""
+            await target.publish(subject, data, stream="SESSIONS", headers=kept)
     finally:
         await old.close()
         await new.close()

@@ -22,13 +22,14 @@ from recorder_worker.bus.event_log import (
     MESSAGE_ID,
     PUBLISH_TIMEOUT_S,
     WRONG_LAST_SEQUENCE,
+    Headers,
     patiently,
 )
 from recorder_worker.bus.streams.topology import DEAD_STREAM
 from recorder_worker.core.dead_letters import DeadLetter, LetterSeen
 from recorder_worker.core.errors import BlobMissingError, BusUnavailableError
 from recorder_worker.core.events import DeadLetterSettled
-from recorder_worker.core.subjects import DEAD, again, settled
+from recorder_worker.core.subjects import DEAD, Fact, again, settled
 
 EVERYTHING = f"{DEAD}.>"
 KEPT_LETTERS = 10_000
@@ -36,10 +37,16 @@ KEPT_LETTERS = 10_000
 
 
 class DeadLetterBook:
-    """`DeadLetters` on JetStream. Keeps what it has read, but no bodies."""
+    """`DeadLetters` on JetStream. Keeps what it has read, but no bodies.
 
-    def __init__(self, jetstream: Callable[[], JetStreamContext]) -> None:
+    `headers` makes those of what is written, for whoever settles letters.
+    """
+
+    def __init__(
+        self, jetstream: Callable[[], JetStreamContext], headers: Headers | None = None
+    ) -> None:
         self._jetstream = jetstream
+        self._headers = headers
         self._after = 0
         self._letters: dict[str, DeadLetter] = {}
         self._settled: dict[str, DeadLetterSettled] = {}
@@ -78,6 +85,8 @@ class DeadLetterBook:
         """Say what becomes of a letter (see `ports.DeadLetters`)."""
         subject = settled(letter.stage, letter.letter)
         headers = {MESSAGE_ID: f"settled:{letter.letter}:{event.action}", FENCE: "0"}
+        if self._headers is not None:
+            headers |= self._headers(Fact.AUDIT_SETTLED, event.session_id, event)
         if await self._first(subject, DEAD_STREAM, msgspec.json.encode(event), headers):
             return event
         try:

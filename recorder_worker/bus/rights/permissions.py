@@ -16,6 +16,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from recorder_worker.bus.rights.reading_rights import looking, reading
 from recorder_worker.bus.rights.stage_rights import (
     JETSTREAM_API,
     SHAPES,
@@ -32,7 +33,6 @@ from recorder_worker.bus.streams.topology import (
     CLIENTS_STREAM,
     DEAD_STREAM,
     INTEGRATION_STREAM,
-    STREAM_OF,
     StreamLimits,
     streams,
 )
@@ -203,20 +203,6 @@ def _deploy(tokens: TokenLists) -> Grant:
     )
 
 
-def _reading(facts: Iterable[Fact]) -> tuple[str, ...]:
-    """Reading whole streams: what they hold and the state of what is stored."""
-    held = dict.fromkeys(STREAM_OF[fact] for fact in facts)
-    return tuple(
-        subject
-        for stream in held
-        for subject in (
-            api("STREAM.INFO", stream),
-            api("DIRECT.GET", stream),
-            api("DIRECT.GET", f"{stream}.>"),
-        )
-    )
-
-
 def _heard(facts: Iterable[Fact]) -> tuple[str, ...]:
     """One subject for all facts that are of sessions, as people subscribe to it."""
     return (
@@ -236,14 +222,17 @@ def _admin(tokens: TokenLists) -> Grant:
     return Grant(
         user=ADMIN,
         does="gives all commands, publishes frames; reads all facts, audit and dead letters; "
-        "settles dead letters; revokes tokens",
-        asks=(
-            *Command,
-            *_reading(Fact),
-            *(api(call, DEAD_STREAM) for call in ("STREAM.INFO", "DIRECT.GET")),
-            api("DIRECT.GET", f"{DEAD_STREAM}.>"),
-            *reading_bucket(SESSIONS_BUCKET),
-            *(revoking if listed else ()),
+        "settles dead letters; looks at streams and consumers; revokes tokens",
+        asks=_each(
+            (
+                *Command,
+                *reading(Fact),
+                *(api(call, DEAD_STREAM) for call in ("STREAM.INFO", "DIRECT.GET")),
+                api("DIRECT.GET", f"{DEAD_STREAM}.>"),
+                *reading_bucket(SESSIONS_BUCKET),
+                *(revoking if listed else ()),
+                *looking(tokens.buckets),
+            )
         ),
         hears=_heard(Fact),
         calls=(*GATEWAY.answers, *CAPTURE.records),
@@ -255,7 +244,7 @@ def _observer() -> Grant:
     return Grant(
         user=OBSERVER,
         does="reads all facts but audit, and does nothing else",
-        asks=(*_reading(seen), *reading_bucket(SESSIONS_BUCKET)),
+        asks=(*reading(seen), *reading_bucket(SESSIONS_BUCKET)),
         hears=_heard(seen),
         calls=_TOLD,
     )

@@ -139,7 +139,8 @@ def _unopened(started: SessionStarted, where: str) -> Finding | None:
         severity=Severity.ERROR,
         where=where,
         what=f"started {age_s:.0f} s ago, and nothing of it was captured, not even its opening",
-        advice="its start waits for a worker, or is a dead letter: recorder dead ls --stage capture",
+        advice="its start waits for a worker, or is a dead letter: recorder dead ls --stage "
+        "capture",
     )
 
 
