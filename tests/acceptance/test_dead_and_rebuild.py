@@ -13,14 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import nats
+import pytest
 from nats_process import NatsProcess
 from plant import Plant
 from worker_process import DEADLINE_S, POLL_S, RECORDER, clean_environment, run_recorder
 
 from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.bus.connection.broker import Login
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
+from recorder_worker.service.doctor import running_sessions
+from recorder_worker.service.doctor.examine import examine
+from recorder_worker.service.settings.tree import (
+    CaptureSettings,
+    ChunkSettings,
+    CompressSettings,
+    DiskSettings,
+    MerkleSettings,
+    NatsSettings,
+    Settings,
+)
 
 FILM = {"kind": "pattern", "width": 64, "height": 48, "pace": "fast", "frames": 60}
 LIVE = {"kind": "pattern", "width": 64, "height": 48, "pace": "native"}
@@ -212,6 +225,51 @@ async def _without_an_event(plant: Plant, server: NatsProcess, session_id: str) 
     finally:
         await old.close()
         await new.close()
+
+
+async def test_the_doctor_finds_a_session_whose_worker_is_gone_and_a_stage_that_nobody_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running_sessions, "SILENT_S", 1.0)
+    with Plant(tmp_path) as plant:
+        session_id = await plant.start_session(LIVE, fps=10)
+        await plant.until(session_id, Fact.CAPTURED, 2)
+        settings = Settings(
+            data_dir=str(plant.folder / "data"),
+            nats=NatsSettings(url=plant.nats.url, max_bytes=1_000_000_000),
+            capture=CaptureSettings(lease_s=2),
+            chunk=ChunkSettings(ack_wait_s=2),
+            compress=CompressSettings(ack_wait_s=2),
+            merkle=MerkleSettings(ack_wait_s=2),
+            disk=DiskSettings(floor_bytes=0),
+        )
+        login = Login(servers=(plant.nats.url,))
+
+        async def checks() -> dict[str, str]:
+            examined = await examine(settings, login, repair=True)
+            assert examined.not_looked_at == ()
+            return {finding.check: finding.where for finding in examined.findings}
+
+        assert await checks() == {}
+        plant.kill("compress")
+        plant.kill("capture")
+        deadline = time.monotonic() + DEADLINE_S
+        wanted = {
+            "session.silent": str(plant.recording(session_id)),
+            "consumer.idle": "SESSIONS/compress",
+        }
+        while not wanted.items() <= (found := await checks()).items():
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(POLL_S)
+        plant.start_again("compress")
+        plant.start_again("capture")
+        async with plant.client() as client:
+            await client.stop(session_id)
+        await plant.sealed(session_id)
+        assert plant.verify(session_id).verdict is Verdict.COMPLETE_WITH_GAPS
+        while found := await checks():
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(POLL_S)
 
 
 def test_the_doctor_repairs_what_is_safe_and_says_so(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import msgspec
+from blake3 import blake3
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 from nats.js.errors import BadRequestError, NotFoundError
@@ -87,6 +88,8 @@ class DeadLetterBook:
         headers = {MESSAGE_ID: f"settled:{letter.letter}:{event.action}", FENCE: "0"}
         if self._headers is not None:
             headers |= self._headers(Fact.AUDIT_SETTLED, event.session_id, event)
+            # Another event than the one in the audit trail, which says the same.
+            headers["ce-id"] = blake3(f"{subject}\n{headers['ce-id']}".encode()).hexdigest()[:32]
         if await self._first(subject, DEAD_STREAM, msgspec.json.encode(event), headers):
             return event
         try:
