@@ -25,6 +25,7 @@ from recorder_worker.bus.streams.topology import DEAD_STREAM
 from recorder_worker.core import errors
 from recorder_worker.core.command_parsing import session_id_in
 from recorder_worker.core.dead_letters import letter_id
+from recorder_worker.core.pipeline import CONTROL
 from recorder_worker.core.subjects import Command, dead_letters, session_of
 from recorder_worker.ports import StageMetrics
 
@@ -36,6 +37,10 @@ SOON_S = (0.02, 0.05, 0.1, 0.2, 0.5)
 IN_TURN_S = (*SOON_S, *(0.5,) * 19, *(1.0,) * 20, *(2.0,) * 30, 5.0)
 """Waits for a predecessor that is on its way. The first 24 are some 10 s, in which nearly all
 come; a message that has waited for minutes asks seldom."""
+
+ONE_AT_A_TIME = frozenset({CONTROL.name})
+"""A message of theirs that fails is tried again soon each time: all commands of all sessions wait
+behind it, and must not do so for the minutes that a back-off takes."""
 
 DEAD_LETTER_TIMEOUT_S = 5.0
 
@@ -142,7 +147,8 @@ class _Dispose(BaseMiddleware):
         if verdict is Verdict.DEAD or exhausted:
             await self._dead_letter(stage, deliveries, exc_val)
             raise RejectMessage from exc_val
-        delay_s = _wait(self._of.limits.backoff_s, deliveries)
+        hurried = verdict is Verdict.LIMITED and stage in ONE_AT_A_TIME
+        delay_s = _wait(SOON_S if hurried else self._of.limits.backoff_s, deliveries)
         log.warning(
             "MessagePostponed",
             stage=stage,

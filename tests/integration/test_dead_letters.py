@@ -200,6 +200,25 @@ async def test_a_command_that_failed_is_obeyed_behind_those_that_came_meanwhile(
     assert (code, error["first"]) == (0, False)
 
 
+async def test_a_command_that_fails_holds_up_those_of_other_sessions_for_no_back_off(
+    tmp_path: Path, defects: dict[str, Defect]
+) -> None:
+    for_ever = RetrySettings(backoff_s=(100_000.0,), max_deliver=5)
+    async with RunningRecorder(settings_in(tmp_path / "data", retry=for_ever)) as recorder:
+        poisoned = (await recorder.client.start(LIVE, fps=10)).session_id
+        other = (await recorder.client.start(LIVE, fps=10)).session_id
+        defects["command"].fails = lambda arguments: arguments[1].session_id == poisoned
+        defects["command"].there = True
+        await recorder.client.mark(poisoned, "poison")
+        await recorder.client.stop(other)
+        await recorder.sealed(other)
+        seen = await letter_about(recorder, "control", poisoned)
+        assert seen.letter.deliveries == 5
+        defects["command"].there = False
+        await recorder.client.stop(poisoned)
+        await recorder.sealed(poisoned)
+
+
 async def test_a_session_whose_events_could_not_be_folded_is_sealed_behind_one_retry(
     recorder: RunningRecorder, defects: dict[str, Defect]
 ) -> None:
