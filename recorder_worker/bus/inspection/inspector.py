@@ -7,18 +7,19 @@ import asyncio
 import msgspec
 import nats.errors
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerInfo, StreamConfig
+from nats.js.api import ConsumerConfig, ConsumerInfo, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from recorder_worker.bus.backlog import OldestWaiting
 from recorder_worker.bus.bus import BusSettings, StreamFill
+from recorder_worker.bus.inspection.harm import takes_away
 from recorder_worker.bus.streams.apply import Difference, apply_topology, differences
 from recorder_worker.bus.streams.consumers import Consumer, consumers
 from recorder_worker.bus.streams.topology import COMMANDS_STREAM, streams
 from recorder_worker.core.errors import TopologyError
 
-LIMITS = ("max_age", "max_bytes", "max_msgs", "max_msgs_per_subject")
-"""What takes messages away where it is lowered."""
+Shape = StreamConfig | ConsumerConfig
+
 ASKING_TRIES = 12
 ASKING_PAUSE_S = 0.25
 """Between two pull requests of a worker there is a moment without one."""
@@ -57,27 +58,35 @@ class Inspector:
 
     async def drift(self) -> list[Drift]:
         """What is not as declared. Raises TopologyError: no answer."""
-        found = []
-        for difference in await differences(self._js, self._streams, self._consumers):
-            harmful: tuple[str, ...] = ()
-            if difference.kind == "stream" and not difference.missing:
-                harmful = await self._harmful(difference)
-            found.append(Drift(difference=difference, harmful=harmful))
-        return found
+        return [
+            Drift(difference=difference, harmful=await self._harmful(difference))
+            for difference in await differences(self._js, self._streams, self._consumers)
+        ]
 
     async def _harmful(self, difference: Difference) -> tuple[str, ...]:
-        declared = {stream.name: stream for stream in self._streams}[difference.name]
+        """The settings of which less is declared than there is."""
+        if difference.missing:
+            return ()
         try:
-            present = (await self._js.stream_info(difference.name)).config
+            present, declared = await self._both(difference)
         except (nats.errors.Error, APIError) as error:
-            raise TopologyError(f"stream {difference.name}: no answer: {error!r}") from error
-        return tuple(name for name in difference.fields if _lowers(name, present, declared))
+            raise TopologyError(f"{difference}: no answer: {error!r}") from error
+        return tuple(name for name in difference.fields if takes_away(name, present, declared))
+
+    async def _both(self, difference: Difference) -> tuple[Shape, Shape]:
+        if difference.kind == "stream":
+            declared = {stream.name: stream for stream in self._streams}[difference.name]
+            return (await self._js.stream_info(difference.name)).config, declared
+        stream, _, stage = difference.name.partition("/")
+        info = await self._js.consumer_info(stream, stage)
+        return info.config, self._consumers[stage].config
 
     async def mend(self, drift: Drift) -> None:
         """Bring one stream or consumer to its declared shape. Raises TopologyError."""
         if drift.harmful:
             raise TopologyError(
-                f"{drift.difference}: mending it may take messages away: {', '.join(drift.harmful)}"
+                f"{drift.difference}: mending it would take something away: "
+                f"{', '.join(drift.harmful)}"
             )
         name = drift.difference.name
         wanted = tuple(stream for stream in self._streams if stream.name == name)
@@ -150,11 +159,3 @@ class Inspector:
             state = info.state
             found[name] = StreamFill(state.bytes, info.config.max_bytes or 0, state.messages)
         return found
-
-
-def _lowers(name: str, present: StreamConfig, declared: StreamConfig) -> bool:
-    """Whether a limit would be lower; one that is not positive is none."""
-    if name not in LIMITS:
-        return False
-    now, then = getattr(present, name) or 0, getattr(declared, name) or 0
-    return then > 0 and (now <= 0 or then < now)

@@ -35,7 +35,7 @@ def _drifted(inspector: Inspector, drift: Drift) -> Case:
     repair = "" if drift.harmful else "makes it" if difference.missing else "updates it"
     what = str(difference)
     if drift.harmful:
-        what += f"; the declared {', '.join(drift.harmful)} is lower, and would take messages away"
+        what += f"; less is declared than there is: {', '.join(drift.harmful)}"
 
     async def mend() -> str:
         await inspector.mend(drift)
