@@ -29,6 +29,8 @@ from recorder_worker.core.pipeline import CAPTURE, CHUNK, COMPRESS, CONTROL, MER
 from recorder_worker.core.subjects import UNKNOWN_SESSION, Fact
 from recorder_worker.ports import EventLog
 
+TAKE_COMMANDS = frozenset({CAPTURE.name, CONTROL.name})
+"""All others take facts."""
 KEEP = "keep the folder and the letter, and drop the letter once that is looked into"
 
 
@@ -65,7 +67,7 @@ class RetryRules:
                 got=letter.reason,
                 hint=f"a second time-stamp would hide it; {KEEP}",
             )
-        if letter.fact is not None:
+        if letter.stage not in TAKE_COMMANDS:
             _event(letter, body)
         rule = self._rules.get(letter.stage)
         if rule is not None:
