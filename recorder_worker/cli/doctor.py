@@ -48,7 +48,10 @@ def doctor(
     younger than a minute is left alone. Exit code 0: nobody has to do anything; 10: somebody has.
     """
     from recorder_worker.service.doctor.examine import examine  # noqa: PLC0415  (loads all)
+    from recorder_worker.service.observing import logs  # noqa: PLC0415  (as above)
+    from recorder_worker.service.settings.tree import LogSettings  # noqa: PLC0415  (as above)
 
+    logs.configure(LogSettings(level="error"))  # what is found stands on stdout, and is all
     settings = load_settings(config)
     login = None if offline else client_login(config, nats)
     found = asyncio.run(examine(settings, login, repair=repair))

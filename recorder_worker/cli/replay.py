@@ -150,6 +150,8 @@ async def _replay(
 ) -> ReplayResult:
     from recorder_worker.service.replaying import replay_session  # noqa: PLC0415  (loads all)
 
+    _log_to_stderr()
+
     nats, config = where
     settings = load_settings(config)
     cipher = None
@@ -175,6 +177,8 @@ async def _all(
     )
 
     from recorder_worker.service.rebuilding import rebuild  # noqa: PLC0415  (loads all)
+
+    _log_to_stderr()
 
     nats, config = where
     settings = load_settings(config)
@@ -205,3 +209,11 @@ async def _all(
             jobs=jobs or len(os.sched_getaffinity(0)),
             tell=lambda done, of: bar.update(task, completed=done, total=of),
         )
+
+
+def _log_to_stderr() -> None:
+    """Warnings of what is read on the way must not get into the result."""
+    from recorder_worker.service.observing import logs  # noqa: PLC0415  (loads all)
+    from recorder_worker.service.settings.tree import LogSettings  # noqa: PLC0415  (as above)
+
+    logs.configure(LogSettings(level="warning"))

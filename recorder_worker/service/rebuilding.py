@@ -33,6 +33,7 @@ from recorder_worker.ports import BlobStore, EventLog
 from recorder_worker.service.replaying import connected, event_log
 from recorder_worker.service.settings.tree import Settings
 from recorder_worker.stages.merkle.archive import Archive
+from recorder_worker.stages.newest_event import newest_event
 from recorder_worker.stages.replay import Replay
 from recorder_worker.stages.replayed_log import take_over_log
 
@@ -99,7 +100,7 @@ class Rebuild:
     async def run(self, session_ids: Sequence[str], jobs: int) -> Rebuilt:
         """All of them, at most `jobs` at once; those that another process works on come last."""
         for session_id in session_ids:
-            sealed = await self._log.last(Fact.SEALED, session_id)
+            sealed = await newest_event(self._log, Fact.SEALED, session_id)
             if sealed is not None and isinstance(sealed.event, SessionSealed):
                 self._sealed[session_id] = sealed.event
         found: dict[str, SessionOutcome] = {}
@@ -114,7 +115,7 @@ class Rebuild:
             problem = str(error)
         return Rebuilt(
             into=str(self._folder.path),
-            sessions=tuple(found[one] for one in session_ids),
+            sessions=tuple(found[one] for one in session_ids if one in found),
             log_entries=entries,
             log_problem=problem,
         )
@@ -133,10 +134,14 @@ class Rebuild:
             self._leaves(session_id, sealed.tree_size)
             held.release()
 
-    async def _unsealed(self, session_id: str) -> SessionOutcome:
+    async def _unsealed(self, session_id: str) -> SessionOutcome | None:
+        """What is known of it all the same; None: a name that somebody made up."""
         for fact in (Fact.STARTED, Fact.CAPTURED, Fact.CHECKPOINT):
-            if await self._log.last(fact, session_id) is not None:
+            if await newest_event(self._log, fact, session_id) is not None:
                 return SessionOutcome(session_id=session_id, outcome=Outcome.UNSEALED)
+        folder = self._store.keys(keys.session_prefix(session_id))
+        if next(iter(folder), None) is None:
+            return None
         return SessionOutcome(session_id=session_id, outcome=Outcome.FORGOTTEN)
 
     async def _held(self, sealed: SessionSealed) -> SessionOutcome:

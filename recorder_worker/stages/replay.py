@@ -48,6 +48,7 @@ from recorder_worker.stages.compress import stored_chunk
 from recorder_worker.stages.copied_payloads import CopiedPayloads
 from recorder_worker.stages.merkle.archive import Archive
 from recorder_worker.stages.merkle.replayed_keys import ReplayedKeys
+from recorder_worker.stages.newest_event import newest_event
 from recorder_worker.stages.payload import (
     StoredPayload,
     find_payload,
@@ -110,7 +111,7 @@ class Replay:
             EventsMissingError: the stream has not all of its events any more.
             PermanentError: bytes that are needed are gone or damaged.
         """
-        sealed = await self._log.last(Fact.SEALED, self._session_id)
+        sealed = await newest_event(self._log, Fact.SEALED, self._session_id)
         if sealed is None or not isinstance(sealed.event, SessionSealed):
             raise RefusedError(
                 field="SESSION",

@@ -132,6 +132,8 @@ async def test_all_sessions_are_made_again_from_the_stream_into_an_empty_data_di
         chunk = next((plant.recording(damaged) / "chunks").iterdir())
         chunk.unlink()
         await _all_logged(plant, (*good, damaged))
+        await _publish_garbage(plant, Fact.SEALED.of(good[1]))
+        await _publish_garbage(plant, Fact.CAPTURED.of(forgotten[:-1] + "2"))
         into = tmp_path / "again"
         told = said(run(plant, "replay", "--all", "--into", str(into), "--json"), 11)
         outcomes = {one["session_id"]: one["outcome"] for one in told["sessions"]}
@@ -150,6 +152,10 @@ async def test_all_sessions_are_made_again_from_the_stream_into_an_empty_data_di
         log = run(plant, "log", "show", str(into))
         assert (log.returncode, good[0] in log.stdout) == (0, True)
         assert not (into / "sessions" / running).exists()
+        looked = said(run(plant, "doctor", "--json"), 10)
+        assert looked["not_looked_at"] == []
+        checks = {finding["check"] for finding in looked["findings"]}
+        assert checks == {"dead_letters"}, "of the garbage; a missing chunk is for verify"
         text = run(plant, "replay", "--all", "--into", str(into))
         assert (text.returncode, "it was there already" in text.stdout) == (11, True)
         assert "3 same" in text.stdout
@@ -157,6 +163,14 @@ async def test_all_sessions_are_made_again_from_the_stream_into_an_empty_data_di
         assert (refused.returncode, "--into" in refused.stderr) == (65, True)
         assert run(plant, "replay").returncode == 2
         assert run(plant, "replay", good[0], "--all").returncode == 2
+
+
+async def _publish_garbage(plant: Plant, subject: str) -> None:
+    bus = await nats.connect(plant.nats.url)
+    try:
+        await bus.jetstream().publish(subject, b"no event", stream="SESSIONS")
+    finally:
+        await bus.close()
 
 
 async def _all_logged(plant: Plant, session_ids: tuple[str, ...]) -> None:

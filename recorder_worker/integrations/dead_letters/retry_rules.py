@@ -28,6 +28,7 @@ from recorder_worker.core.ids import session_id_for
 from recorder_worker.core.pipeline import CAPTURE, CHUNK, COMPRESS, CONTROL, MERKLE, TSA
 from recorder_worker.core.subjects import UNKNOWN_SESSION, Fact
 from recorder_worker.ports import EventLog
+from recorder_worker.stages.newest_event import newest_event
 
 TAKE_COMMANDS = frozenset({CAPTURE.name, CONTROL.name})
 """All others take facts."""
@@ -85,7 +86,7 @@ class RetryRules:
             await self._refuse_ended(letter.session_id, "there is nothing left to command")
 
     async def _refuse_ended(self, session_id: str, hint: str) -> None:
-        captured = await self._log.last(Fact.CAPTURED, session_id)
+        captured = await newest_event(self._log, Fact.CAPTURED, session_id)
         event = captured.event if captured else None
         if isinstance(event, EndCaptured):
             raise refused(
@@ -93,14 +94,14 @@ class RetryRules:
                 got=f"{session_id}, which has: {event.reason.value}; it is, or will be, sealed",
                 hint=f"{hint}; drop the letter",
             )
-        if await self._log.last(Fact.SEALED, session_id) is not None:
+        if await newest_event(self._log, Fact.SEALED, session_id) is not None:
             raise _sealed(session_id)
 
     async def _captured(self, letter: DeadLetter, body: bytes) -> None:
         event = _event(letter, body)
         assert isinstance(event, Captured)  # noqa: S101  (of that fact there are no others)
         await self._refuse_stopped(event.session_id)
-        last = await self._log.last(Fact.CHUNKED, event.session_id)
+        last = await newest_event(self._log, Fact.CHUNKED, event.session_id)
         leaf = last.event if last else None
         if isinstance(leaf, Leaf) and leaf.captured >= event.ordinal:
             raise refused(
@@ -128,7 +129,7 @@ class RetryRules:
 
     async def _leaf_to_sign(self, letter: DeadLetter, body: bytes) -> None:
         leaf = _leaf(letter, body)
-        last = await self._log.last(Fact.CHECKPOINT, leaf.session_id)
+        last = await newest_event(self._log, Fact.CHECKPOINT, leaf.session_id)
         signed = last.event if last else None
         if isinstance(signed, Checkpoint) and signed.tree_size > leaf.index:
             raise refused(
@@ -139,7 +140,7 @@ class RetryRules:
         await self._refuse_stopped(leaf.session_id)
 
     async def _refuse_stopped(self, session_id: str) -> None:
-        if await self._log.last(Fact.SEALED, session_id) is not None:
+        if await newest_event(self._log, Fact.SEALED, session_id) is not None:
             raise _sealed(session_id)
         async for logged in self._log.read(Fact.INCIDENT, session_id):
             event = logged.event

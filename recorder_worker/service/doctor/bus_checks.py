@@ -14,6 +14,7 @@ from recorder_worker.core.pipeline import CAPTURE, SESSION_LOG
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import EventLog
 from recorder_worker.service.doctor.case import YOUNG_S, Case
+from recorder_worker.stages.newest_event import newest_event
 
 LATE_S = 60.0
 """A message waits no longer where somebody works."""
@@ -136,7 +137,7 @@ async def look_at_log(log: EventLog, sealed: SessionSealed) -> Finding | None:
     age_s = (time.time_ns() - sealed.wall_ns) / SECOND_NS
     if age_s < YOUNG_S:
         return None
-    last = await log.last(Fact.LOGGED, sealed.session_id)
+    last = await newest_event(log, Fact.LOGGED, sealed.session_id)
     if last is not None and isinstance(last.event, SessionLogged) and last.event.kind == "seal":
         return None
     return Finding(

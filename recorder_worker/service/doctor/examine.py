@@ -30,6 +30,7 @@ from recorder_worker.service.doctor.sealed_sessions import look_at_epochs, look_
 from recorder_worker.service.doctor.session_folder import SessionFolder, look_at_folder
 from recorder_worker.service.replaying import connected, event_log
 from recorder_worker.service.settings.tree import Settings
+from recorder_worker.stages.newest_event import newest_event
 
 
 async def examine(settings: Settings, login: Login | None, *, repair: bool) -> Examined:
@@ -139,7 +140,7 @@ class Look:
         return sorted(path.name for path in found if is_session_id(path.name))
 
     async def _session(self, log: EventLog, folder: SessionFolder) -> None:
-        sealed = await log.last(Fact.SEALED, folder.session_id)
+        sealed = await newest_event(log, Fact.SEALED, folder.session_id)
         if folder.sealed:
             await self._sealed(folder, told=sealed is not None)
             return
@@ -163,7 +164,7 @@ class Look:
     async def _known(self, log: EventLog, broker: RecorderBroker) -> None:
         """Sessions that were sealed: is there a folder, and an entry in the log of sessions?"""
         for session_id in sorted(await known_sessions(broker.jetstream)):
-            logged = await log.last(Fact.SEALED, session_id)
+            logged = await newest_event(log, Fact.SEALED, session_id)
             here = await asyncio.to_thread((self._root / session_id).is_dir)
             if logged is None or not isinstance(logged.event, SessionSealed):
                 if not here:

@@ -27,6 +27,7 @@ from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import EventLog
 from recorder_worker.service.doctor.case import YOUNG_S
 from recorder_worker.service.doctor.session_folder import SessionFolder
+from recorder_worker.stages.newest_event import newest_event
 
 SILENT_S = 30.0
 """A lease holder appends a beat every few seconds, whatever else happens."""
@@ -64,7 +65,7 @@ async def look_at_running(
     found = await told(log, folder.session_id)
     where = str(folder.path)
     if found.last is None:
-        started = await log.last(Fact.STARTED, folder.session_id)
+        started = await newest_event(log, Fact.STARTED, folder.session_id)
         if started is not None and isinstance(started.event, SessionStarted):
             unopened = _unopened(started.event, where)
             if unopened is not None:
