@@ -21,13 +21,21 @@ from nats_process import NatsProcess
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 
 from recorder_worker.bus.connection.broker import Login
+from recorder_worker.bus.inspection.inspector import QueueSeen
 from recorder_worker.bus.streams.topology import StreamLimits, streams
+from recorder_worker.core.errors import StoreError
 from recorder_worker.core.findings import Examined, Finding, Severity
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
+from recorder_worker.integrations.storage import StoredSessions
 from recorder_worker.service.doctor import bus_checks, running_sessions
 from recorder_worker.service.doctor.examine import examine
-from recorder_worker.service.settings.tree import AuditSettings, NatsSettings, RetrySettings
+from recorder_worker.service.settings.tree import (
+    AuditSettings,
+    DiskSettings,
+    NatsSettings,
+    RetrySettings,
+)
 from recorder_worker.stages import chunk
 
 QUICK = RetrySettings(backoff_s=(0.05,), max_deliver=2)
@@ -292,6 +300,69 @@ async def test_a_sealed_session_that_is_not_in_the_log_and_one_that_is_gone_are_
     assert finding.where == str(recorder.folder(unsealed))
     monkeypatch.setattr(bus_checks, "SessionLogged", Examined)  # as if nothing was entered
     assert {f.where for f in await found(recorder, "log.behind")} == {kept, gone, unsealed}
+
+
+async def test_what_comes_again_and_again_and_what_waits_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = Defect(monkeypatch, StoredSessions, "_look")
+    storage.error = lambda: StoreError("the disk is away")  # tried for ever
+    monkeypatch.setattr(bus_checks, "LATE_S", 0.2)
+    async with RunningRecorder(settings_in(tmp_path / "data", retry=QUICK)) as recorder:
+        storage.there = True
+        await recorder.record(SMALL)
+        async with asyncio.timeout(DEADLINE_S):
+            while not (stuck := await found(recorder, "consumer.stuck")):
+                await asyncio.sleep(POLL_S)
+        assert [finding.where for finding in stuck] == ["SESSIONS/storage"]
+        storage.there = False
+        async with asyncio.timeout(DEADLINE_S):
+            while await found(recorder, "consumer.stuck"):
+                await asyncio.sleep(POLL_S)
+
+
+def test_how_a_queue_is_judged() -> None:
+    hour_ago = time.time_ns() - 3600 * 10**9
+    waits = QueueSeen(
+        stage="chunk",
+        stream="SESSIONS",
+        pending=5,
+        ack_pending=1,
+        redelivered=0,
+        oldest_ns=hour_ago,
+        asked_for=True,
+    )
+
+    def checks(**change: object) -> list[str]:
+        queue = msgspec.structs.replace(waits, **change)
+        return [finding.check for finding in bus_checks._queue(queue)]
+
+    assert checks() == ["consumer.lag"]
+    assert checks(redelivered=2) == ["consumer.stuck"]
+    assert checks(asked_for=False) == ["consumer.idle"]
+    assert checks(oldest_ns=time.time_ns()) == []
+    assert checks(oldest_ns=0) == []
+    # A lease is a message that is delivered again at each hand-over, and kept for hours.
+    assert checks(stage="capture", redelivered=2) == ["consumer.lag"]
+
+
+async def test_a_stream_and_a_disk_that_are_nearly_full_are_found(
+    recorder: RunningRecorder,
+) -> None:
+    js = recorder.jetstream
+    dead = (await js.stream_info("DEAD")).config
+    await js.update_stream(dead.evolve(max_bytes=20_000))
+    garbage = f"session.captured.{'0' * 8}-0000-4000-8000-000000000000"
+    await js.publish(garbage, b"x" * 18_000)
+    async with asyncio.timeout(DEADLINE_S):
+        while not await recorder.dead_letter_count():
+            await asyncio.sleep(POLL_S)
+    (finding,) = await found(recorder, "stream.full")
+    assert finding.where == "DEAD"
+    assert await found(recorder, "disk") == []
+    full = msgspec.structs.replace(recorder.settings, disk=DiskSettings(floor_bytes=2**60))
+    (finding, *_) = (await examine(full, None, repair=True)).findings
+    assert (finding.check, finding.severity, finding.repaired) == ("disk", Severity.ERROR, "")
 
 
 async def test_without_nats_the_directory_is_looked_at_and_the_rest_is_said(
