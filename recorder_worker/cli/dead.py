@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
+from recorder_worker.cli.dead_settling import add_settling
+from recorder_worker.cli.letters import moment, named
 from recorder_worker.cli.output import JsonOption, columns, fields, out, print_json, size
-from recorder_worker.cli.settings_option import (
-    ConfigOption,
-    NatsOption,
-    TokenFileOption,
-    client_bearer,
-    client_login,
-)
-from recorder_worker.core.errors import RefusedError
+from recorder_worker.cli.settings_option import ConfigOption, NatsOption, client_login
 
 if TYPE_CHECKING:
     from recorder_worker.core.dead_letters import LetterSeen
-    from recorder_worker.core.gateway_messages import SettledAnswer
 
 SHOWN_BYTES = 4096
 REASON_CHARACTERS = 90
@@ -32,7 +25,6 @@ LetterArgument = Annotated[
     str,
     typer.Argument(help="The letter's id, or as much of its begin as names no other."),
 ]
-ByOption = Annotated[str, typer.Option(help="Who asks; kept in the audit trail.")]
 
 dead = typer.Typer(
     no_args_is_help=True,
@@ -42,6 +34,7 @@ dead = typer.Typer(
 
 def add_to(app: typer.Typer) -> None:
     """Add the group of commands."""
+    add_settling(dead)
     app.add_typer(dead, name="dead")
 
 
@@ -78,7 +71,7 @@ def ls(
     lines += [
         (
             seen.letter.letter,
-            _moment(seen.letter.died_ns),
+            moment(seen.letter.died_ns),
             seen.letter.stage,
             seen.letter.session_id,
             str(seen.letter.deliveries),
@@ -114,15 +107,15 @@ def show(
         print_json(_row(seen) | {"body": body.decode(errors="replace"), "failed_again_as": became})
         return
     told = msgspec.structs.asdict(seen.letter) | {
-        "died": _moment(seen.letter.died_ns),
-        "stored": _moment(seen.letter.stored_ns) if seen.letter.stored_ns else "",
+        "died": moment(seen.letter.died_ns),
+        "stored": moment(seen.letter.stored_ns) if seen.letter.stored_ns else "",
         "message": f"{size(seen.letter.size)}{'' if seen.letter.kept else ', not kept: too large'}",
         "headers": " ".join(f"{name}={value}" for name, value in seen.letter.headers.items()),
     }
     if seen.settled is not None:
         event = seen.settled
         who = event.actor or event.by or "somebody"
-        told["state"] = f"{event.action} by {who} at {_moment(event.wall_ns)}: {event.why or '-'}"
+        told["state"] = f"{event.action} by {who} at {moment(event.wall_ns)}: {event.why or '-'}"
     if became:
         told["failed_again_as"] = ", ".join(became)
     hidden = ("place", "died_ns", "stored_ns", "size", "kept")
@@ -135,55 +128,6 @@ def show(
         out.print(body[:SHOWN_BYTES].decode(errors="replace"), markup=False)
     if len(body) > SHOWN_BYTES:
         out.print(f"… {len(body)} bytes in all: --out FILE has them", markup=False)
-
-
-@dead.command("retry")
-def retry(
-    letter: LetterArgument,
-    why: Annotated[str, typer.Option(help="What was done about its cause; kept.")] = "",
-    by: ByOption = "",
-    token_file: TokenFileOption = None,
-    nats: NatsOption = None,
-    config: ConfigOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Let the stage have the message once more, exactly once.
-
-    Refused (65) where that cannot help or would touch the record: a gap stands in its place, its
-    session has ended, or signing has stopped. If it fails again it is a letter of its own.
-    """
-    answer = asyncio.run(_settle(letter, "retry", by, why, (nats, config, token_file)))
-    _told(answer, json, f"sent to {answer.settled.stage} once more")
-
-
-@dead.command("drop")
-def drop(
-    letter: LetterArgument,
-    why: Annotated[str, typer.Option(help="Why nothing is to be done; kept.")],
-    by: ByOption = "",
-    token_file: TokenFileOption = None,
-    nats: NatsOption = None,
-    config: ConfigOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Say that nothing more is done about a letter; it stays in the stream until it is too old."""
-    answer = asyncio.run(_settle(letter, "drop", by, why, (nats, config, token_file)))
-    _told(answer, json, "dropped")
-
-
-def _told(answer: SettledAnswer, json: bool, done: str) -> None:
-    event = answer.settled
-    if json:
-        print_json(answer)
-    elif answer.first:
-        out.print(f"{event.letter} {done}", markup=False)
-    else:
-        who = event.actor or event.by or "somebody"
-        out.print(
-            f"{event.letter} was {event.action} before, by {who} at {_moment(event.wall_ns)}; "
-            "nothing was done now",
-            markup=False,
-        )
 
 
 async def _all(nats: str | None, config: Path | None) -> Sequence[LetterSeen]:
@@ -204,35 +148,8 @@ async def _one(
 
     async with DeadLetterClient.connect(client_login(config, nats)) as client:
         found = await client.all()
-        seen = _named(found, name)
+        seen = named(found, name)
         return found, seen, await client.body(seen.letter)
-
-
-async def _settle(
-    name: str, action: str, by: str, why: str, where: tuple[str | None, Path | None, Path | None]
-) -> SettledAnswer:
-    from recorder_worker.bus.dead_letters.letter_client import (  # noqa: PLC0415  (loads NATS)
-        DeadLetterClient,
-    )
-
-    nats, config, token_file = where
-    login, bearer = client_login(config, nats), client_bearer(config, token_file)
-    async with DeadLetterClient.connect(login, bearer=bearer) as client:
-        letter = _named(await client.all(), name).letter.letter
-        act = client.retry if action == "retry" else client.drop
-        return await act(letter, by=by, why=why)
-
-
-def _named(found: Sequence[LetterSeen], name: str) -> LetterSeen:
-    fitting = [seen for seen in found if name and seen.letter.letter.startswith(name)]
-    if len(fitting) == 1:
-        return fitting[0]
-    raise RefusedError(
-        field="LETTER",
-        expected="the id of one dead letter, or its begin",
-        got=f"{name}, which names {len(fitting) or 'none'}",
-        hint="`recorder dead ls --all` lists them",
-    )
 
 
 def _row(seen: LetterSeen) -> dict[str, Any]:
@@ -243,8 +160,3 @@ def _row(seen: LetterSeen) -> dict[str, Any]:
 def _cut(reason: str) -> str:
     cut = len(reason) > REASON_CHARACTERS
     return f"{reason[: REASON_CHARACTERS - 1]}…" if cut else reason
-
-
-def _moment(wall_ns: int) -> str:
-    moment = datetime.fromtimestamp(wall_ns // 1_000_000_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

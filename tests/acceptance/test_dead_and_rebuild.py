@@ -105,6 +105,17 @@ async def test_a_damaged_segment_is_a_letter_and_a_gap_that_an_operator_looks_in
         assert "no dead letters" in run(plant, "dead", "ls").stdout
         assert name in run(plant, "dead", "ls", "--all").stdout
         assert run(plant, "dead", "show", "zz").returncode == 65
+        for number in range(3):
+            made_up = f"{'0' * 8}-0000-4000-8000-00000000000{number}"
+            await _publish_garbage(plant, Fact.CAPTURED.of(made_up))
+        alike = await until_letters(plant, 3)
+        (stack,) = {letter["stack"] for letter in alike}
+        refused = run(plant, "dead", "retry", "--stack", stack)
+        assert (refused.returncode, refused.stderr.count("it would fail again")) == (65, 3)
+        assert run(plant, "dead", "drop", "--why", "neither letter nor stack").returncode == 2
+        dropped = run(plant, "dead", "drop", "--stack", stack, "--why", "garbage", "--json")
+        told = [json.loads(line)["settled"]["letter"] for line in dropped.stdout.splitlines()]
+        assert told == [letter["letter"] for letter in alike]
         told = run(plant, "doctor")
         assert (told.returncode, "nothing to do" in told.stdout) == (0, True), told.stdout
         # Nobody else was held up.
