@@ -11,6 +11,7 @@ from av.container import InputContainer
 
 from recorder_worker.adapters.sources.file import CONTAINERS
 from recorder_worker.adapters.sources.guard import SourceGuard
+from recorder_worker.adapters.sources.mp4_tables import check_tables
 from recorder_worker.adapters.sources.stamps import Stamped, Stamps
 from recorder_worker.adapters.sources.tracks import Tracks
 from recorder_worker.core.errors import SourceError, SourceLostError
@@ -37,6 +38,7 @@ class PacketFile:
         self._name = f"file {source.uri}"
         self._container: InputContainer | None = None
         with guard.open(source) as file:
+            check_tables(file)
             try:
                 opened = av.open(file.name, "r", options=dict(_OPTIONS))
             except (av.error.FFmpegError, ValueError) as error:

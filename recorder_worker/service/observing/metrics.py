@@ -20,8 +20,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from recorder_worker.core.model import EndReason, GapReason
-from recorder_worker.core.notes import SlowedBy
+from recorder_worker.core.model import EndReason, GapReason, SlowedBy
 from recorder_worker.core.pipeline import CONSUMERS
 from recorder_worker.integrations.node_reporter import Throughput
 from recorder_worker.service.observing.gauges import Gauges

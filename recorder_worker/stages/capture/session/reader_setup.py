@@ -7,7 +7,8 @@ from typing import TypeVar, cast
 
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.commands import StartSession
-from recorder_worker.core.model import SourceClock, SourceFacts
+from recorder_worker.core.model import Slowed, SourceClock, SourceFacts
+from recorder_worker.core.notes import RateChanged
 from recorder_worker.core.sources.kinds import FileSource, ImagesSource, PatternSource
 from recorder_worker.ports import FrameSource, PacketSource
 from recorder_worker.stages.capture.reading.coverage import Coverage
@@ -27,6 +28,8 @@ from recorder_worker.stages.capture.session.journal import CapturedJournal
 
 W = TypeVar("W", bound=UnitWriter)
 
+CARRIED_DETAIL = "so it was at the worker that had this session before"
+
 
 def reader_of(
     *,
@@ -43,11 +46,12 @@ def reader_of(
 
     `source`, which may be away now, and what `reopen` opens are of that profile.
     """
+    own_fps = frame_rate(facts, command, services.policy)
     timeline = Timeline(
         facts.clock,
         journal.cursor,
         services.clock,
-        frame_rate(facts, command, services.policy),
+        own_fps if journal.slowed is None else journal.slowed.fps,
         same_boot=journal.same_boot,
     )
 
@@ -79,6 +83,7 @@ def reader_of(
         policy=_reader_policy(services, command),
         clock=services.clock,
         watch=_watch(services, journal.session_id, facts.kind, writer, cipher),
+        carried=_carried(own_fps, journal.slowed),
     )
 
 
@@ -153,6 +158,15 @@ def _reader_policy(services: CaptureServices, command: StartSession) -> ReaderPo
         retry_s=policy.retry_s,
         idle_stop_ns=_ns(command.idle_stop_s),
         arming=_arming(command, services),
+    )
+
+
+def _carried(own_fps: float, slowed: Slowed | None) -> RateChanged | None:
+    """The note of a takeover at a lower rate: behind its gap the session's own would hold."""
+    if slowed is None:
+        return None
+    return RateChanged(
+        from_fps=own_fps, to_fps=slowed.fps, reason=slowed.reason, detail=CARRIED_DETAIL
     )
 
 
