@@ -19,11 +19,11 @@ from markdown_parts import code, first_line, table
 from recorder_worker.bus.codec import FACT_TYPES
 from recorder_worker.bus.schemas import frame_schemas, service_schemas
 from recorder_worker.bus.schemas.asyncapi import ANSWERS
-from recorder_worker.bus.streams.topology import COMMANDS_STREAM, DEAD_STREAM, STREAM_OF
+from recorder_worker.bus.streams.topology import COMMANDS_STREAM, CONSUMED, DEAD_STREAM, STREAM_OF
 from recorder_worker.cli.output import EXIT_CODES as CLI_EXIT_CODES
 from recorder_worker.core.command_parsing import COMMAND_TYPES
-from recorder_worker.core.pipeline import CAPTURE, CONSUMERS, SERVICES
-from recorder_worker.core.subjects import DEAD, Command, Endpoint, Fact
+from recorder_worker.core.pipeline import CAPTURE, CONSUMERS, GATEWAY, SERVICES
+from recorder_worker.core.subjects import DEAD, Command, Endpoint, Fact, again
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,6 +71,22 @@ def subjects() -> str:
     ]
     dead = (code(f"{DEAD}.*"), code(DEAD_STREAM), "every stage", "", "", "", "no")
     fact_rows.append((*dead, "a message that a stage could not process, as it came"))
+    fact_rows.append(
+        (
+            *(code(f"{DEAD}.*.*"), code(DEAD_STREAM), code(GATEWAY.name), ""),
+            *(_schema(Fact.AUDIT_SETTLED), "", "yes, as the first of its subject"),
+            "what became of a dead letter: `session.dead.<stage>.<letter>`",
+        )
+    )
+    fact_rows += [
+        (
+            *(code(again(stage.name, "*")), code(stream), code(GATEWAY.name), code(stage.name)),
+            *("", "", "yes, as the first of its subject"),
+            "a dead letter, once more",
+        )
+        for stream, stages in CONSUMED.items()
+        for stage in stages
+    ]
     return "\n\n".join([table(commands, rows), table(facts, fact_rows), _endpoints()])
 
 

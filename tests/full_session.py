@@ -15,6 +15,8 @@ from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 from time_stamp_authority import Tsa
 from videos import cut, file_source, write_video
 
+from recorder_worker.bus.connection.broker import Login
+from recorder_worker.bus.dead_letters.letter_client import DeadLetterClient
 from recorder_worker.core.events import (
     BeatCaptured,
     EpochCaptured,
@@ -48,10 +50,17 @@ class Message(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """Its subject without owner, session or stage."""
         subject = without_owner(self.subject)
+        if self.settles:
+            return str(Fact.AUDIT_SETTLED)
         for known in (*Fact, "session.dead"):
             if subject == known or subject.startswith(f"{known}."):
                 return str(known)
         return subject
+
+    @property
+    def settles(self) -> bool:
+        """Whether it says beside a dead letter what became of that."""
+        return self.subject.startswith("session.dead.") and self.subject.count(".") == 3
 
     @property
     def copied(self) -> bool:
@@ -61,6 +70,8 @@ class Message(msgspec.Struct, frozen=True):
     @property
     def channel(self) -> str:
         """The channel of the AsyncAPI document that it is on."""
+        if self.settles:
+            return "session.dead.settled"
         return f"client.{self.name}" if self.copied else self.name
 
 
@@ -113,7 +124,15 @@ async def run(recorder: RunningRecorder, folder: Path) -> None:
             await asyncio.sleep(POLL_S)
         while await _count(recorder, "storage.offloaded") < 2:
             await asyncio.sleep(POLL_S)
+    await _dropped(recorder)
     await recorder.nothing_is_left()
+
+
+async def _dropped(recorder: RunningRecorder) -> None:
+    """Somebody looks into the dead letter."""
+    async with DeadLetterClient.connect(Login(servers=(recorder.url,))) as client:
+        (seen, *_) = await client.all()
+        await client.drop(seen.letter.letter, by="alice", why="no event of ours: a test of the bus")
 
 
 async def _stopped(recorder: RunningRecorder) -> None:

@@ -240,6 +240,22 @@ def _open_spare(spares: Path) -> tuple[int, Path]:
         os.close(descriptor)  # `clear_spares` saw it between open and flock, and removed it
 
 
+def left_spares(spares: Path, older_than_s: float) -> list[Path]:
+    """The spare files whose writers are dead, sorted. Removes nothing. Raises OSError.
+
+    Younger ones are not touched: to ask for the lock of one that was just made disturbs its writer.
+    """
+    found = []
+    for path in sorted(spares.iterdir()) if spares.is_dir() else ():
+        if path.name == _RENAME_LOCK:
+            continue
+        with contextlib.suppress(FileNotFoundError, PermissionError), path.open("rb") as file:
+            age_s = time.time() - os.fstat(file.fileno()).st_mtime
+            if age_s >= older_than_s and _is_left(file.fileno()):
+                found.append(path)
+    return found
+
+
 def _is_left(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

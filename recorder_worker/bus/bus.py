@@ -24,6 +24,7 @@ from recorder_worker.bus.connection.broker import (
     unreachable,
 )
 from recorder_worker.bus.control_feed import JetStreamControlFeed
+from recorder_worker.bus.dead_letters.book import DeadLetterBook
 from recorder_worker.bus.disposition import Disposition, LastResort, RetryLimits
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.frame_feed import NatsFrameFeed
@@ -103,6 +104,7 @@ class Bus:
         self.copies = JetStreamCopies(self.jetstream, EventHeaders(settings.node))
         self.controls = JetStreamControlFeed()
         self.audit = JetStreamAuditStream(self.jetstream)
+        self.dead_letters = DeadLetterBook(self.jetstream, EventHeaders(settings.node))
         self.frames = NatsFrameFeed(settings.login)
 
     @property

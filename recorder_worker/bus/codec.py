@@ -43,6 +43,7 @@ FACT_TYPES: dict[Fact, Any] = {
     Fact.AUDIT_DENIED: events.CommandDenied,
     Fact.AUDIT_VIEWED: events.RecordingViewed,
     Fact.AUDIT_EXPORTED: events.RecordingExported,
+    Fact.AUDIT_SETTLED: events.DeadLetterSettled,
 }
 
 _DECODERS: dict[Fact, msgspec.json.Decoder[Any]] = {

@@ -2,12 +2,11 @@
 
 Success is an ack. An error is a nak with a delay (it may work later) or a dead letter (it never
 will): a copy goes to `session.dead.<stage>` with the reason, and only when that copy is stored
-is the message terminated.
+is the message terminated. What is kept of it, and how it is tried again, stands in `dead_letters/`.
 """
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from types import TracebackType
@@ -19,9 +18,14 @@ from faststream import BaseMiddleware
 from faststream.exceptions import HandlerException, NackMessage, RejectMessage, SkipMessage
 from nats.aio.msg import Msg
 
+from recorder_worker.bus.dead_letters.letter_headers import STACK, letter_of, reason_of
+from recorder_worker.bus.dead_letters.tried_again import original_of
+from recorder_worker.bus.event_log import MESSAGE_ID
 from recorder_worker.bus.streams.topology import DEAD_STREAM
 from recorder_worker.core import errors
 from recorder_worker.core.command_parsing import session_id_in
+from recorder_worker.core.dead_letters import letter_id
+from recorder_worker.core.pipeline import CONTROL
 from recorder_worker.core.subjects import Command, dead_letters, session_of
 from recorder_worker.ports import StageMetrics
 
@@ -33,6 +37,10 @@ SOON_S = (0.02, 0.05, 0.1, 0.2, 0.5)
 IN_TURN_S = (*SOON_S, *(0.5,) * 19, *(1.0,) * 20, *(2.0,) * 30, 5.0)
 """Waits for a predecessor that is on its way. The first 24 are some 10 s, in which nearly all
 come; a message that has waited for minutes asks seldom."""
+
+ONE_AT_A_TIME = frozenset({CONTROL.name})
+"""A message of theirs that fails is tried again soon each time: all commands of all sessions wait
+behind it, and must not do so for the minutes that a back-off takes."""
 
 DEAD_LETTER_TIMEOUT_S = 5.0
 
@@ -139,7 +147,8 @@ class _Dispose(BaseMiddleware):
         if verdict is Verdict.DEAD or exhausted:
             await self._dead_letter(stage, deliveries, exc_val)
             raise RejectMessage from exc_val
-        delay_s = _wait(self._of.limits.backoff_s, deliveries)
+        hurried = verdict is Verdict.LIMITED and stage in ONE_AT_A_TIME
+        delay_s = _wait(SOON_S if hurried else self._of.limits.backoff_s, deliveries)
         log.warning(
             "MessagePostponed",
             stage=stage,
@@ -155,24 +164,19 @@ class _Dispose(BaseMiddleware):
         """Store a copy of the message with its reason; only then may it be terminated."""
         assert isinstance(self.msg, Msg)  # noqa: S101  (FastStream types it as Any)
         message = self.msg
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        original, broker = original_of(message), self.context.get("broker")
+        reason = reason_of(error)
         try:
             last_resort = self._of.last_resorts.get(stage)
             if last_resort is not None:
-                await last_resort(message.subject, message.data, reason)
-            await self.context.get("broker").jetstream.publish(
+                await last_resort(original.subject, original.data, reason)
+            body, headers = letter_of(message, stage, deliveries, error, broker.client.max_payload)
+            await broker.jetstream.publish(
                 dead_letters(stage),
-                message.data,
+                body,
                 stream=DEAD_STREAM,
                 timeout=DEAD_LETTER_TIMEOUT_S,
-                headers={
-                    "Nats-Msg-Id": f"dead:{message.metadata.stream}:{stage}:"
-                    f"{message.metadata.sequence.stream}:{message.metadata.timestamp}",
-                    "Recorder-Subject": message.subject,
-                    "Recorder-Deliveries": str(deliveries),
-                    "Recorder-Reason": reason,
-                    "Recorder-Where": _where(error),
-                },
+                headers=headers,
             )
         except Exception as failure:  # noqa: BLE001  (whatever failed, the message must come again)
             log.warning("DeadLetterPostponed", stage=stage, error=repr(failure))
@@ -181,7 +185,9 @@ class _Dispose(BaseMiddleware):
         log.error(
             "MessageDeadLettered",
             stage=stage,
-            subject=message.subject,
+            letter=letter_id(headers[MESSAGE_ID]),
+            stack=headers[STACK],
+            subject=original.subject,
             deliveries=deliveries,
             reason=reason,
             exc_info=error,
@@ -190,7 +196,7 @@ class _Dispose(BaseMiddleware):
 
 def _named(message: Msg) -> dict[str, str]:
     """The session that a message is about, for log lines: from its subject, else its body."""
-    subject = message.subject
+    subject = original_of(message).subject
     if subject in set(Command) or not subject.startswith("session."):
         return {"session_id": session_id_in(message.data)}
     return {"session_id": session_of(subject)}
@@ -198,12 +204,3 @@ def _named(message: Msg) -> dict[str, str]:
 
 def _wait(waits_s: Sequence[float], deliveries: int) -> float:
     return waits_s[min(deliveries, len(waits_s)) - 1]
-
-
-def _where(error: Exception) -> str:
-    """The innermost frame of an error: file, line and function, for grouping dead letters."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return ""
-    frame = frames[-1]
-    return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}"

@@ -21,6 +21,12 @@ from nats.aio.msg import Msg
 
 from recorder_worker.bus import codec
 from recorder_worker.bus.connection.broker import RecorderBroker
+from recorder_worker.bus.dead_letters.tried_again import (
+    COMMAND_HEADER,
+    is_again,
+    original_of,
+    original_place,
+)
 from recorder_worker.bus.event_log import MESSAGE_ID
 from recorder_worker.bus.rights.bearer import bearer_in
 from recorder_worker.bus.streams.consumers import Consumer
@@ -113,24 +119,31 @@ class StageSubscription(Generic[T]):
 
 def decode_command(message: Msg) -> Delivery:
     """A command message with what identifies it; its body is not looked at yet."""
-    metadata = message.metadata
-    received_ns = round(metadata.timestamp.timestamp() * 1_000_000) * 1000
+    metadata, headers = message.metadata, message.headers or {}
+    stored_ns = received_ns = round(metadata.timestamp.timestamp() * 1_000_000) * 1000
     sequence = metadata.sequence.stream
-    given = (message.headers or {}).get(MESSAGE_ID)
+    command = Command(original_of(message).subject)
+    known = headers.get(COMMAND_HEADER) if is_again(message) else None
+    if known is not None and command is Command.START:
+        # The lease is the first message's: what it began goes on. A command to a session that is
+        # tried again is a new one, behind those that were obeyed meanwhile.
+        sequence, received_ns = original_place(message)
     return Delivery(
-        command=Command(message.subject),
+        command=command,
         body=message.data,
-        command_id=command_id(given, sequence, received_ns, message.data),
+        command_id=known
+        or command_id(headers.get(MESSAGE_ID), sequence, received_ns, message.data),
         sequence=sequence,
         received_ns=received_ns,
         deliveries=metadata.num_delivered,
-        bearer=bearer_in(message.headers),
+        bearer=bearer_in(headers),
+        asked_ns=stored_ns,
     )
 
 
 def decode_fact(message: Msg) -> FactMessage:
     """A fact of any kind about a session, decoded strictly."""
-    name, _, session_id = message.subject.rpartition(".")
+    name, _, session_id = original_of(message).subject.rpartition(".")
     fact = Fact(name)
     return FactMessage(fact, session_id, codec.decode(fact, message.data))
 

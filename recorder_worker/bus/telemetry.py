@@ -13,6 +13,7 @@ from contextvars import ContextVar
 
 from nats.aio.msg import Msg
 
+from recorder_worker.bus.dead_letters.tried_again import original_of
 from recorder_worker.core.command_parsing import session_id_in
 from recorder_worker.core.ids import command_id, session_id_for
 from recorder_worker.core.pipeline import CAPTURE
@@ -73,7 +74,7 @@ class Telemetry:
 
 def taken(stage: str, message: Msg) -> Taken:
     """What tracing has to know of a message."""
-    metadata = message.metadata
+    metadata, message = message.metadata, original_of(message)
     return Taken(
         stage=stage,
         kind=_kind(message.subject),

@@ -108,9 +108,14 @@ def _field_of(name: str, data: bytes) -> str:
     return value if isinstance(value, str) else ""
 
 
+def is_session_id(text: str) -> bool:
+    """Whether a text is the id of a session."""
+    return _UUID.fullmatch(text) is not None
+
+
 def check_session_id(text: str) -> None:
     """Raises RefusedError where a text is not the id of a session."""
-    if not _UUID.fullmatch(text):
+    if not is_session_id(text):
         raise RefusedError(
             field="session_id",
             expected=expected_words("$.session_id", ""),

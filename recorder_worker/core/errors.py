@@ -75,6 +75,10 @@ class CopyDamagedError(SecondStoreError):
     """The second store does not hold what was just given to it: it is taken out and sent again."""
 
 
+class EventsMissingError(PermanentError):
+    """The stream does not have all events of a session any more."""
+
+
 class BlobMissingError(PermanentError):
     """A blob that an event names is not in the store."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from recorder_worker.core.events import Totals
+from recorder_worker.core.events import DeadLetterSettled, Totals
 from recorder_worker.core.evidence.proof_file import ProofFile
 from recorder_worker.core.lifecycle import State
 from recorder_worker.core.model import Count, SessionId, Wire
@@ -98,6 +98,47 @@ class StatsAnswer(Wire, frozen=True, kw_only=True):
     streams: tuple[StreamUse, ...]
 
 
+Letter = Annotated[
+    str,
+    Meta(pattern=r"^[0-9a-f]{16}$", max_length=16, description="The id of a dead letter."),
+]
+
+
+class RetryRequest(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A dead letter is to be tried again by its stage: once, and where that can help.
+
+    Attributes:
+        letter: which.
+        by: who asks; where tokens are asked for, the subject of the token, or nothing.
+        why: what was done about its cause.
+    """
+
+    letter: Letter
+    by: Annotated[str, Meta(max_length=256)] = ""
+    why: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class DropRequest(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Nothing more is to be done about a dead letter. It stays until it is too old.
+
+    Attributes:
+        letter: which.
+        by: who asks; where tokens are asked for, the subject of the token, or nothing.
+        why: why nothing is to be done.
+    """
+
+    letter: Letter
+    by: Annotated[str, Meta(max_length=256)] = ""
+    why: Annotated[str, Meta(min_length=1, max_length=1024)]
+
+
+class SettledAnswer(Wire, frozen=True, kw_only=True):
+    """What became of a dead letter. `first` is false where that was so before."""
+
+    settled: DeadLetterSettled
+    first: bool
+
+
 class GatewayError(Wire, frozen=True, kw_only=True):
     """The body of a service error: the field, what was expected, what came, and what to do."""
 
@@ -113,10 +154,14 @@ REQUEST_TYPES: dict[Endpoint, Any] = {
     Endpoint.GET: GetRequest,
     Endpoint.PROOF: ProofRequest,
     Endpoint.STATS: StatsRequest,
+    Endpoint.RETRY: RetryRequest,
+    Endpoint.DROP: DropRequest,
 }
 ANSWER_TYPES: dict[Endpoint, Any] = {
     Endpoint.LIST: ListAnswer,
     Endpoint.GET: SessionEntry,
     Endpoint.PROOF: ProofFile,
     Endpoint.STATS: StatsAnswer,
+    Endpoint.RETRY: SettledAnswer,
+    Endpoint.DROP: SettledAnswer,
 }

@@ -39,6 +39,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         records: subjects on which clients publish what is recorded; each message is answered.
         keeps_objects: whether it writes to the Object Store bucket, where recordings are copied
             to one.
+        settles: whether it settles dead letters: reads them, and has them tried again.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     answers: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
     keeps_objects: bool = False
+    settles: bool = False
 
 
 CONTROL = Stage(
@@ -212,10 +214,13 @@ UPLOAD = Stage(
 GATEWAY = Stage(
     name="gateway",
     consumes=(),
-    emits=(Fact.AUDIT_VIEWED, Fact.AUDIT_EXPORTED, Fact.AUDIT_DENIED),
+    emits=(Fact.AUDIT_VIEWED, Fact.AUDIT_EXPORTED, Fact.AUDIT_DENIED, Fact.AUDIT_SETTLED),
     order="each request by itself, shared among all workers",
-    does="answers requests about sessions, as the NATS service `session-recorder`",
+    does="answers requests about sessions, as the NATS service `session-recorder`, and settles "
+    "dead letters",
     runs_with="merkle",
+    reads=(Fact.STARTED, Fact.CAPTURED, Fact.CHUNKED, Fact.CHECKPOINT, Fact.SEALED, Fact.INCIDENT),
+    settles=True,
     reads_buckets=(SESSIONS_BUCKET,),
     checks_tokens=True,
     answers=(*Endpoint, "$SRV.*", f"$SRV.*.{SERVICE}", f"$SRV.*.{SERVICE}.*"),
@@ -228,7 +233,13 @@ AUDIT_KEEPER = Stage(
     does="enters what the stream `AUDIT` tells in the log of sessions",
     runs_with="merkle",
     replays=(Fact.LOGGED,),
-    surveys=(Fact.AUDIT_ACCEPTED, Fact.AUDIT_DENIED, Fact.AUDIT_VIEWED, Fact.AUDIT_EXPORTED),
+    surveys=(
+        Fact.AUDIT_ACCEPTED,
+        Fact.AUDIT_DENIED,
+        Fact.AUDIT_VIEWED,
+        Fact.AUDIT_EXPORTED,
+        Fact.AUDIT_SETTLED,
+    ),
 )
 NODE = Stage(
     name="node",

@@ -61,6 +61,7 @@ class Fact(StrEnum):
     AUDIT_DENIED = "audit.command.denied"
     AUDIT_VIEWED = "audit.recording.viewed"
     AUDIT_EXPORTED = "audit.recording.exported"
+    AUDIT_SETTLED = "audit.dead.settled"
 
     @property
     def keyed_by(self) -> str:
@@ -91,6 +92,12 @@ class Endpoint(StrEnum):
     GET = "recorder.api.get"
     PROOF = "recorder.api.proof"
     STATS = "recorder.api.stats"
+    RETRY = "recorder.api.dead.retry"
+    DROP = "recorder.api.dead.drop"
+
+
+SETTLING = (Endpoint.RETRY, Endpoint.DROP)
+"""Those that change something: not for everybody who may be told of sessions."""
 
 
 FRAMES = "source"
@@ -103,7 +110,11 @@ SESSIONS_BUCKET = "recorder-sessions"
 """The key-value bucket with one entry for each session, under its id."""
 
 DEAD = "session.dead"
-"""Dead letters: `session.dead.<stage>`."""
+"""Dead letters: `session.dead.<stage>`; what became of one: `session.dead.<stage>.<letter>`."""
+
+AGAIN = "session.again"
+"""A dead letter that is tried again: `session.again.<stage>.<letter>`, in the stream that it came
+from. Not on its own subject: the log of a session must never hold a second copy of an event."""
 
 STORED = "stored"
 """What a stream has stored is told again on `stored.<subject>`, for users with accounts of their
@@ -133,6 +144,16 @@ UNKNOWN_SESSION = "unknown"
 def dead_letters(stage: str) -> str:
     """The subject to which messages that a stage cannot process are moved."""
     return f"{DEAD}.{stage}"
+
+
+def settled(stage: str, letter: str) -> str:
+    """The subject that says what became of a dead letter; there is one for each."""
+    return f"{DEAD}.{stage}.{letter}"
+
+
+def again(stage: str, letter: str) -> str:
+    """The subject on which a stage gets a dead letter once more; there is one for each."""
+    return f"{AGAIN}.{stage}.{letter}"
 
 
 def session_of(subject: str) -> str:

@@ -21,8 +21,10 @@ from recorder_worker.stages.authoriser import Authoriser
 
 EXPORTS = frozenset({"proof"})
 """What is given away to be kept."""
-UNRECORDED = frozenset({"stats"})
-"""What says nothing of any recording."""
+ACTIONS = {"proof": "export", "retry": "retry", "drop": "drop"}
+"""What a role has to be allowed for a request; for all others it is `view`."""
+UNRECORDED = frozenset({"stats", "retry", "drop"})
+"""What says nothing of any recording, and what the desk itself puts on record."""
 STRANGERS_NS = 10_000_000_000
 """So seldom a request without a good token is an event of its own."""
 
@@ -49,7 +51,7 @@ class AuditedGate:
         """
         await self._room.check()
         token = bearer_in(asked.headers)
-        action = "export" if asked.action in EXPORTS else "view"
+        action = ACTIONS.get(asked.action, "view")
         try:
             identity = await self._authoriser.check(token, action, self._clock.wall_ns())
         except RefusedError as error:
@@ -59,7 +61,8 @@ class AuditedGate:
             else:
                 await self._deny_stranger(asked, error)
             raise
-        admission = Admission(only_owner=self._authoriser.confined_to(identity))
+        only_owner = self._authoriser.confined_to(identity)
+        admission = Admission(only_owner=only_owner, identity=identity)
         if asked.session_id and admission.only_owner not in {None, asked.owner}:
             # He is told that there is no such session, by whoever asks us; the trail knows better.
             await self._deny(identity, asked, _not_his(identity))

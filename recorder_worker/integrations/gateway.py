@@ -64,8 +64,8 @@ class Gateway:
         self._gate = gate
         self._around = around
 
-    def service(self) -> MicroService:
-        """All endpoints, to be put on a connection."""
+    def service(self, *more: Served) -> MicroService:
+        """All endpoints, and more of others, to be put on a connection."""
         answers = {
             Endpoint.LIST: self.list,
             Endpoint.GET: self.get,
@@ -85,7 +85,7 @@ class Gateway:
             )
             for endpoint, answer in answers.items()
         )
-        return MicroService(SERVICE, __version__, DESCRIPTION, served)
+        return MicroService(SERVICE, __version__, DESCRIPTION, (*served, *more))
 
     async def list(self, request: ListRequest, headers: Headers) -> bytes:
         """A page of sessions. Raises RefusedError, BusUnavailableError."""

@@ -4,6 +4,7 @@ from recorder_worker.ports.audit_stream import AuditStream, StoredMessage
 from recorder_worker.ports.authorisation import JwksSource, Revocations, TokenVerifier
 from recorder_worker.ports.bus import ControlFeed, Copies, Delivery, EventLog, FactMessage, Logged
 from recorder_worker.ports.clock import Clock
+from recorder_worker.ports.dead_letters import DeadLetters
 from recorder_worker.ports.encryption import CipherKeys, KeyWrap
 from recorder_worker.ports.frame_feed import FrameFeed, FrameSubscription, PublishedFrame
 from recorder_worker.ports.gate import Admission, Asked, RequestGate
@@ -38,6 +39,7 @@ __all__ = [
     "ControlFeed",
     "Copies",
     "CopyMetrics",
+    "DeadLetters",
     "Delivery",
     "EntryTable",
     "EventLog",

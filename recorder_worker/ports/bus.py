@@ -79,7 +79,9 @@ class Copies(Protocol):
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """A command message as it reaches its stage.
 
-    `bearer` is the token that came with it, not looked at yet; empty where none came.
+    `bearer` is the token that came with it, not looked at yet; empty where none came. `asked_ns` is
+    when it was sent with that token: a start that is tried again is still the first message, but
+    whoever tries it again answers for that.
     """
 
     command: Command
@@ -89,6 +91,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     received_ns: int
     deliveries: int
     bearer: str = ""
+    asked_ns: int = 0
 
     def __repr__(self) -> str:  # a token must not get into a log
         return f"Delivery({self.command.value}, {self.command_id!r}, sequence={self.sequence})"

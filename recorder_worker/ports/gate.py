@@ -7,12 +7,14 @@ from typing import Protocol
 
 import msgspec
 
+from recorder_worker.core.access.identity import NOBODY, Identity
+
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A request, as far as it matters to whom it is answered.
 
     Attributes:
-        action: `list`, `get`, `proof` or `stats`.
+        action: `list`, `get`, `proof`, `stats`, `retry` or `drop`.
         session_id: the session; empty: the request is about all, or none.
         owner: whose session it is; empty where nobody is named.
         detail: what of it: the chunk, the filter.
@@ -27,9 +29,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Admission(msgspec.Struct, frozen=True, kw_only=True):
-    """What an admitted request may be told: sessions of one owner only, or (None) all."""
+    """Who asks, and what he may be told: sessions of one owner only, or (None) all."""
 
     only_owner: str | None = None
+    identity: Identity = NOBODY
 
 
 class RequestGate(Protocol):

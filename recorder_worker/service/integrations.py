@@ -23,6 +23,7 @@ from recorder_worker.core.pipeline import CONSUMERS, MERKLE, STORAGE, TABLE, UPL
 from recorder_worker.core.subjects import Fact
 from recorder_worker.integrations.audit_room import AuditRoom
 from recorder_worker.integrations.audited_gate import AuditedGate
+from recorder_worker.integrations.dead_letters.desk import DeadLetterDesk
 from recorder_worker.integrations.gateway import Gateway, Surroundings
 from recorder_worker.integrations.node_reporter import NodeAbout, NodeReporter
 from recorder_worker.integrations.session_entries import EntryKeeper
@@ -108,15 +109,16 @@ class Integrations:
         copied = () if self._settings.storage.kind == "none" else (UPLOAD.name,)
         self._keeper = ConsumerKeeper(bus, (STORAGE.name, TABLE.name, *copied))
         self._keeper.start()
+        gate = AuditedGate(
+            authoriser_for(self._settings.auth, bus.jetstream),
+            AuditTrail(bus.log, self._clock, self._node),
+            AuditRoom(lambda: bus.fill(AUDIT_STREAM), self._clock),
+            self._clock,
+        )
         gateway = Gateway(
             SessionBucket(bus.jetstream),
             self._store,
-            AuditedGate(
-                authoriser_for(self._settings.auth, bus.jetstream),
-                AuditTrail(bus.log, self._clock, self._node),
-                AuditRoom(lambda: bus.fill(AUDIT_STREAM), self._clock),
-                self._clock,
-            ),
+            gate,
             Surroundings(
                 software=SOFTWARE,
                 node=self._node,
@@ -124,7 +126,8 @@ class Integrations:
                 streams=lambda: _streams(bus),
             ),
         )
-        self._service = gateway.service()
+        desk = DeadLetterDesk(bus.dead_letters, bus.log, gate, self._clock, self._node)
+        self._service = gateway.service(*desk.served())
         await self._service.start(bus.client)
 
     async def _start_reporter(self, bus: Bus) -> None:

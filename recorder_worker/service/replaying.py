@@ -1,11 +1,13 @@
-"""Composes a replay from settings."""
+"""Composes the replay of one session from settings."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from recorder_worker.adapters.directory_store import DirectoryStore
-from recorder_worker.bus.connection.broker import Login, connect, make_broker
+from recorder_worker.bus.connection.broker import Login, RecorderBroker, connect, make_broker
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.core.cipher.session_cipher import SessionCipher
@@ -27,18 +29,31 @@ async def replay_session(
 
     Raises:
         RefusedError: the stream does not know the session, or it is not sealed.
+        EventsMissingError, BlobMissingError: something that it is made of is gone.
         BusUnavailableError: NATS is not there.
     """
-    broker = make_broker(login)
-    await connect(broker, login)
-    try:
+    async with connected(login) as broker:
         replay = Replay(
-            log=JetStreamEventLog(lambda: broker.jetstream, EventHeaders(node_name(settings))),
+            log=event_log(settings, broker),
             store=DirectoryStore(settings.data_path),
             target=DirectoryStore(target),
             session_id=session_id,
             cipher=cipher,
         )
         return await replay.run()
+
+
+def event_log(settings: Settings, broker: RecorderBroker) -> JetStreamEventLog:
+    """The events on a server, for whoever reads them."""
+    return JetStreamEventLog(lambda: broker.jetstream, EventHeaders(node_name(settings)))
+
+
+@asynccontextmanager
+async def connected(login: Login) -> AsyncIterator[RecorderBroker]:
+    """A connection for the length of an `async with`. Raises BusUnavailableError."""
+    broker = make_broker(login)
+    await connect(broker, login)
+    try:
+        yield broker
     finally:
         await broker.stop()

@@ -87,6 +87,7 @@ class Worker:
             health=self._health,
             metrics=self.metrics,
             sessions_active=lambda: len(self.sessions),
+            dead_letters_waiting=self._dead_letters_waiting,
             before_scrape=self._measure_store,
             status=self._status if settings.sidecar.status else None,
         )
@@ -228,6 +229,10 @@ class Worker:
         capacity = self._settings.capture.capacity if self._stages.capture else 0
         floor_bytes = self._settings.disk.floor_bytes
         self.metrics.gauges.machine(self._clock.state(), floor_bytes, capacity)
+
+    def _dead_letters_waiting(self) -> int | None:
+        found = self._sampler.sample.dead_letters if self._sampler is not None else None
+        return None if found is None else sum(found.values())
 
     async def _status(self) -> Status:
         return await status_of(

@@ -41,7 +41,8 @@ class CommandGate:
     async def ask(self, delivery: Delivery) -> Identity:
         """Who sends a command, if his role may; as `Authoriser.check`."""
         action = action_of(delivery.command)
-        return await self._authoriser.check(delivery.bearer, action, delivery.received_ns)
+        asked_ns = delivery.asked_ns or delivery.received_ns
+        return await self._authoriser.check(delivery.bearer, action, asked_ns)
 
     async def signer(self, delivery: Delivery) -> Identity:
         """Who signed the token of a command that was carried out, whether or not it still counts.

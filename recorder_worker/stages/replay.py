@@ -13,7 +13,7 @@ anew, and what only the key can give, the digests of plain bytes, is taken from 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -21,15 +21,25 @@ from recorder_worker.core import keys
 from recorder_worker.core.chunker import advance, resume_state
 from recorder_worker.core.cipher.names import CIPHER_NONE
 from recorder_worker.core.cipher.session_cipher import SessionCipher
-from recorder_worker.core.errors import BlobMissingError, RefusedError
+from recorder_worker.core.errors import (
+    BlobMissingError,
+    EventsMissingError,
+    OutOfOrderError,
+    RefusedError,
+)
 from recorder_worker.core.events import (
     Captured,
     ChunkedEvent,
     ChunkPlanned,
     ChunkStored,
     CompressedEvent,
+    EndCaptured,
+    GapLeaf,
     SessionSealed,
 )
+from recorder_worker.core.model import GapReason
+from recorder_worker.core.records.codec import decode_record
+from recorder_worker.core.records.leaves import GapRecord
 from recorder_worker.core.records.ledger import LedgerContext, LedgerState, apply
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, EventLog
@@ -38,6 +48,7 @@ from recorder_worker.stages.compress import stored_chunk
 from recorder_worker.stages.copied_payloads import CopiedPayloads
 from recorder_worker.stages.merkle.archive import Archive
 from recorder_worker.stages.merkle.replayed_keys import ReplayedKeys
+from recorder_worker.stages.newest_event import newest_event
 from recorder_worker.stages.payload import (
     StoredPayload,
     find_payload,
@@ -65,7 +76,10 @@ class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Replay:
-    """Replays one session from `store` into `target`; `cipher` is that of an encrypted one."""
+    """Replays one session from `store` into `target`; `cipher` is that of an encrypted one.
+
+    `tell` is called behind every leaf, with how many there are.
+    """
 
     def __init__(
         self,
@@ -75,6 +89,7 @@ class Replay:
         target: BlobStore,
         session_id: str,
         cipher: SessionCipher | None = None,
+        tell: Callable[[int], None] = lambda _leaves: None,
     ) -> None:
         self._log = log
         self._cipher = cipher
@@ -85,15 +100,18 @@ class Replay:
         self._context = LedgerContext(session_id=session_id, recorder="", keys=ReplayedKeys([]))
         self._ledger = LedgerState()
         self._records: list[bytes] = []
+        self._dead: dict[int, GapLeaf] = {}
+        self._tell = tell
 
     async def run(self) -> ReplayResult:
         """Replay; the sealed recording's signatures are taken over where the root is the same.
 
         Raises:
             RefusedError: the stream does not know the session, or it is not sealed.
+            EventsMissingError: the stream has not all of its events any more.
             PermanentError: bytes that are needed are gone or damaged.
         """
-        sealed = await self._log.last(Fact.SEALED, self._session_id)
+        sealed = await newest_event(self._log, Fact.SEALED, self._session_id)
         if sealed is None or not isinstance(sealed.event, SessionSealed):
             raise RefusedError(
                 field="SESSION",
@@ -109,6 +127,7 @@ class Replay:
         self._context = LedgerContext(
             session_id=self._session_id, recorder=keys_of_record.recorder, keys=keys_of_record
         )
+        await self._find_dead(before)
         await self._fold()
         root = self._ledger.frontier.root().hex()
         same = root == sealed.event.root_hash
@@ -124,20 +143,49 @@ class Replay:
             location=Archive(self._target, self._session_id).location,
         )
 
+    async def _find_dead(self, before: list[bytes]) -> None:
+        """The gaps that stand where a chunk was planned and could not be made: they are events."""
+        gaps = (record for record in map(decode_record, before) if isinstance(record, GapRecord))
+        dead = {gap.index for gap in gaps if gap.reason is GapReason.DEAD_LETTER}
+        if not dead:
+            return
+        async for logged in self._log.read(Fact.COMPRESSED, self._session_id):
+            if isinstance(logged.event, GapLeaf) and logged.event.index in dead:
+                self._dead[logged.event.index] = logged.event
+
     async def _fold(self) -> None:
-        policy = await session_policy(self._log, self._session_id)
-        state = resume_state(None)
+        try:
+            policy = await session_policy(self._log, self._session_id)
+        except OutOfOrderError:
+            raise self._missing("its first captured event") from None
+        state, last = resume_state(None), None
         async for logged in self._log.read(Fact.CAPTURED, self._session_id):
             event = logged.event
             if not isinstance(event, Captured) or event.ordinal < state.applied:
                 continue
+            if event.ordinal > state.applied:
+                raise self._missing(f"captured events {state.applied} to {event.ordinal - 1}")
             state, leaves = advance(state, event, policy)  # type: ignore[arg-type]
+            last = event
             for leaf in leaves:
                 await asyncio.to_thread(self._apply, leaf)
+                self._tell(self._ledger.size)
+        if not isinstance(last, EndCaptured):
+            raise self._missing(f"what was captured behind event {state.applied - 1}")
+
+    def _missing(self, what: str) -> EventsMissingError:
+        return EventsMissingError(
+            f"session {self._session_id}: expected all of its events in the stream, but {what} is "
+            "gone: older than nats.max_age_s, or lost; what is in its folder is not touched by "
+            "that: verify and copy it"
+        )
 
     def _apply(self, leaf: ChunkedEvent) -> None:
         stored: CompressedEvent
-        stored = self._stored(leaf) if isinstance(leaf, ChunkPlanned) else leaf
+        if isinstance(leaf, ChunkPlanned):
+            stored = self._dead.get(leaf.index) or self._stored(leaf)
+        else:
+            stored = leaf
         record, self._ledger = apply(self._context, self._ledger, stored)
         self._records.append(record)
         Archive(self._target, self._session_id).put_leaf(stored, record)
@@ -165,6 +213,9 @@ class Replay:
             return
         seal = self._store.get(keys.blob_key(self._session_id, keys.SEAL))
         self._copy(keys.CHECKPOINTS)
+        for folder in (keys.PROOFS, keys.RECEIPTS):
+            for key in self._store.keys(keys.blob_key(self._session_id, folder)):
+                self._target.put(key, self._store.get(key))
         target = Archive(self._target, self._session_id)
         target.put_records(self._ledger.size)
         self._target.put(keys.blob_key(self._session_id, keys.SEAL), seal)

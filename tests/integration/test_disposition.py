@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from blake3 import blake3
 from nats_process import NatsProcess
 
 from recorder_worker import __version__
 from recorder_worker.bus.bus import Bus, BusSettings
 from recorder_worker.bus.connection.broker import Login
+from recorder_worker.bus.dead_letters.stack import stack_digest
 from recorder_worker.bus.disposition import IN_TURN_S, RetryLimits
 from recorder_worker.bus.streams.consumers import ConsumerLimits
 from recorder_worker.bus.streams.topology import StreamLimits
@@ -135,8 +137,84 @@ async def test_a_permanent_error_is_dead_lettered_with_reason_place_and_original
     assert headers["Recorder-Reason"] == "PermanentError: the segment is gone"
     assert headers["Recorder-Subject"] == "session.start"
     assert headers["Recorder-Where"].startswith("test_disposition.py:")
+    assert headers["Recorder-Error"] == "PermanentError"
+    assert (headers["Recorder-Stream"], headers["Recorder-Sequence"]) == ("COMMANDS", "1")
+    assert headers["Recorder-Command"] == desk.seen[0].command_id
+    assert int(headers["Recorder-Stored-Ns"]) == desk.seen[0].received_ns
+    assert headers["Recorder-Deliveries"] == "1"
     assert len(desk.seen) == 1
     assert desk.last_resorts == ["PermanentError: the segment is gone"]
+
+
+async def test_what_failed_alike_has_one_digest_without_lines_texts_and_folders(desk: Desk) -> None:
+    def fail(delivery: Delivery) -> Exception:
+        if delivery.body == b"other":
+            return ValueError("another kind")
+        return PermanentError(f"text {delivery.sequence}")
+
+    desk.raises = fail
+    await desk.start()
+    for body in (b"one", b"two", b"other"):
+        await desk.send(body)
+    await desk.until(lambda: _is(len(desk.last_resorts) == 3))
+    await desk.until(desk.settled)
+    letters = [seen.letter for seen in await desk.bus.dead_letters.all()]
+    by_size = {letter.blake3: letter for letter in letters}
+    assert len(by_size) == 3
+    same = {one.stack for one in letters if one.error == "PermanentError"}
+    (digest,) = same
+    assert len(digest) == 16
+    assert {one.stack for one in letters if one.error == "ValueError"}.isdisjoint(same)
+
+
+async def test_a_digest_of_a_stack_knows_its_causes_and_nothing_secret() -> None:
+    def inner(text: str) -> None:
+        raise OSError(text)
+
+    def outer(text: str) -> Exception:
+        try:
+            try:
+                inner(text)
+            except OSError as error:
+                raise PermanentError(f"of {text}") from error
+        except PermanentError as error:
+            return error
+        raise AssertionError
+
+    assert stack_digest(outer("/home/kim/secret")) == stack_digest(outer("another"))
+    alone = PermanentError("of nothing")
+    assert stack_digest(alone) != stack_digest(outer("x"))
+    assert stack_digest(alone) == stack_digest(PermanentError("else"))
+
+
+async def test_a_letter_keeps_the_headers_of_its_message_but_no_token(desk: Desk) -> None:
+    desk.raises = lambda _: PermanentError("no")
+    await desk.start()
+    sent = {"Nats-Msg-Id": "mine", "authorization": "Bearer a.b.c", "X-Note": "bell \u266a"}
+    await desk.bus.jetstream().publish("session.start", b"{}", headers=sent)
+    await desk.until(lambda: _is(bool(desk.last_resorts)))
+    await desk.until(desk.settled)
+    (seen,) = await desk.bus.dead_letters.all()
+    assert seen.letter.headers == {"Nats-Msg-Id": "mine", "X-Note": "bell \u266a"}
+    assert seen.letter.command_id == "mine"
+    data, headers = await desk.dead()
+    assert "a.b.c" not in f"{data!r} {headers}"
+    assert seen.settled is None
+
+
+async def test_a_message_that_is_too_large_for_a_letter_does_not_come_for_ever(desk: Desk) -> None:
+    desk.raises = lambda _: PermanentError("no")
+    await desk.start()
+    size = desk.bus.client.max_payload - 100
+    await desk.send(b"x" * size)
+    await desk.send(b"{}")
+    await desk.until(lambda: _is(len(desk.last_resorts) == 2))
+    await desk.until(desk.settled)
+    large, small = [seen.letter for seen in await desk.bus.dead_letters.all()]
+    assert (large.size, large.kept, small.kept) == (size, False, True)
+    assert large.blake3 == blake3(b"x" * size).hexdigest()
+    assert await desk.bus.dead_letters.body(large) == b""
+    assert await desk.bus.dead_letters.body(small) == b"{}"
 
 
 async def test_poison_does_not_hold_up_what_comes_behind_it(desk: Desk) -> None:

@@ -95,7 +95,8 @@ async def test_the_service_is_found_with_its_endpoints(recorder: RunningRecorder
     assert ping["name"] == info["name"] == "session-recorder"
     assert {one["subject"] for one in info["endpoints"]} == set(Endpoint)
     assert {one["queue_group"] for one in info["endpoints"]} == {"q"}, "replicas share"
-    assert {one["name"] for one in info["endpoints"]} == {"list", "get", "proof", "stats"}
+    names = {"list", "get", "proof", "stats", "dead-retry", "dead-drop"}
+    assert {one["name"] for one in info["endpoints"]} == names
     before = json.loads((await recorder.bus.request("$SRV.STATS.session-recorder", b"")).data)
     await answer(recorder, Endpoint.STATS)
     after = json.loads((await recorder.bus.request("$SRV.STATS.session-recorder", b"")).data)

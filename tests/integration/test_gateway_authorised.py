@@ -25,7 +25,7 @@ from recorder_worker.core.events import (
     RecordingViewed,
     SessionStarted,
 )
-from recorder_worker.core.subjects import Command, Endpoint, Fact
+from recorder_worker.core.subjects import SETTLING, Command, Endpoint, Fact
 from recorder_worker.integrations.audit_room import LOOK_NS, AuditRoom
 from recorder_worker.service.settings.tree import AuthSettings
 
@@ -99,6 +99,8 @@ async def test_nobody_without_a_good_token_is_told_anything(
         request["session_id"] = kims
     if endpoint is Endpoint.PROOF:
         request["chunk"] = 1
+    if endpoint in SETTLING:
+        request |= {"letter": "0" * 16, "why": "a reason"}
     code, found = await ask(guarded, endpoint, token, **request)
     assert (code, found["field"]) == (403, "authorization")
     assert kims not in json.dumps(found)

@@ -77,6 +77,7 @@ def status(**fields: object) -> Status:
                 handled=12,
                 redelivered=2,
                 dead_letters=1,
+                dead_waiting=None,
             ),
         ),
         streams=(

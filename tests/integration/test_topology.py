@@ -13,7 +13,7 @@ from nats_process import NatsProcess
 
 from recorder_worker.bus.connection.broker import Login, RecorderBroker, connect, make_broker
 from recorder_worker.bus.streams.apply import apply_topology, differences, require_topology
-from recorder_worker.bus.streams.consumers import ConsumerLimits, consumers
+from recorder_worker.bus.streams.consumers import Consumer, ConsumerLimits, consumers
 from recorder_worker.bus.streams.topology import (
     COMMANDS_STREAM,
     INTEGRATION_STREAM,
@@ -59,7 +59,7 @@ async def test_every_stage_has_its_durable_consumer_with_explicit_acks(
     await apply_topology(broker.jetstream, streams(LIMITS), declared)
     for stage in CONSUMERS:
         info = await broker.jetstream.consumer_info(declared[stage.name].stream, stage.name)
-        wanted = set(stage.consumes)
+        wanted = {*stage.consumes, f"session.again.{stage.name}.*"}
         subjects = set(info.config.filter_subjects or [info.config.filter_subject])
         assert subjects == wanted
         assert info.config.ack_policy == "explicit"
@@ -78,6 +78,45 @@ async def test_a_changed_setting_updates_stream_and_consumer_and_keeps_the_messa
     assert info.state.messages == 1
     consumer = await broker.jetstream.consumer_info(COMMANDS_STREAM, "capture")
     assert consumer.config.ack_wait == 77
+
+
+async def test_a_server_of_an_earlier_version_is_brought_to_the_shape_in_place(
+    broker: RecorderBroker,
+) -> None:
+    """Streams without the subjects of retries, consumers with one filter; nothing comes twice."""
+    js = broker.jetstream
+    now = consumers(WAITS)
+    old_streams = tuple(
+        stream.evolve(
+            subjects=[
+                subject
+                for subject in stream.subjects or []
+                if not subject.startswith("session.again.") and subject != "session.dead.*.*"
+            ]
+        )
+        for stream in streams(LIMITS)
+    )
+    old = {}
+    for stage, consumer in now.items():
+        own = [s for s in consumer.config.filter_subjects or [] if "session.again" not in s]
+        one = len(own) == 1
+        config = consumer.config.evolve(
+            filter_subject=own[0] if one else None, filter_subjects=None if one else own
+        )
+        old[stage] = Consumer(stream=consumer.stream, config=config)
+    await apply_topology(js, old_streams, old)
+    for number in range(3):
+        await js.publish("session.start", b"%d" % number)
+    queue = await js.pull_subscribe_bind("capture", COMMANDS_STREAM)
+    (first,) = await queue.fetch(1)
+    await first.ack_sync()
+    mended = {difference.name for difference in await apply_topology(js, streams(LIMITS), now)}
+    assert {"COMMANDS", "SESSIONS", "INTEGRATION", "DEAD", "COMMANDS/capture"} <= mended
+    assert await differences(js, streams(LIMITS), now) == []
+    letter = "0" * 16
+    await js.publish(f"session.again.capture.{letter}", b"again", stream=COMMANDS_STREAM)
+    rest = [(await queue.fetch(1))[0].data for _ in range(3)]
+    assert rest == [b"1", b"2", b"again"]
 
 
 async def test_what_differs_is_named_and_a_second_run_changes_nothing(
@@ -167,7 +206,9 @@ def test_every_fact_is_in_one_stream() -> None:
         assert (fact.wildcard in declared[STREAM_OF[fact]]) or not fact.per_session
     subjects = [subject for listed in declared.values() for subject in listed]
     assert len(subjects) == len(set(subjects))
-    assert declared[INTEGRATION_STREAM] == ["integration.anchor.>", "integration.storage.>"]
+    again = [f"session.again.{stage}.*" for stage in ("receipts", "tsa")]
+    anchors_and_stores = ["integration.anchor.>", "integration.storage.>"]
+    assert declared[INTEGRATION_STREAM] == [*anchors_and_stores, *again]
 
 
 async def test_heartbeats_have_a_stream_of_their_own_and_sessions_a_bucket(

@@ -161,6 +161,7 @@ def test_every_subject_is_a_channel_with_its_message_and_stream() -> None:
         *map(str, Command),
         *map(str, Fact),
         DEAD,
+        f"{DEAD}.settled",
         *answers,
         *service,
         *copies,

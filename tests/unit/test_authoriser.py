@@ -68,8 +68,8 @@ async def refused(
 DEFAULTS = {
     "USER": "start stop pause resume mark mask view",
     "NODE_OPERATOR": "stop pause resume mark mask view",
-    "ADMIN": "start stop pause resume mark mask hold release view export",
-    "SUPER_ADMIN": "start stop pause resume mark mask hold release delete view export",
+    "ADMIN": "start stop pause resume mark mask hold release view export retry drop",
+    "SUPER_ADMIN": "start stop pause resume mark mask hold release delete view export retry drop",
 }
 
 

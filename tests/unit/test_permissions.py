@@ -7,9 +7,9 @@ import pytest
 
 from recorder_worker.bus.rights import permissions, stage_rights
 from recorder_worker.bus.rights.permissions import Grant, TokenLists
-from recorder_worker.bus.streams.topology import STREAM_OF
+from recorder_worker.bus.streams.topology import STREAM_OF, StreamLimits, streams
 from recorder_worker.core.pipeline import CAPTURE, CONSUMERS, GATEWAY, STAGES
-from recorder_worker.core.subjects import COPIED, Command, Fact
+from recorder_worker.core.subjects import COPIED, SETTLING, Command, Fact
 
 TOKENS = TokenLists(revocations="revoked", jwks="keys", asked_for=True, objects="copies")
 GRANTS = {grant.user: grant for grant in permissions.grants(["alice"], tokens=TOKENS)}
@@ -53,6 +53,10 @@ PUBLISHERS = {
     "audit.command.denied": {"capture", "merkle"},
     "audit.recording.viewed": {"merkle"},
     "audit.recording.exported": {"merkle"},
+    "audit.dead.settled": {"merkle"},
+    "session.dead.*.*": {"merkle"},
+    "session.again.capture.*": {"merkle"},
+    "session.again.compress.*": {"merkle"},
     "$KV.recorder-sessions.>": {"merkle"},
     "$KV.revoked.>": {"admin"},
     "$KV.keys.>": {"deploy"},
@@ -152,7 +156,10 @@ def test_only_who_checks_tokens_looks_into_their_buckets() -> None:
     touching = {
         user
         for user, grant in GRANTS.items()
-        if any("KV_keys" in asked or "KV.keys" in asked for asked in grant.asks)
+        if any(
+            ("KV_keys" in asked and ".STREAM.INFO." not in asked) or "KV.keys" in asked
+            for asked in grant.asks
+        )
     }
     assert touching == {"capture", "merkle", "deploy"}
 
@@ -175,6 +182,26 @@ def test_the_gateway_is_asked_by_clients_only_where_tokens_are() -> None:
     open_to_all = permissions.grants(["alice"])
     callers = {grant.user for grant in open_to_all if asked & set(grant.calls)}
     assert callers == {"admin", "observer"}
+
+
+def test_dead_letters_are_settled_by_an_admin_and_read_by_nobody_else_but_the_desk() -> None:
+    for subject in SETTLING:
+        assert {u for u, grant in GRANTS.items() if subject in grant.calls} == {"admin"}
+        assert {u for u, grant in GRANTS.items() if subject in grant.serves} == {"merkle"}
+    readers = {u for u, grant in GRANTS.items() if "$JS.API.DIRECT.GET.DEAD" in grant.asks}
+    assert readers == {"admin", "merkle"}
+    for user, grant in GRANTS.items():
+        again = [subject for subject in grant.asks if subject.startswith("session.again.")]
+        assert bool(again) == (user == "merkle")
+
+
+def test_an_admin_may_look_at_every_stream_and_consumer_and_mend_none() -> None:
+    """What `recorder doctor` asks; `recorder streams apply` is for deploy."""
+    asks = GRANTS["admin"].asks
+    limits = StreamLimits(replicas=1, max_age_s=1, max_bytes=1, duplicate_window_s=1)
+    assert {f"$JS.API.STREAM.INFO.{stream.name}" for stream in streams(limits)} <= set(asks)
+    for stage, consumer in stage_rights.SHAPES.items():
+        assert f"$JS.API.CONSUMER.INFO.{consumer.stream}.{stage}" in asks
 
 
 def test_frames_are_taken_by_capture_and_published_by_a_client_below_its_own_name() -> None:

@@ -31,6 +31,7 @@ class PartlyDeaf:
         self.connected = True
         self.reconnects = 0
         self.roster = self
+        self.dead_letters = self
 
     def _answer(self, what: str) -> None:
         self.asked[what] += 1
@@ -50,6 +51,10 @@ class PartlyDeaf:
         self._answer(stream)
         return StreamFill(1, 2, 3)
 
+    async def waiting(self) -> dict[str, int]:
+        self._answer("dead_letters")
+        return {"chunk": 2}
+
     async def backlog(self, stage: str) -> Backlog:
         self._answer(stage)
         return Backlog(4, 0)
@@ -68,6 +73,7 @@ async def test_one_question_without_an_answer_is_named_and_holds_up_no_other() -
     await taken._look()
     assert taken.sample.missing == ("AUDIT", "compress")
     assert taken.sample.sessions == (OPEN,)
+    assert taken.sample.dead_letters == {"chunk": 2}
     assert set(taken.sample.backlogs) == set(stage_rights.WATCHED_STAGES) - {"compress"}
     for _ in range(5):
         await taken._look()

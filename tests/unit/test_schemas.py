@@ -517,6 +517,12 @@ EXAMPLES: list[tuple[Fact, Event]] = [
     ),
     (Fact.AUDIT_VIEWED, events.RecordingViewed(**WHO, what="list")),
     (Fact.AUDIT_EXPORTED, events.RecordingExported(**WHO, what="proof", detail="chunk 3")),
+    (
+        Fact.AUDIT_SETTLED,
+        events.DeadLetterSettled(
+            **WHO, letter="0123456789abcdef", stage="chunk", action="dropped", by="kim", why="w"
+        ),
+    ),
 ]
 
 

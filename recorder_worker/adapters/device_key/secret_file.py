@@ -17,6 +17,7 @@ import fcntl
 import glob
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -110,6 +111,14 @@ def erase(path: Path) -> None:
             each.unlink()
     with contextlib.suppress(FileNotFoundError):
         sync_folder(path.parent)
+
+
+def age_s(path: Path) -> float:
+    """For how long a file has been as it is; 0 where there is none."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from recorder_worker.bus.rights.reading_rights import looking, reading
 from recorder_worker.bus.rights.stage_rights import (
     JETSTREAM_API,
     SHAPES,
@@ -32,7 +33,6 @@ from recorder_worker.bus.streams.topology import (
     CLIENTS_STREAM,
     DEAD_STREAM,
     INTEGRATION_STREAM,
-    STREAM_OF,
     StreamLimits,
     streams,
 )
@@ -42,6 +42,7 @@ from recorder_worker.core.subjects import (
     CLIENT,
     FRAMES,
     SESSIONS_BUCKET,
+    SETTLING,
     Command,
     Fact,
     is_owner_name,
@@ -57,6 +58,9 @@ TOGETHER = "together"
 
 PER_SESSION = "session.*.*"
 """Facts about sessions; commands have two tokens, and may carry tokens of those who give them."""
+
+_TOLD = tuple(subject for subject in GATEWAY.answers if subject not in SETTLING)
+"""What those may ask who may only be told: dead letters are settled by an admin."""
 
 _ENGINE_QUEUE = f"{INTEGRATION_STREAM}.{ENGINE}"
 
@@ -206,20 +210,6 @@ def _deploy(tokens: TokenLists) -> Grant:
     )
 
 
-def _reading(facts: Iterable[Fact]) -> tuple[str, ...]:
-    """Reading whole streams: what they hold and the state of what is stored."""
-    held = dict.fromkeys(STREAM_OF[fact] for fact in facts)
-    return tuple(
-        subject
-        for stream in held
-        for subject in (
-            api("STREAM.INFO", stream),
-            api("DIRECT.GET", stream),
-            api("DIRECT.GET", f"{stream}.>"),
-        )
-    )
-
-
 def _heard(facts: Iterable[Fact]) -> tuple[str, ...]:
     """One subject for all facts that are of sessions, as people subscribe to it."""
     return (
@@ -239,14 +229,17 @@ def _admin(tokens: TokenLists) -> Grant:
     return Grant(
         user=ADMIN,
         does="gives all commands, publishes frames; reads all facts, audit and dead letters; "
-        "revokes tokens",
-        asks=(
-            *Command,
-            *_reading(Fact),
-            *(api(call, DEAD_STREAM) for call in ("STREAM.INFO", "DIRECT.GET")),
-            api("DIRECT.GET", f"{DEAD_STREAM}.>"),
-            *reading_bucket(SESSIONS_BUCKET),
-            *(revoking if listed else ()),
+        "settles dead letters; looks at streams and consumers; revokes tokens",
+        asks=_each(
+            (
+                *Command,
+                *reading(Fact),
+                *(api(call, DEAD_STREAM) for call in ("STREAM.INFO", "DIRECT.GET")),
+                api("DIRECT.GET", f"{DEAD_STREAM}.>"),
+                *reading_bucket(SESSIONS_BUCKET),
+                *(revoking if listed else ()),
+                *looking(tokens.buckets),
+            )
         ),
         hears=_heard(Fact),
         calls=(*GATEWAY.answers, *CAPTURE.records),
@@ -258,9 +251,9 @@ def _observer() -> Grant:
     return Grant(
         user=OBSERVER,
         does="reads all facts but audit, and does nothing else",
-        asks=(*_reading(seen), *reading_bucket(SESSIONS_BUCKET)),
+        asks=(*reading(seen), *reading_bucket(SESSIONS_BUCKET)),
         hears=_heard(seen),
-        calls=GATEWAY.answers,
+        calls=_TOLD,
     )
 
 
@@ -290,6 +283,6 @@ def _client(name: str, tokens: TokenLists) -> Grant:
         does="a client: starts sessions, reads the events of those that it owns, publishes frames",
         asks=(Command.START.value, api("DIRECT.GET", f"{CLIENTS_STREAM}.{own}.>")),
         hears=(f"{own}.>",),
-        calls=(f"{FRAMES}.{name}.>", *(GATEWAY.answers if tokens.asked_for else ())),
+        calls=(f"{FRAMES}.{name}.>", *(_TOLD if tokens.asked_for else ())),
         client=True,
     )

@@ -32,7 +32,7 @@ from recorder_worker.core.pipeline import (
     STAGES,
     Stage,
 )
-from recorder_worker.core.subjects import CLIENT, Fact, dead_letters
+from recorder_worker.core.subjects import CLIENT, Fact, again, dead_letters, settled
 
 JETSTREAM_API = "$JS.API"
 
@@ -122,6 +122,7 @@ def row_asks(row: Stage, token_buckets: Iterable[str] = (), objects: str = "") -
         *(newest(fact) for fact in near),
         *(api("DIRECT.GET", STREAM_OF[fact]) for fact in row.replays),
         *(api("STREAM.MSG.GET", stream) for stream in surveyed),
+        *(_settling() if row.settles else ()),
         *_buckets(row),
         # Asked of the leader: who was revoked a moment ago must not get in.
         *(
@@ -129,6 +130,17 @@ def row_asks(row: Stage, token_buckets: Iterable[str] = (), objects: str = "") -
             for bucket in (token_buckets if row.checks_tokens else ())
         ),
         *(keeping_objects(objects) if row.keeps_objects and objects else ()),
+    )
+
+
+def _settling() -> tuple[str, ...]:
+    """Reading dead letters, saying what becomes of one, and letting its stage have it again."""
+    return (
+        api("STREAM.INFO", DEAD_STREAM),
+        api("DIRECT.GET", DEAD_STREAM),
+        api("DIRECT.GET", f"{DEAD_STREAM}.{settled('*', '*')}"),
+        settled("*", "*"),
+        *(again(stage.name, "*") for stage in CONSUMERS),
     )
 
 

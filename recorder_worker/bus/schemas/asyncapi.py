@@ -10,15 +10,19 @@ from __future__ import annotations
 from typing import Any
 
 from recorder_worker import __version__
-from recorder_worker.bus.schemas import asyncapi_copies, frame_schemas, service_schemas
+from recorder_worker.bus.schemas import (
+    asyncapi_copies,
+    asyncapi_dead,
+    frame_schemas,
+    service_schemas,
+)
 from recorder_worker.bus.schemas.asyncapi_messages import (
     components,
     correlation_ids,
-    dead_letter_name,
 )
-from recorder_worker.bus.streams.topology import COMMANDS_STREAM, DEAD_STREAM, STREAM_OF
+from recorder_worker.bus.streams.topology import COMMANDS_STREAM, STREAM_OF
 from recorder_worker.core.pipeline import CONSUMERS, SERVICES, Stage
-from recorder_worker.core.subjects import DEAD, Command, Fact
+from recorder_worker.core.subjects import Command, Fact
 
 Document = dict[str, Any]
 
@@ -149,7 +153,7 @@ def _channels() -> Document:
         **{_answers(command): _answer_channel(command) for command in Command},
         **{fact.value: _fact_channel(fact) for fact in Fact},
         **asyncapi_copies.channels(_PARAMETERS),
-        DEAD: _dead_channel(),
+        **asyncapi_dead.channels(),
         **service_schemas.channels(),
         **frame_schemas.channels(),
     }
@@ -214,23 +218,6 @@ def _fact_channel(fact: Fact) -> Document:
     return channel
 
 
-def _dead_channel() -> Document:
-    return {
-        "address": f"{DEAD}.{{stage}}",
-        "title": "Dead letters",
-        "description": "Copies of messages that a stage could not process, byte for byte.",
-        "parameters": {
-            "stage": {
-                "enum": [stage.name for stage in CONSUMERS],
-                "description": "The consumer that gave up.",
-            }
-        },
-        "messages": _messages(dead_letter_name()),
-        "tags": [{"name": "dead letter"}],
-        "x-jetstream": {"stream": DEAD_STREAM},
-    }
-
-
 def _messages(*names: str) -> Document:
     return {name: {"$ref": f"#/components/messages/{name}"} for name in names}
 
@@ -251,8 +238,7 @@ def _operations() -> Document:
     for fact in Fact:
         if fact not in told:  # not a stage's, but of something else that the recorder runs
             made[f"recorder.tells.{fact.value}"] = _tells("the recorder", fact.value)
-    made[f"recorder.tells.{DEAD}"] = _tells("any stage", DEAD, dead_letter_name())
-    made |= asyncapi_copies.operations() | service_schemas.operations()
+    made |= asyncapi_dead.operations() | asyncapi_copies.operations() | service_schemas.operations()
     return made | frame_schemas.operations()
 
 
@@ -283,11 +269,11 @@ def _reply(command: Command) -> Document:
     }
 
 
-def _tells(who: str, channel: str, message: str = "") -> Document:
+def _tells(who: str, channel: str) -> Document:
     return {
         "action": "send",
         "channel": {"$ref": f"#/channels/{channel}"},
-        "messages": [{"$ref": f"#/channels/{channel}/messages/{message or channel}"}],
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{channel}"}],
         "title": f"{who} tells {channel}",
         "summary": f"by: {who}",
     }

@@ -219,7 +219,7 @@ def _headers() -> Document:
         DEAD_LETTER_HEADERS: {
             "type": "object",
             "required": ["Nats-Msg-Id", *_DEAD_LETTER],
-            "properties": {"Nats-Msg-Id": message_id, **_DEAD_LETTER},
+            "properties": {"Nats-Msg-Id": message_id, **_DEAD_LETTER, **_DEAD_LETTER_OF_SOME},
         },
     }
 
@@ -231,9 +231,32 @@ _CLOUDEVENTS: Document = {
     "ce-source": {"type": "string", "format": "uri-reference", "description": "/recorder/<node>"},
     "ce-subject": {"type": "string", "minLength": 1, "description": "The session's id."},
 }
+_NUMBER: Document = {"type": "string", "pattern": "^[0-9]+$"}
 _DEAD_LETTER: Document = {
     "Recorder-Subject": {"type": "string", "description": "The subject of the message."},
     "Recorder-Reason": {"type": "string", "description": "Why it could not be processed."},
     "Recorder-Where": {"type": "string", "description": "File, line and function."},
-    "Recorder-Deliveries": {"type": "string", "pattern": "^[0-9]+$"},
+    "Recorder-Error": {"type": "string", "description": "The type of what was raised."},
+    "Recorder-Stack": {
+        "type": "string",
+        "pattern": "^[0-9a-f]{16}$",
+        "description": "A digest of the stack: what failed alike has one.",
+    },
+    "Recorder-Deliveries": _NUMBER,
+    "Recorder-Stream": {"type": "string", "description": "The stream that held the message."},
+    "Recorder-Sequence": _NUMBER | {"description": "Its place there."},
+    "Recorder-Stored-Ns": _NUMBER | {"description": "When it was stored, in ns since 1970."},
+    "Recorder-Session": {"type": "string", "description": "The session that it is about."},
+    "Recorder-Headers": {"type": "string", "description": "Its headers, as JSON; no token."},
+    "Recorder-Size": _NUMBER | {"description": "The length of its body, in bytes."},
+    "Recorder-Blake3": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    "Recorder-Kept": {"enum": ["yes", "no"], "description": "Whether its body is here."},
+}
+_DEAD_LETTER_OF_SOME: Document = {
+    "Recorder-Command": {"type": "string", "description": "Of a command: its identity."},
+    "Recorder-Retry-Of": {
+        "type": "string",
+        "pattern": "^[0-9a-f]{16}$",
+        "description": "The letter that was tried again and became this one.",
+    },
 }

@@ -25,7 +25,7 @@ from recorder_worker.core.pipeline import (
     TSA,
     UPLOAD,
 )
-from recorder_worker.core.subjects import Fact
+from recorder_worker.core.subjects import Fact, again
 
 MAX_ACK_PENDING = 1000
 """Un-acked messages of one consumer, over all workers: also the most leases a cluster holds."""
@@ -61,6 +61,10 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
 
 def consumers(limits: ConsumerLimits) -> dict[str, Consumer]:
     """The durable consumer of each stage, by the stage's name."""
+    return {name: _with_again(consumer) for name, consumer in _own(limits).items()}
+
+
+def _own(limits: ConsumerLimits) -> dict[str, Consumer]:
     return {
         CONTROL.name: _consumer(
             COMMANDS_STREAM,
@@ -120,6 +124,15 @@ def consumers(limits: ConsumerLimits) -> dict[str, Consumer]:
             max_ack_pending=1,
         ),
     }
+
+
+def _with_again(consumer: Consumer) -> Consumer:
+    """Beside its own subjects a stage takes its dead letters that are tried again."""
+    config = consumer.config
+    own = config.filter_subjects or [config.filter_subject or ""]
+    subjects = [*own, again(config.durable_name or "", "*")]
+    both = config.evolve(filter_subject=None, filter_subjects=subjects)
+    return Consumer(stream=consumer.stream, config=both)
 
 
 def engine_consumer() -> Consumer:

@@ -22,7 +22,28 @@ from nats.js.api import (
     StreamConfig,
 )
 
-from recorder_worker.core.subjects import CLIENT, DEAD, SESSIONS_BUCKET, STORED, Command, Fact
+from recorder_worker.core.pipeline import (
+    CAPTURE,
+    CHUNK,
+    COMPRESS,
+    CONTROL,
+    MERKLE,
+    OWNERS,
+    RECEIPTS,
+    SESSION_LOG,
+    STORAGE,
+    TABLE,
+    TSA,
+)
+from recorder_worker.core.subjects import (
+    CLIENT,
+    DEAD,
+    SESSIONS_BUCKET,
+    STORED,
+    Command,
+    Fact,
+    again,
+)
 
 COMMANDS_STREAM = "COMMANDS"
 SESSIONS_STREAM = "SESSIONS"
@@ -62,6 +83,13 @@ STREAM_OF: dict[Fact, str] = {fact: _STREAM_OF_PREFIX[fact.split(".")[0]] for fa
 }
 """Which stream holds the facts of a kind."""
 
+CONSUMED = {
+    COMMANDS_STREAM: (CONTROL, CAPTURE),
+    SESSIONS_STREAM: (CHUNK, COMPRESS, MERKLE, OWNERS, SESSION_LOG, STORAGE, TABLE),
+    INTEGRATION_STREAM: (RECEIPTS, TSA),
+}
+"""Whose consumers each stream has."""
+
 
 class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator may set about the streams."""
@@ -83,13 +111,23 @@ def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
     """All streams, as they shall be."""
     return (
         # Not told again: commands may carry tokens, and dead letters commands.
-        _stream(COMMANDS_STREAM, [str(command) for command in Command], limits, told=False),
-        _stream(SESSIONS_STREAM, _facts_of(SESSIONS_STREAM), limits, journal=True),
+        _stream(
+            COMMANDS_STREAM,
+            [*(str(command) for command in Command), *_again_in(COMMANDS_STREAM)],
+            limits,
+            told=False,
+        ),
+        _stream(
+            SESSIONS_STREAM,
+            [*_facts_of(SESSIONS_STREAM), *_again_in(SESSIONS_STREAM)],
+            limits,
+            journal=True,
+        ),
         _register(limits),
         # What is old here can be asked for again: it must never hold up the log of sessions.
         _stream(
             INTEGRATION_STREAM,
-            ["integration.anchor.>", "integration.storage.>"],
+            ["integration.anchor.>", "integration.storage.>", *_again_in(INTEGRATION_STREAM)],
             limits,
             discard=DiscardPolicy.OLD,
         ),
@@ -120,7 +158,7 @@ def streams(limits: StreamLimits) -> tuple[StreamConfig, ...]:
             msgspec.structs.replace(limits, max_bytes=max(1, limits.max_bytes // 10)),
             discard=DiscardPolicy.OLD,
         ),
-        _stream(DEAD_STREAM, [f"{DEAD}.*"], limits, told=False),
+        _stream(DEAD_STREAM, [f"{DEAD}.*", f"{DEAD}.*.*"], limits, told=False),
         *((_objects(limits),) if limits.object_bucket else ()),
     )
 
@@ -148,6 +186,11 @@ def _objects(limits: StreamLimits) -> StreamConfig:
     )
 
 
+def _again_in(stream: str) -> list[str]:
+    """Where the stages that take from a stream get dead letters of it once more."""
+    return [again(stage.name, "*") for stage in CONSUMED[stream]]
+
+
 def _facts_of(stream: str) -> list[str]:
     return [fact.wildcard for fact in Fact if STREAM_OF[fact] == stream]
 
@@ -173,7 +216,7 @@ def _stream(
         allow_direct=True,
         deny_delete=journal,
         deny_purge=journal,
-        republish=_again() if told else None,
+        republish=_told_again() if told else None,
     )
 
 
@@ -192,7 +235,7 @@ def _register(limits: StreamLimits) -> StreamConfig:
         allow_direct=True,
         deny_delete=True,
         deny_purge=True,
-        republish=_again(),
+        republish=_told_again(),
     )
 
 
@@ -202,7 +245,7 @@ def _token_bucket(name: str, limits: StreamLimits) -> StreamConfig:
     return bucket.evolve(allow_rollup_hdrs=False, deny_purge=True)
 
 
-def _again() -> RePublish:
+def _told_again() -> RePublish:
     return RePublish(src=">", dest=f"{STORED}.>")
 
 
@@ -224,5 +267,5 @@ def _bucket(
         allow_direct=True,
         allow_rollup_hdrs=True,
         deny_delete=True,
-        republish=_again() if told else None,
+        republish=_told_again() if told else None,
     )

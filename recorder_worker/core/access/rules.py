@@ -23,6 +23,8 @@ Action = Literal[
     "delete",
     "view",
     "export",
+    "retry",
+    "drop",
 ]
 """What a role can be allowed: each command by its last word, and what the recorder is asked for."""
 

@@ -15,12 +15,15 @@ from recorder_worker.core.events import (
     Audited,
     CommandAccepted,
     CommandDenied,
+    DeadLetterSettled,
     RecordingExported,
     RecordingViewed,
 )
 from recorder_worker.core.session_log.entries import NO_SESSION
 
-AuditEvent = CommandAccepted | CommandDenied | RecordingViewed | RecordingExported
+AuditEvent = (
+    CommandAccepted | CommandDenied | RecordingViewed | RecordingExported | DeadLetterSettled
+)
 _EVENTS: msgspec.json.Decoder[AuditEvent] = msgspec.json.Decoder(AuditEvent)
 _NAMES = {"stream_cut": "the stream was cut", "messages_missing": "messages are missing"}
 
@@ -112,5 +115,7 @@ def _detail(event: Audited) -> str:
             return f"{event.what} {event.detail}".rstrip()
         case RecordingViewed():
             return event.what
+        case DeadLetterSettled():
+            return f"{event.action} {event.stage} {event.letter}: {event.why}"
         case _:
             return ""

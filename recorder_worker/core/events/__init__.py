@@ -11,6 +11,7 @@ from recorder_worker.core.events.audit import (
     Audited,
     CommandAccepted,
     CommandDenied,
+    DeadLetterSettled,
     RecordingExported,
     RecordingViewed,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "CommandDenied",
     "CompressedEvent",
     "Control",
+    "DeadLetterSettled",
     "EndCaptured",
     "EndLeaf",
     "EpochCaptured",

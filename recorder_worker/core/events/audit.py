@@ -6,7 +6,7 @@ stream is entered in the log of sessions.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -72,3 +72,25 @@ class RecordingExported(
 
     what: Annotated[str, Meta(min_length=1, max_length=64)]
     detail: Annotated[str, Meta(max_length=4096)] = ""
+
+
+class DeadLetterSettled(
+    Audited, frozen=True, kw_only=True, tag="dead_letter_settled", tag_field="type"
+):
+    """`audit.dead.settled`: somebody had a dead letter tried again, or dropped it, and why.
+
+    The same stands on `session.dead.<stage>.<letter>`, where each letter has one at most.
+
+    Attributes:
+        letter: the letter's id.
+        stage: what could not process it.
+        action: what was done about it.
+        by: who, in the words of whoever asked, where nobody is asked for a token.
+        why: the reason that was given.
+    """
+
+    letter: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
+    stage: Annotated[str, Meta(max_length=64)]
+    action: Literal["retried", "dropped"]
+    by: Annotated[str, Meta(max_length=256)] = ""
+    why: Annotated[str, Meta(max_length=1024)] = ""

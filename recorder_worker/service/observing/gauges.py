@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from recorder_worker.bus.bus import Backlog, StreamFill
 from recorder_worker.bus.sessions.roster import LogSeen, SessionSeen, SessionState
 from recorder_worker.core.model import ClockState
+from recorder_worker.core.pipeline import CONSUMERS
 from recorder_worker.service.observing.health import Check
 
 SECOND_NS = 1_000_000_000
@@ -48,6 +49,10 @@ class Gauges:
             "stage_lag_seconds",
             "Age of the message that waits longest; of capture: of the oldest start not taken.",
             "stage",
+        )
+
+        self._dead = self._gauge(
+            "dead_letters_waiting", "Dead letters that nobody has dealt with.", "stage"
         )
 
     def _declare_sessions(self) -> None:
@@ -118,6 +123,11 @@ class Gauges:
         """What waits on the disk to be compressed and signed."""
         self._spool_segments.set(segments)
         self._spool_bytes.set(size)
+
+    def dead_letters(self, waiting: Mapping[str, int]) -> None:
+        """Dead letters that nobody has dealt with, by stage."""
+        for stage in CONSUMERS:
+            self._dead.labels(stage.name).set(waiting.get(stage.name, 0))
 
     def bus(self, *, connected: bool, reconnects: int) -> None:
         """The connection; `reconnects` since the process began."""

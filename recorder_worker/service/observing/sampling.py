@@ -17,7 +17,7 @@ from recorder_worker.bus.background import Background
 from recorder_worker.bus.bus import Backlog, Bus, StreamFill
 from recorder_worker.bus.rights.stage_rights import WATCHED_STAGES, WATCHED_STREAMS
 from recorder_worker.bus.sessions.roster import LogSeen, SessionSeen, SessionState
-from recorder_worker.core.errors import StoreError
+from recorder_worker.core.errors import BusUnavailableError, StoreError
 from recorder_worker.core.keys import SEGMENTS, blob_key
 from recorder_worker.core.pipeline import MERKLE
 from recorder_worker.ports import BlobStore, Clock
@@ -34,12 +34,17 @@ WATCHED_NS = 30_000_000_000
 """So long after somebody looked, sessions go on to be looked at closely."""
 UNANSWERED_NS = 60_000_000_000
 """What got no answer is asked again after this."""
+ANSWER_S = 3.0
+"""How long the book of dead letters may take; it goes on from there at the next look."""
 SPOOL_SEGMENTS_MAX = 20_000
 """No more are counted: so many are trouble enough, and the count must not be."""
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found. `missing` says what the server did not answer; the rest may be older."""
+    """What was found. `missing` says what the server did not answer; the rest may be older.
+
+    `dead_letters` are those that nobody has dealt with, by stage; None where nobody here may look.
+    """
 
     taken_ns: int = 0
     sessions: tuple[SessionSeen, ...] = ()
@@ -48,6 +53,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     backlogs: dict[str, Backlog] = {}
     spool_segments: int = 0
     spool_bytes: int = 0
+    dead_letters: dict[str, int] | None = None
     missing: tuple[str, ...] = ()
 
 
@@ -134,6 +140,8 @@ class Sampler:
                 await self._ask(found, stream, self._bus.fill(stream), into="streams")
             for stage in WATCHED_STAGES:
                 await self._ask(found, stage, self._bus.backlog(stage), into="backlogs")
+            if self._always:  # of the processes that settle them: no others may read them
+                await self._ask(found, "dead_letters", self._dead_letters())
             await self._measure_spool(found)
         found["taken_ns"] = self._clock.wall_ns()
         self.sample = Sample(**found)
@@ -165,6 +173,13 @@ class Sampler:
         else:
             found[into] = found[into] | {what: answer}
 
+    async def _dead_letters(self) -> dict[str, int]:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await self._bus.dead_letters.waiting()
+        except BusUnavailableError as error:
+            raise TimeoutError(str(error)) from error
+
     async def _measure_spool(self, found: dict[str, Any]) -> None:
         unsealed = [s for s in found["sessions"] if s.state is not SessionState.SEALED]
         try:
@@ -184,6 +199,8 @@ class Sampler:
         for stage, backlog in sample.backlogs.items():
             self._gauges.backlog(stage, backlog, now_ns)
         self._gauges.spool(sample.spool_segments, sample.spool_bytes)
+        if sample.dead_letters is not None:
+            self._gauges.dead_letters(sample.dead_letters)
         self._gauges.checks(self._health.ready()[1])
 
 

@@ -157,11 +157,11 @@ class AuthSettings(Group, frozen=True, kw_only=True):
     node_operator_may: Actions = ("stop", "pause", "resume", "mark", "mask", "view")
     admin_may: Actions = (
         *("start", "stop", "pause", "resume", "mark", "mask"),
-        *("hold", "release", "view", "export"),
+        *("hold", "release", "view", "export", "retry", "drop"),
     )
     super_admin_may: Actions = (
         *("start", "stop", "pause", "resume", "mark", "mask"),
-        *("hold", "release", "delete", "view", "export"),
+        *("hold", "release", "delete", "view", "export", "retry", "drop"),
     )
     own_only: Annotated[
         tuple[Literal["USER", "NODE_OPERATOR", "ADMIN", "SUPER_ADMIN"], ...], Meta(max_length=4)

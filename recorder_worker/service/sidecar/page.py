@@ -177,7 +177,9 @@ def _session(row: SessionRow) -> list[Cell]:
 def _stage(row: StageRow) -> list[Cell]:
     lag = _age(row.lag_s)
     elsewhere = "" if row.here else "<small>not here</small>"
-    dead = _count(row.dead_letters)
+    dead, waiting = _count(row.dead_letters), row.dead_waiting
+    if waiting is not None:
+        dead = _word(f"{waiting} wait", "bad") if waiting else "0"
     return [
         ("stage", f"<strong>{escape(row.stage)}</strong>{elsewhere}"),
         ("waiting", str(row.waiting)),
@@ -185,7 +187,7 @@ def _stage(row: StageRow) -> list[Cell]:
         ("lag", _word(lag, "warn") if row.lag_s > SLOW_S else lag),
         ("handled", _count(row.handled)),
         ("repeated", _count(row.redelivered)),
-        ("dead", _word(dead, "bad") if row.dead_letters else dead),
+        ("dead", _word(dead, "bad") if waiting is None and row.dead_letters else dead),
     ]
 
 

@@ -29,13 +29,18 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class FullReport(msgspec.Struct, frozen=True):
-    """The body of `/health`."""
+    """The body of `/health`.
+
+    `dead_letters_waiting`: that nobody has dealt with, of all stages; None where this process may
+    not look. It is told and does not count: a restart would not help.
+    """
 
     ok: bool
     version: str
     node: str
     stages: tuple[str, ...]
     sessions_active: int
+    dead_letters_waiting: int | None
     failing: tuple[str, ...]
     checks: tuple[Check, ...]
 
@@ -55,6 +60,7 @@ class Sidecar:
         health: Health,
         metrics: Metrics,
         sessions_active: Callable[[], int],
+        dead_letters_waiting: Callable[[], int | None] = lambda: None,
         before_scrape: Callable[[], Awaitable[None]] | None = None,
         status: Callable[[], Awaitable[Status]] | None = None,
     ) -> None:
@@ -63,6 +69,7 @@ class Sidecar:
         self._health = health
         self._metrics = metrics
         self._sessions_active = sessions_active
+        self._dead_letters_waiting = dead_letters_waiting
         self._before_scrape = before_scrape
         self._status = status
         self._runner: web.AppRunner | None = None
@@ -124,6 +131,7 @@ class Sidecar:
             node=self.about.node,
             stages=self.about.stages,
             sessions_active=self._sessions_active(),
+            dead_letters_waiting=self._dead_letters_waiting(),
             failing=report.failing,
             checks=report.checks,
         )

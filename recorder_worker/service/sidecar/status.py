@@ -60,7 +60,11 @@ class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One stage. What is counted is None where another process runs it."""
+    """One stage. What is counted is None where another process runs it.
+
+    `dead_letters` is how many this process made, `dead_waiting` how many of all processes nobody
+    has dealt with; None where this process may not look.
+    """
 
     stage: str
     here: bool
@@ -70,6 +74,7 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     handled: int | None
     redelivered: int | None
     dead_letters: int | None
+    dead_waiting: int | None
 
 
 class StreamRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,7 +191,7 @@ def _stage_rows(
     sample: Sample, watch: BacklogWatch | None, metrics: Metrics, now_ns: int
 ) -> tuple[StageRow, ...]:
     here = watch.backlogs if watch is not None else {}
-    found = sample.backlogs | here
+    found, dead = sample.backlogs | here, sample.dead_letters
 
     def row(stage: str) -> StageRow:
         def count(name: str, **labels: str) -> int | None:
@@ -203,6 +208,7 @@ def _stage_rows(
             handled=count("recorder_messages_total", outcome="ok"),
             redelivered=count("recorder_redeliveries_total"),
             dead_letters=count("recorder_dead_letters_total"),
+            dead_waiting=None if dead is None else dead.get(stage, 0),
         )
 
     return tuple(row(stage.name) for stage in CONSUMERS if stage.name in found)

@@ -1,0 +1,1 @@
+"""The desk at which dead letters are settled: tried again, or dropped."""

@@ -1,0 +1,1 @@
+"""The doctor: looks at a recorder, offline and on the bus, and repairs what is safe."""
