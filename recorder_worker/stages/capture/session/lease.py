@@ -40,7 +40,7 @@ from recorder_worker.stages.capture.session.admission import Admission, bad_sour
 from recorder_worker.stages.capture.session.aftermath import tell_aftermath
 from recorder_worker.stages.capture.session.controls import masks_in_force
 from recorder_worker.stages.capture.session.degradation import Degradation
-from recorder_worker.stages.capture.session.encryption import session_cipher
+from recorder_worker.stages.capture.session.encryption import forget_late_key, session_cipher
 from recorder_worker.stages.capture.session.journal import CapturedJournal
 from recorder_worker.stages.capture.session.mailbox import Mailbox
 from recorder_worker.stages.capture.session.manifest import Manifest, read_manifest, write_manifest
@@ -114,9 +114,14 @@ class Lease:
                 cipher=cipher,
                 deliver=mailbox.put,
             )
-        except BaseException:
+        except BaseException as error:
             if source is not None:
                 source.close()
+            if isinstance(error, LeaseLostError):
+                services = self._services
+                await asyncio.to_thread(
+                    forget_late_key, services.store, services.cipher_keys, self.session_id
+                )
             raise
         log.info("LeaseTaken", source=manifest.source.uri, takeover=last is not None)
         reader.start(gap=_gap_behind(last), paused=journal.paused, armed=journal.armed)
