@@ -1,4 +1,4 @@
-"""What the recorder needs of JetStream: one suite, for a real nats-server and for the one in memory.
+"""What the recorder needs of JetStream: one suite, for a real server and the one in memory.
 
 The fault table (tests/faults) runs on the latter, so the two must not differ in anything it uses.
 """
@@ -140,7 +140,7 @@ async def test_a_fence_lets_one_through_and_is_looked_at_before_the_message_id(
     first = await bench.publish(ONE, key="a", fence="0")
     for headers in ({"key": "b", "fence": "0"}, {"key": "a", "fence": "0"}, {"fence": "0"}):
         with pytest.raises(BadRequestError) as refused:
-            await bench.publish(ONE, **headers)
+            await bench.publish(ONE, b"again", **headers)
         assert refused.value.err_code == WRONG_LAST_SEQUENCE
     await bench.publish(OTHER, fence="0")
     assert (await bench.publish(ONE, fence=str(first.seq))).seq == first.seq + 2
