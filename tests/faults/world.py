@@ -273,10 +273,9 @@ class World:
         """Until the process is done, dead, or stands still; False where that takes too long."""
         stage, _, process, task = running
         signs = [asyncio.create_task(process.died.wait()), asyncio.create_task(process.held.wait())]
+        waited: tuple[asyncio.Future[Any], ...] = (task, *signs)
         try:
-            await asyncio.wait(
-                (task, *signs), timeout=within_s, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait(waited, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for sign in signs:
                 sign.cancel()
