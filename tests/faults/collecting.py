@@ -6,8 +6,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import msgspec
-from memory_jetstream import MemoryServer
 
+from faults.brokers import Broker
 from faults.evidence import Evidence, Told
 from faults.session import MISSING, OWNER, UNITS, pixels
 from faults.world import World
@@ -20,7 +20,7 @@ POISONED = "DecodeError: JSON is malformed"
 """The reason of the one dead letter that the session asks for."""
 
 
-def collect(world: World) -> Evidence:
+async def collect(world: World) -> Evidence:
     """What the world left, its store as a folder."""
     for key in world.store.keys(""):
         path = world.folder / key
@@ -32,26 +32,22 @@ def collect(world: World) -> Evidence:
     return Evidence(
         folder=world.folder,
         identity=identity,
-        told=told_by(world.server),
+        told=await told_by(world.broker),
         pixels={unit: pixels(unit) for unit in range(UNITS) if unit != MISSING},
         lost=frozenset({MISSING}),
-        waiting={
-            name: len(each.pending) + each.waits
-            for name, each in world.server.consumers.items()
-            if name not in ("tsa", "receipts")
-        },
-        dead=_dead(world.server),
-        copies=_copies(world.server),
+        waiting=await world.broker.waiting(),
+        dead=await _dead(world.broker),
+        copies=await _copies(world.broker),
         private_keys=sorted(left),
-        entries=_entries(world.server),
+        entries=await _entries(world.broker),
     )
 
 
-def told_by(server: MemoryServer) -> list[Told]:
+async def told_by(broker: Broker) -> list[Told]:
     """Every event of the streams, the poison apart."""
     found = []
     for fact in Fact:
-        for stored in server.all_of(fact.wildcard):
+        for stored in await broker.stored(fact.wildcard):
             try:
                 event = decode(fact, stored.data)
             except msgspec.MsgspecError:
@@ -60,27 +56,27 @@ def told_by(server: MemoryServer) -> list[Told]:
     return found
 
 
-def _dead(server: MemoryServer) -> list[str]:
+async def _dead(broker: Broker) -> list[str]:
     """Reasons of dead letters; of the one that is wanted nothing, or that it is not there."""
-    reasons = [each.headers["Recorder-Reason"] for each in server.all_of(f"{DEAD}.*")]
+    reasons = [each.headers["Recorder-Reason"] for each in await broker.stored(f"{DEAD}.*")]
     wanted = [reason for reason in reasons if reason.startswith(POISONED)]
     rest = [reason for reason in reasons if reason not in wanted]
     return rest if wanted else [*rest, "that of the poison is missing"]
 
 
-def _copies(server: MemoryServer) -> dict[str, list[Fact]]:
+async def _copies(broker: Broker) -> dict[str, list[Fact]]:
     found: defaultdict[str, list[Fact]] = defaultdict(list)
-    for each in server.all_of(f"{CLIENT}.{OWNER}.>"):
+    for each in await broker.stored(f"{CLIENT}.{OWNER}.>"):
         fact, _, session = each.subject.removeprefix(f"{CLIENT}.{OWNER}.").rpartition(".")
         found[session].append(Fact(fact))
     return found
 
 
-def _entries(server: MemoryServer) -> dict[str, SessionEntry]:
+async def _entries(broker: Broker) -> dict[str, SessionEntry]:
     prefix = f"$KV.{SESSIONS_BUCKET}."
     return {
         each.subject.removeprefix(prefix): msgspec.json.decode(each.data, type=SessionEntry)
-        for each in server.all_of(f"{prefix}>")
+        for each in await broker.stored(f"{prefix}>")
     }
 
 

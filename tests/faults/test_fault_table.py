@@ -28,7 +28,7 @@ async def test_the_table_is_what_a_session_does(tmp_path: Path) -> None:
     await world.record()
     did = Counter((effect.stage, effect.name) for effect in world.injector.effects)
     assert did == {(stage, name): count for stage, name, count in EFFECTS}
-    found = collect(world)
+    found = await collect(world)
     assert broken(found) == []
     captured = [told.event for told in found.of(Fact.CAPTURED)]
     assert [e.reason.value for e in captured if isinstance(e, GapCaptured)] == ["source_lost"]
@@ -40,7 +40,7 @@ async def test_whatever_goes_wrong_with_one_effect_nothing_is_lost(
 ) -> None:
     world = World(folder_in(tmp_path), fault)
     await world.record()
-    assert broken(collect(world)) == []
+    assert broken(await collect(world)) == []
 
 
 def protocols() -> dict[str, frozenset[str]]:

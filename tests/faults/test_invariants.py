@@ -33,7 +33,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     async def recorded() -> Evidence:
         world = World(folder_in(tmp_path_factory.mktemp("good")))
         await world.record()
-        return collect(world)
+        return await collect(world)
 
     return asyncio.run(recorded())
 

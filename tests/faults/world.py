@@ -18,12 +18,13 @@ import msgspec
 import nats.errors
 from faststream.exceptions import NackMessage, RejectMessage, SkipMessage
 from memory_ciphers import MemoryCipherKeys
-from memory_jetstream import MemoryJetStream, MemoryServer
 from memory_signer import MemorySigner
 from memory_store import MemoryStore
 from nats.aio.msg import Msg
 from nats.js.api import PubAck
 
+from faults.brokers import Broker, MemoryBroker
+from faults.clock import SetClock
 from faults.injector import LATE, Fault, Injector, Killed, Process
 from faults.session import (
     EPOCH_AT,
@@ -37,17 +38,14 @@ from faults.session import (
 from recorder_worker.adapters.age import AgeRecipients, new_identity
 from recorder_worker.adapters.optics import OpenCvOptics
 from recorder_worker.bus.audit_stream import JetStreamAuditStream
-from recorder_worker.bus.codec import decode
 from recorder_worker.bus.disposition import Disposition, RetryLimits
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.bus.sessions.session_bucket import SessionBucket
-from recorder_worker.bus.streams.consumers import ConsumerLimits, consumers
 from recorder_worker.bus.streams.copies import JetStreamCopies
-from recorder_worker.bus.streams.topology import AUDIT_STREAM, StreamLimits, streams
+from recorder_worker.bus.streams.topology import AUDIT_STREAM
 from recorder_worker.bus.subscriptions import decode_command, decode_fact, decoder_of
 from recorder_worker.core.events import Captured
-from recorder_worker.core.model import ClockState
 from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.integrations.session_entries import EntryKeeper
 from recorder_worker.integrations.storage import StorageReports, StoredSessions
@@ -84,21 +82,11 @@ NODE = "node"
 RECORDER = "recorder-of-tests"
 EPOCH_S = 60.0
 DIGEST_S = 60.0
-ACK_WAIT_S = 30.0
-WINDOW_S = 120.0
 STAGES = ("control", "capture", "chunk", "compress", "merkle", "owners", "log", "storage", "table")
 """In the order in which what is due at once is delivered."""
 KEEPER = "audit"
 STEPS = 3000
-LIMITS = StreamLimits(
-    replicas=1, max_age_s=86_400, max_bytes=1_000_000_000, duplicate_window_s=WINDOW_S
-)
-WAITS = ConsumerLimits(
-    lease_s=ACK_WAIT_S,
-    chunk_ack_wait_s=ACK_WAIT_S,
-    compress_ack_wait_s=ACK_WAIT_S,
-    merkle_ack_wait_s=ACK_WAIT_S,
-)
+PUBLISH_S = 5.0
 SETTINGS = Settings(
     data_dir="unused",
     capture=CaptureSettings(segment_s=0.5, epoch_s=EPOCH_S, checkpoint_s=5),
@@ -109,22 +97,6 @@ POISON = (Fact.CHUNKED, b"no event at all")
 """What a stage can never process: published once, so that a dead letter is among the effects."""
 
 Handle = Callable[[Any], Awaitable[None]]
-
-
-class SetClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now_ns = 1_700_000_000 * SECOND_NS
-
-    def monotonic_ns(self) -> int:
-        return self.now_ns
-
-    def wall_ns(self) -> int:
-        return self.now_ns
-
-    def state(self) -> ClockState:
-        return ClockState.SYNCHRONISED
 
 
 class _Running(NamedTuple):
@@ -139,10 +111,16 @@ class _Running(NamedTuple):
 class World:
     """One run: `publish` what clients send, then `run` until nothing is left to do."""
 
-    def __init__(self, folder: Path, fault: Fault | None = None) -> None:
-        self.clock = SetClock()
+    def __init__(
+        self,
+        folder: Path,
+        fault: Fault | None = None,
+        broker: Broker | None = None,
+        clock: SetClock | None = None,
+    ) -> None:
+        self.clock = clock or SetClock()
         self.injector = Injector(fault)
-        self.server = MemoryServer(streams(LIMITS), consumers(WAITS), self.clock)
+        self.broker: Broker = broker or MemoryBroker(self.clock)
         self.store = MemoryStore()
         self.signer = MemorySigner()
         self.ciphers = MemoryCipherKeys()
@@ -150,6 +128,7 @@ class World:
         self.identity, recipient = new_identity()
         self._wrap = AgeRecipients([recipient], "the fault table")
         self.metrics = Metrics(version="", node=NODE)
+        self.log = JetStreamEventLog(self.broker.jetstream, EventHeaders(NODE))
         self._wakes: set[asyncio.Event] = set()
         self._processes: dict[str, tuple[Process, Handle]] = {}
         self._disposition = Disposition(
@@ -167,23 +146,23 @@ class World:
 
     async def record(self) -> None:
         """Record the session of the table, from its start until nothing is left to do."""
-        self.command(Command.START, msgspec.json.encode(START))
+        await self.command(Command.START, msgspec.json.encode(START))
         fact, garbage = POISON
-        self.server.stream_of(fact.value + ".x").publish(fact.of(SESSION[:-1] + "b"), garbage, {})
+        await self.broker.jetstream().publish(fact.of(SESSION[:-1] + "b"), garbage)
         await self.run()
         fault = self.injector.fault
         assert fault is None or self.injector.fired, f"{fault.id}: there was no such effect"
 
-    def command(self, command: Command, body: bytes) -> None:
-        self.server.stream_of(command.value).publish(command.value, body, {})
+    async def command(self, command: Command, body: bytes) -> None:
+        await self.broker.jetstream().publish(command.value, body)
 
     async def happens(self, unit: int, process: Process) -> None:
         """What comes in front of a unit, once; behind this it has taken effect."""
         if unit == MARK_AT:
             if unit not in self._happened:
                 self._happened.add(unit)
-                self.command(Command.MARK, REFUSED)
-                self.command(Command.MARK, MARK)
+                await self.command(Command.MARK, REFUSED)
+                await self.command(Command.MARK, MARK)
             await self._until(process, lambda last: last.controls >= 1)
         if unit == EPOCH_AT:
             if unit not in self._happened:
@@ -194,9 +173,8 @@ class World:
 
     async def _until(self, process: Process, reached: Callable[[Captured], bool]) -> None:
         while process.alive and not process.held.is_set():
-            stored = self.server.all_of(Fact.CAPTURED.of(SESSION))
-            event = decode(Fact.CAPTURED, stored[-1].data) if stored else None
-            if isinstance(event, Captured) and reached(event):
+            last = await self.log.last(Fact.CAPTURED, SESSION)
+            if last is not None and isinstance(last.event, Captured) and reached(last.event):
                 return
             await asyncio.sleep(0.001)
 
@@ -223,26 +201,24 @@ class World:
                 await self._go_on_recording()
             if not (
                 await self._deliver()
-                or self._pass_time()
+                or await self.broker.pass_time(STAGES)
                 or await self._wake_held()
                 or await self._arrive()
                 or await self._keep()
             ):
                 return
-        waiting = {name: each.pending for name, each in self.server.consumers.items()}
-        raise AssertionError(f"it does not come to rest; un-acknowledged: {waiting}")
+        raise AssertionError(f"it does not come to rest: {await self.broker.waiting()}")
 
     async def _deliver(self) -> bool:
         """Deliver one message that is due. While a session is recorded, commands alone."""
         for stage in ("control",) if self._recording else STAGES:
-            consumer = self.server.consumers[stage]
-            message = consumer.take()
+            message = await self.broker.take(stage)
             if message is None:
                 continue
             if stage == "compress" and not self._swapped and SESSION in message.subject:
                 # Of two workers the second is quicker: so merkle gets leaf 1 before leaf 0.
                 self._swapped = True
-                second = consumer.take()
+                second = await self.broker.take(stage)
                 if second is not None:
                     await self._give(stage, second)
             await self._give(stage, message)
@@ -267,7 +243,9 @@ class World:
         if await self._attend(running, within_s=0.002):
             self._recording.remove(running)
         else:
-            self._pass_time(("control",))
+            await self.broker.pass_time(("control",))
+        for each in self._recording:
+            await each.message.in_progress()
 
     async def _attend(self, running: _Running, within_s: float | None = None) -> bool:
         """Until the process is done, dead, or stands still; False where that takes too long."""
@@ -299,24 +277,12 @@ class World:
         if stage in self._processes and self._processes[stage][0] is process:
             del self._processes[stage]
 
-    def _pass_time(self, stages: tuple[str, ...] = STAGES) -> bool:
-        """To when the next message is due again. Whoever works meanwhile gives signs of life."""
-        due = [self.server.consumers[stage].due_ns() for stage in stages]
-        times = [each for each in due if each is not None]
-        if not times:
-            return False
-        self.clock.now_ns = max(self.clock.now_ns, min(times))
-        for running in self._recording:
-            sequence = running.message.metadata.sequence.stream
-            self.server.consumers[running.stage].answer(sequence, Msg.Ack.Progress, b"")
-        return True
-
     async def _wake_held(self) -> bool:
         """Let who stood still go on, long after others did his work."""
         if not self._held:
             return False
         running = self._held.pop()
-        self.clock.now_ns += round(2 * WINDOW_S * SECOND_NS)
+        await self.broker.forget_ids()
         running.process.wake()
         if running.stage == "capture":
             self._recording.append(running)
@@ -328,16 +294,19 @@ class World:
         """What was given up as unanswered arrives: behind the next try, or at last."""
         late = [each for each in self._late if not subject or each[0] == subject]
         self._late = [each for each in self._late if each not in late]
-        for where, payload, _, headers in late:
+        for where, payload, stream, headers in late:
             try:
-                self.server.stream_of(where).publish(where, payload, headers)
+                await self.broker.jetstream().publish(
+                    where, payload, stream=stream, headers=headers
+                )
             except nats.errors.Error:
                 continue  # refused by its fence; nobody hears of it
         return bool(late)
 
     async def _keep(self) -> bool:
         """Let the keeper of the audit trail enter what is new."""
-        stored = self.server.streams[AUDIT_STREAM].last_seq
+        info = await self.broker.jetstream().stream_info(AUDIT_STREAM)
+        stored: int = info.state.last_seq
         if self._kept == stored:
             return False
         self.clock.now_ns += round(DIGEST_S * SECOND_NS)
@@ -412,9 +381,10 @@ class World:
             self._late.append((subject, payload, stream, headers))
             raise nats.errors.TimeoutError
         try:
-            return await MemoryJetStream(self.server).publish(
-                subject, payload, stream=stream, headers=headers
+            stored: PubAck = await self.broker.jetstream().publish(
+                subject, payload, stream=stream, headers=headers, timeout=PUBLISH_S
             )
+            return stored
         finally:
             await self._arrive(subject)
             if subject.startswith(Fact.CONTROL.value):
@@ -429,13 +399,15 @@ class World:
         return self._disposition
 
 
-class _ProcessJetStream(MemoryJetStream):
+class _ProcessJetStream:
     """JetStream as one process sees it."""
 
     def __init__(self, world: World, process: Process) -> None:
-        super().__init__(world.server)
         self._world = world
         self._process = process
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  (all else is the broker's)
+        return getattr(self._world.broker.jetstream(), name)
 
     async def publish(
         self,
