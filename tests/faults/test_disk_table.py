@@ -84,7 +84,7 @@ def secret(root: Path) -> bytes | None:
 
 
 ZEROS = bytes(len(OLD))
-OPERATIONS = (
+OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "put",
         nothing,

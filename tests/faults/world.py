@@ -128,7 +128,8 @@ class World:
         self.identity, recipient = new_identity()
         self._wrap = AgeRecipients([recipient], "the fault table")
         self.metrics = Metrics(version="", node=NODE)
-        self.log = JetStreamEventLog(self.broker.jetstream, EventHeaders(NODE))
+        jetstream: Callable[[], Any] = self.broker.jetstream
+        self.log = JetStreamEventLog(jetstream, EventHeaders(NODE))
         self._wakes: set[asyncio.Event] = set()
         self._processes: dict[str, tuple[Process, Handle]] = {}
         self._disposition = Disposition(
