@@ -29,7 +29,8 @@ from recorder_worker.ports import Frame
 from recorder_worker.service.policies import SMALL_PICTURE_PIXELS, thumbnail_policy, watch_policy
 from recorder_worker.service.settings.pictures import QualitySettings, ThumbnailSettings
 from recorder_worker.stages.capture.reading.picture_watch import PictureWatch
-from recorder_worker.stages.capture.segments.spool import SegmentLimits, SegmentWriter
+from recorder_worker.stages.capture.segments.frame_spool import SegmentWriter
+from recorder_worker.stages.capture.segments.spool import SegmentLimits
 from recorder_worker.stages.capture.segments.thumbnails import Thumbnails
 
 SESSION = "00000000-0000-4000-8000-000000000001"

@@ -63,6 +63,17 @@ def write_sound(path: Path, rate: int = 44_100) -> Path:
     return path
 
 
+def encoded(codec: str, **options: str) -> list[bytes]:
+    """Ten access units as an encoder gives them, a keyframe each five."""
+    encoder: Any = av.CodecContext.create(codec, "w")
+    encoder.width, encoder.height = SIZE
+    encoder.pix_fmt, encoder.gop_size = "yuv420p", 5
+    encoder.time_base, encoder.framerate = Fraction(1, 10), Fraction(10)
+    encoder.options = {"preset": "ultrafast", **options}
+    made = [packet for n in range(10) for packet in encoder.encode(picture(n, 10))]
+    return [bytes(packet) for packet in (*made, *encoder.encode())]
+
+
 def picture(number: int, fps: int) -> av.VideoFrame:
     pixels = np.full((SIZE[1], SIZE[0], 3), 40, np.uint8)
     at = number * 7 % (SIZE[0] - 16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable
+from typing import NoReturn
 
 import numpy as np
 import zstandard
@@ -23,7 +24,8 @@ from recorder_worker.stages.capture.reading.policy import Arming, ReaderPolicy
 from recorder_worker.stages.capture.reading.reader import Reader
 from recorder_worker.stages.capture.reading.timeline import Timeline
 from recorder_worker.stages.capture.segments import items
-from recorder_worker.stages.capture.segments.spool import SegmentLimits, SegmentWriter
+from recorder_worker.stages.capture.segments.frame_spool import SegmentWriter
+from recorder_worker.stages.capture.segments.spool import SegmentLimits
 from recorder_worker.stages.capture.segments.write_watch import WriteWatch
 
 SECOND = 1_000_000_000
@@ -79,7 +81,43 @@ class Scripted:
         self.closed = True
 
 
-class Bench:
+class HandedOver:
+    """What a reader hands over from a cursor on, as it comes."""
+
+    def __init__(self, first: Cursor | None = None) -> None:
+        self.items: list[items.Item] = []
+        self.news: queue.SimpleQueue[items.Item] = queue.SimpleQueue()
+        self._first = first or Cursor()
+
+    def wait_for(self, *kinds: type[items.Item]) -> items.Item:
+        """Take items until one of some kinds."""
+        while True:
+            item = self.news.get(timeout=DEADLINE_S)
+            self.items.append(item)
+            if isinstance(item, kinds):
+                return item
+
+    def ended(self) -> items.Ended:
+        """Take items until the end; what was handed over must tile the stream."""
+        ended = self.wait_for(items.Ended)
+        assert isinstance(ended, items.Ended)
+        unit, t_ns = self._first.unit, self._first.t_ns
+        for item in self.items:
+            if isinstance(item, items.Segment | items.Gap):
+                assert (item.span.first_unit, item.span.t0_ns) == (unit, t_ns)
+                unit, t_ns = unit + item.span.unit_count, item.span.t1_ns
+                assert (item.cursor.unit, item.cursor.t_ns) == (unit, t_ns)
+        assert (ended.cursor.unit, ended.cursor.t_ns) == (unit, t_ns)
+        return ended
+
+    def gaps(self) -> list[items.Gap]:
+        return [item for item in self.items if isinstance(item, items.Gap)]
+
+    def notes(self) -> list[items.Note]:
+        return [item for item in self.items if isinstance(item, items.Note)]
+
+
+class Bench(HandedOver):
     """A reader over a scripted source, with what it hands over."""
 
     def __init__(
@@ -97,12 +135,11 @@ class Bench:
         pre_record: tuple[int, int] | None = None,
         masks: tuple[Mask, ...] = (),
     ) -> None:
+        cursor = cursor or Cursor()
+        super().__init__(cursor)
         self.clock = SystemClock()
         self.writes = WriteWatch(self.clock, Metrics(version="", node=""))
-        self.items: list[items.Item] = []
-        self._news: queue.SimpleQueue[items.Item] = queue.SimpleQueue()
         self.store = store or MemoryStore()
-        cursor = cursor or Cursor()
         kind = source.facts.clock if source else kind
         timeline = Timeline(kind, cursor, self.clock, FPS, same_boot=False)
         writer = SegmentWriter(
@@ -116,14 +153,14 @@ class Bench:
         )
         self.reader = Reader(
             source=source,
-            reopen=reopen or _no_source,
+            reopen=reopen or no_source,
             coverage=Coverage(
                 writer=writer,
                 timeline=timeline,
                 clock=self.clock,
                 retry_s=retry_s,
                 writes=self.writes.of(SESSION),
-                deliver=self._news.put,
+                deliver=self.news.put,
             ),
             timeline=timeline,
             policy=ReaderPolicy(
@@ -135,7 +172,6 @@ class Bench:
             ),
             clock=self.clock,
         )
-        self._first = cursor
 
     def _arming(self, keep_ns: int, max_bytes: int) -> Arming:
         policy = KeyframePolicy()
@@ -147,36 +183,17 @@ class Bench:
         self.reader.start(gap=gap, paused=paused, armed=armed)
         return self
 
-    def wait_for(self, *kinds: type[items.Item]) -> items.Item:
-        """Take items until one of some kinds."""
-        while True:
-            item = self._news.get(timeout=DEADLINE_S)
-            self.items.append(item)
-            if isinstance(item, kinds):
-                return item
-
     def end(self) -> items.Ended:
-        """Take items until the end; what was handed over must tile the stream."""
-        ended = self.wait_for(items.Ended)
-        assert isinstance(ended, items.Ended)
+        """As `ended`, and the reader has let go."""
+        ended = self.ended()
         self.reader.join(DEADLINE_S)
-        unit, t_ns = self._first.unit, self._first.t_ns
-        for item in self.items:
-            if isinstance(item, items.Segment | items.Gap):
-                assert (item.span.first_unit, item.span.t0_ns) == (unit, t_ns)
-                unit, t_ns = unit + item.span.unit_count, item.span.t1_ns
-                assert (item.cursor.unit, item.cursor.t_ns) == (unit, t_ns)
-        assert (ended.cursor.unit, ended.cursor.t_ns) == (unit, t_ns)
         return ended
-
-    def gaps(self) -> list[items.Gap]:
-        return [item for item in self.items if isinstance(item, items.Gap)]
 
     def frames(self) -> int:
         return sum(i.span.unit_count for i in self.items if isinstance(i, items.Segment))
 
 
-def _no_source(_unit: int) -> FrameSource:
+def no_source(_unit: int) -> NoReturn:
     raise SourceError("it does not come back")
 
 

@@ -71,10 +71,20 @@ def check_moov(moov: bytes) -> None:
                 track = int.from_bytes(data[20:24] if data[0] else data[12:16])
             if part == b"mdia":
                 handler = next((d[8:12] for k, d in inside(data) if k == b"hdlr"), b"")
+                check_no_samples([d for k, d in inside(data) if k == b"minf"])
         need(track not in handlers, "two tracks of one number")
         handlers[track] = handler
     need(handlers.get(1) == b"vide", "track 1 is no video")
     need(sorted(handlers.values()).count(b"vide") == 1, "two videos")
+
+
+def check_no_samples(minfs: list[bytes]) -> None:
+    for tables in (data for minf in minfs for kind, data in inside(minf) if kind == b"stbl"):
+        for kind, data in inside(tables):
+            if kind in (b"stco", b"co64"):
+                need(data[4:8] == bytes(4), "samples in a moov")
+            if kind in (b"stsz", b"stz2"):
+                need(data[8:12] == bytes(4), "samples in a moov")
 
 
 def read_times(box: bytes) -> tuple[int, list[tuple[int, int]]]:
@@ -110,7 +120,10 @@ def read_moof(moof: bytes, mdat: bytes) -> tuple[int, bool, int]:
         )
         start = 12 + (4 if has & 4 else 0)
         fields = [bit for bit in (0x100, 0x200, 0x400, 0x800) if has & bit]
-        need(count > 0 and len(trun) == start + 4 * len(fields) * count, "the length of a trun")
+        need(
+            0 < count <= 1 << 20 and len(trun) == start + 4 * len(fields) * count,
+            "the length of a trun",
+        )
         rows = (
             [
                 dict(zip(fields, struct.unpack_from(f">{len(fields)}I", trun, at_), strict=True))

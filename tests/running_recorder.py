@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -39,6 +39,7 @@ from recorder_worker.core.events import (
     SessionRejected,
     SessionSealed,
 )
+from recorder_worker.core.reading.film import recording_film
 from recorder_worker.core.reading.frames import recording_frames
 from recorder_worker.core.sources.kinds import PatternSource
 from recorder_worker.core.subjects import UNKNOWN_SESSION, Fact
@@ -58,6 +59,7 @@ from recorder_worker.service.worker import Worker
 
 DEADLINE_S = 60.0
 POLL_S = 0.02
+LIVE = {"kind": "pattern", "width": 64, "height": 48}
 STREAM_OF = {
     "control": COMMANDS_STREAM,
     "capture": COMMANDS_STREAM,
@@ -145,6 +147,11 @@ class RunningRecorder:
     def pictures(self, session_id: str) -> list[NDArray[np.uint8]]:
         recording = FolderRecording(self.folder(session_id))
         return [frame.picture.copy() for frame in recording_frames(recording)]
+
+    def chunks(self, session_id: str) -> list[bytes]:
+        """The plain bytes of each chunk of copied packets, behind a head."""
+        recording = FolderRecording(self.folder(session_id))
+        return [b"".join(pieces) for _, pieces in recording_film(recording)]
 
     async def record(self, source: dict[str, Any], **options: Any) -> tuple[str, Report]:  # noqa: ANN401  (fields of session.start)
         """Record a source that ends by itself; its id and what the verifier says."""
@@ -275,6 +282,19 @@ def assert_pattern(recorder: RunningRecorder, session_id: str, **source: object)
         assert frame is not None
         np.testing.assert_array_equal(picture, frame.picture)
     return len(recorded)
+
+
+async def begun(recorder: RunningRecorder, **options: Any) -> str:  # noqa: ANN401  (fields of session.start)
+    """A session of `LIVE` that runs and has recorded something."""
+    session_id = (await recorder.client.start(LIVE, fps=20, **options)).session_id
+    await recorder.captured(session_id)
+    return session_id
+
+
+def only(events: Sequence[Any]) -> Any:  # noqa: ANN401  (whatever kind it is)
+    """The one of them that there is."""
+    assert len(events) == 1, events
+    return events[0]
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -1,8 +1,9 @@
-"""Frames from subjects: a connection of its own for each source, and a bounded queue.
+"""Frames and packets from subjects: a connection of its own for each source, a bounded queue.
 
 Of its own, because a server cuts off whoever reads too slowly: a flood of frames must not take the
 leases of the worker with it. What is on its way is bounded everywhere: by the queue here, and where
-the event loop is held up, by what nats-py keeps. Both count what they drop.
+the event loop is held up, by what nats-py keeps. Both count what they drop, and know where: what an
+encoder made of a dropped packet is no picture.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 _BUSY = FrameAnswer(
     status=FrameStatus.BUSY,
-    expected=f"at most {MOST_MESSAGES} frames that wait to be recorded",
+    expected=f"at most {MOST_MESSAGES} frames or packets that wait to be recorded",
     got="no room for one more",
-    hint="it counts as missing; wait for the answer to a frame before the next is published",
+    hint="it counts as missing; wait for the answer to one before the next is published",
 )
 
 
@@ -97,6 +98,8 @@ class FrameQueue(Denials):
         self._waiting: deque[PublishedFrame] = deque()
         self._size = 0
         self._dropped = 0
+        self._came_count = 0
+        self._cut: deque[int] = deque()
         self._refuse: FrameAnswer | None = None
         self._closed = False
         self._changed = threading.Condition()
@@ -119,7 +122,9 @@ class FrameQueue(Denials):
         """What nats-py had no room for is counted as well."""
         if isinstance(error, nats.errors.SlowConsumerError):
             with self._changed:
-                self._dropped += self._refuse is None
+                if self._refuse is None:
+                    # So many are older than it, and still on their way to `_came`.
+                    self._cut.append(self._came_count + error.sub.pending_msgs)
             if error.reply:
                 self._answer(error.reply, _BUSY)
             return
@@ -127,23 +132,36 @@ class FrameQueue(Denials):
 
     async def _came(self, message: Msg) -> None:
         reply = message.reply
-        frame = PublishedFrame(
+        with self._changed:
+            refused = self._refuse
+            self._count_cut()
+            self._came_count += 1
+            if refused is None and not self._has_room(len(message.data)):
+                refused = _BUSY
+                self._dropped += 1
+            if refused is None:
+                self._waiting.append(self._taken(message))
+                self._size += len(message.data)
+            self._changed.notify()
+        if refused is not None and reply:
+            self._answer(reply, refused)
+
+    def _taken(self, message: Msg) -> PublishedFrame:
+        reply, dropped = message.reply, self._dropped
+        self._dropped = 0
+        return PublishedFrame(
             data=message.data,
             headers=message.headers or {},
             arrived_ns=time.clock_gettime_ns(_CLOCK),
             answer=lambda answer: self._answer_soon(reply, answer),
+            dropped=dropped,
         )
-        with self._changed:
-            refused = self._refuse
-            if refused is None and not self._has_room(len(frame.data)):
-                refused = _BUSY
-                self._dropped += 1
-            if refused is None:
-                self._waiting.append(frame)
-                self._size += len(frame.data)
-            self._changed.notify()
-        if refused is not None and reply:
-            self._answer(reply, refused)
+
+    def _count_cut(self) -> None:
+        """What nats-py has dropped in front of the message that comes next."""
+        while self._cut and self._cut[0] <= self._came_count:
+            self._cut.popleft()
+            self._dropped += 1
 
     def _has_room(self, size: int) -> bool:
         few = len(self._waiting) < MOST_MESSAGES
@@ -200,13 +218,16 @@ class FrameQueue(Denials):
     def dropped(self) -> int:
         """As the port."""
         with self._changed:
+            if self._waiting:
+                return 0
+            self._count_cut()
             count, self._dropped = self._dropped, 0
             return count
 
     def hold(self) -> None:
         """As the port."""
         self._set_refusal(
-            FrameAnswer(status=FrameStatus.PAUSED, hint="publish again once it is resumed")
+            FrameAnswer(status=FrameStatus.PAUSED, hint="publish again once it goes on")
         )
 
     def go_on(self) -> None:

@@ -18,7 +18,7 @@ from recorder_worker.cli.evidence_files import read_policy
 from recorder_worker.cli.identities import IdentityOption, cipher_of, encryption_of
 from recorder_worker.cli.opened_thumbnails import opened_thumbnails
 from recorder_worker.cli.output import JsonOption, err, fields, out, print_json, size
-from recorder_worker.cli.verify import check_is_recording, checked
+from recorder_worker.cli.verify import RecordingArgument, check_is_recording, checked
 from recorder_worker.core import keys
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import BlobDamagedError, RefusedError
@@ -37,15 +37,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def decrypt(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            help="The folder of a recording, or of a clip.",
-            metavar="DIR",
-            exists=True,
-            file_okay=False,
-        ),
-    ],
+    folder: RecordingArgument,
     target: Annotated[
         Path, typer.Option("--out", help="The folder to make, new or empty.", metavar="OUT")
     ],

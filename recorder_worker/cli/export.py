@@ -14,7 +14,12 @@ from recorder_worker.cli.identities import IdentityOption, cipher_of, encryption
 from recorder_worker.cli.output import JsonOption, err, fields, out, print_json, seconds, size
 from recorder_worker.cli.progress_bar import ProgressBar
 from recorder_worker.cli.times import TIME_HELP, window_of
-from recorder_worker.cli.verify import check_is_outside, check_is_recording, checked
+from recorder_worker.cli.verify import (
+    RecordingArgument,
+    check_is_outside,
+    check_is_recording,
+    checked,
+)
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import PermanentError, RefusedError
 from recorder_worker.core.evidence.clip_plan import Window
@@ -37,15 +42,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def export(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            help="The folder of a recording, or of a clip.",
-            metavar="DIR",
-            exists=True,
-            file_okay=False,
-        ),
-    ],
+    folder: RecordingArgument,
     target: Annotated[
         Path,
         typer.Argument(

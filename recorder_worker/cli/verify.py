@@ -32,6 +32,16 @@ from recorder_worker.core.verify.policy import TrustPolicy
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verifier import verify as verify_recording
 
+RecordingArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="The folder of a recording, or of a clip.",
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+    ),
+]
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
@@ -39,15 +49,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def verify(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            help="The folder of a recording, or of a clip.",
-            metavar="DIR",
-            exists=True,
-            file_okay=False,
-        ),
-    ],
+    folder: RecordingArgument,
     trust: Annotated[
         Path | None,
         typer.Option(

@@ -153,6 +153,10 @@ class RefusedError(RecorderError):
         super().__init__(f"{field}: expected {expected}, got {got}; {hint}")
 
 
+class UndecodableError(RefusedError):
+    """A packet is refused that is none by itself: one that it builds on is missing."""
+
+
 class RequestRefusedError(RefusedError):
     """A request to the gateway is refused; answered as a service error with `code`."""
 

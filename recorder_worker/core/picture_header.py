@@ -105,6 +105,11 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             offset += 1
         marker = data[offset]
         offset += 1
+        if marker == 0:  # a decoder passes over it, and finds another size behind it than we would
+            raise FormatError(
+                f"expected a marker of the JPEG at byte {offset - 2}, found none; the picture is "
+                "damaged"
+            )
         if marker in _START_OF_FRAME:
             height, width = struct.unpack_from(">HH", data, offset + 3)
             break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import RefusedError
-from recorder_worker.core.sources.kinds import FileSource, RtspSource
+from recorder_worker.core.sources.kinds import FileSource, NatsSource, RtspSource
 from recorder_worker.core.sources.logins import without_login
 
 
@@ -24,12 +24,13 @@ def check_start(command: StartSession) -> None:
         )
     if command.profile != "copy":
         return
-    if not isinstance(source, FileSource | RtspSource):
+    if not isinstance(source, FileSource | NatsSource | RtspSource):
         raise RefusedError(
             field="profile",
             expected="screen, for this kind of source",
             got="copy",
-            hint="copy keeps the packets of a file or an RTSP server; this source has none",
+            hint="copy keeps the packets of a file, an RTSP server or a subject of NATS; this "
+            "source has none",
         )
     undecoded = {
         "masks": command.masks or None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from recorder_worker.core.commands import StartSession
 from recorder_worker.core.events import (
     Checkpoint,
     Event,
@@ -39,6 +40,8 @@ class SessionEntry(Wire, frozen=True, kw_only=True):
         node: the machine that took it first.
         owner: whom the start command named, and `labels` what it carried; known from when
             `described` is true.
+        pre_record_s: of the start command, known with them; 0: it had none. Else the session counts
+            as armed until a chunk or a gap of it is signed: before a trigger there is none.
         started_wall_ns: when it was taken; 0 until known.
         totals: over the leaves under the newest checkpoint that is known here.
         tree_size: of that checkpoint; so is `root_hash`.
@@ -57,6 +60,7 @@ class SessionEntry(Wire, frozen=True, kw_only=True):
     described: bool = False
     owner: str = ""
     labels: dict[str, str] = msgspec.field(default_factory=dict)
+    pre_record_s: float = 0.0
     started_wall_ns: Nanoseconds = 0
     totals: Totals = Totals()
     tree_size: Count = 0
@@ -97,6 +101,18 @@ def merged(entry: SessionEntry, event: Event) -> SessionEntry:
             entry = _sealed(entry, event)
         case _:
             return entry
+    return msgspec.structs.replace(entry, state=_state(entry))
+
+
+def described(entry: SessionEntry, command: StartSession) -> SessionEntry:
+    """The entry with what only the command says that started the session."""
+    entry = msgspec.structs.replace(
+        entry,
+        described=True,
+        owner=command.owner,
+        labels=command.labels,
+        pre_record_s=command.pre_record_s or 0.0,
+    )
     return msgspec.structs.replace(entry, state=_state(entry))
 
 
@@ -141,4 +157,7 @@ def _state(entry: SessionEntry) -> State:
         return State.STOPPING
     if entry.paused:
         return State.PAUSED
-    return State.RECORDING if entry.started_wall_ns else State.REQUESTED
+    if not entry.started_wall_ns:
+        return State.REQUESTED
+    recorded = entry.totals.chunk_count or entry.totals.gap_count
+    return State.ARMED if entry.pre_record_s and not recorded else State.RECORDING

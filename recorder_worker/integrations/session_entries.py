@@ -22,7 +22,7 @@ from recorder_worker.core.events import (
     SessionSealed,
     SessionStarted,
 )
-from recorder_worker.core.session_entry import SessionEntry, merged
+from recorder_worker.core.session_entry import SessionEntry, described, merged
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, EntryTable, EventLog, FactMessage
 from recorder_worker.stages.capture.session.manifest import read_manifest
@@ -71,8 +71,5 @@ class EntryKeeper:
         with suppress(StoreError, msgspec.MsgspecError):
             manifest = read_manifest(self._store, entry.session_id)
             if manifest is not None:
-                command = manifest.command
-                return msgspec.structs.replace(
-                    entry, described=True, owner=command.owner, labels=command.labels
-                )
+                return described(entry, manifest.command)
         return entry

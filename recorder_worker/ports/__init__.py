@@ -9,7 +9,7 @@ from recorder_worker.ports.frame_feed import FrameFeed, FrameSubscription, Publi
 from recorder_worker.ports.gate import Admission, Asked, RequestGate
 from recorder_worker.ports.metrics import StageMetrics
 from recorder_worker.ports.optics import Optics, SmallPicture
-from recorder_worker.ports.packets import Packet, PacketOpener, PacketSource
+from recorder_worker.ports.packets import ArrivingPackets, Packet, PacketOpener, PacketSource
 from recorder_worker.ports.signing import Signer
 from recorder_worker.ports.sources import ArrivingSource, Frame, FrameSource, SourceOpener
 from recorder_worker.ports.stores import BlobStore, BlobWriter
@@ -18,6 +18,7 @@ from recorder_worker.ports.tracing import NoTracing, Published, Taken, Tracing
 
 __all__ = [
     "Admission",
+    "ArrivingPackets",
     "ArrivingSource",
     "Asked",
     "AuditStream",

@@ -1,4 +1,4 @@
-"""Frames that other programs publish, as they come in. Used from any thread."""
+"""Frames and packets that other programs publish, as they come in. Used from any thread."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from recorder_worker.core.frame_messages import FrameAnswer
 class PublishedFrame(msgspec.Struct, frozen=True, kw_only=True):
     """A message as it came, at `arrived_ns` of `Clock.monotonic_ns`.
 
-    `answer` tells the publisher, where he waits for an answer, and never blocks.
+    `dropped`: so many that came just before it had no room. `answer` tells the publisher, where he
+    waits for an answer, and never blocks.
     """
 
     data: bytes
     headers: Mapping[str, str]
     arrived_ns: int
     answer: Callable[[FrameAnswer], None]
+    dropped: int = 0
 
 
 class FrameSubscription(Protocol):
@@ -34,7 +36,10 @@ class FrameSubscription(Protocol):
         ...
 
     def dropped(self) -> int:
-        """How many there was no room for, since this was asked the last time."""
+        """How many there was no room for behind the last that was taken, where none waits.
+
+        Told once; of those before one that waits that one tells.
+        """
         ...
 
     def hold(self) -> None:

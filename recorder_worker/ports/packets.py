@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from recorder_worker.core.model import SourceFacts
+from recorder_worker.core.model import GapReason, SourceFacts
 from recorder_worker.core.sources.kinds import Source
 
 
@@ -53,6 +53,8 @@ class PacketSource(Protocol):
 
         Raises:
             SourceLostError: it was delivering and cannot any more.
+            UnitsMissingError: units are missing here, or what was read so far cannot be in one
+                piece with what comes; the next call goes on behind that, with a keyframe.
         """
         ...
 
@@ -70,6 +72,22 @@ class PacketSource(Protocol):
 
     def close(self) -> None:
         """Let go of the source; harmless when repeated, and quick."""
+        ...
+
+
+@runtime_checkable
+class ArrivingPackets(PacketSource, Protocol):
+    """A live source whose packets come by themselves, from somebody who hears what becomes of them.
+
+    It is held rather than closed, so that he can be told why.
+    """
+
+    def hold(self) -> None:
+        """Take nothing more; what was taken before is still read."""
+        ...
+
+    def go_on(self, reason: GapReason) -> None:
+        """Take what comes again; what comes before the next keyframe is missing for this reason."""
         ...
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,9 +22,11 @@ import cv2
 import nats
 import numpy as np
 import pytest
+from films import packets, times, write_film
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
 from nats.js.errors import NotFoundError
+from packet_publisher import units_of
 from running_recorder import until
 from worker_process import WorkerProcess, clean_environment, run_recorder
 
@@ -31,6 +34,7 @@ from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.bus import codec
 from recorder_worker.client import RecorderClient
 from recorder_worker.core.events import CommandDenied, SessionSealed
+from recorder_worker.core.reading.film import recording_film
 from recorder_worker.core.reading.frames import recording_frames
 from recorder_worker.core.receipts.chain import parse_chain_receipt
 from recorder_worker.core.subjects import Fact
@@ -255,18 +259,57 @@ async def test_the_frame_publisher_has_its_pictures_recorded(
 async def test_the_producer_of_the_document_has_its_pictures_recorded(
     worker: WorkerProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    picture = cv2.imencode(".png", np.zeros((20, 30, 3), np.uint8))[1].tobytes()
+    sealed = await published_as_documented(worker, "source.lab.frames", [picture] * 4)
+    assert (sealed.reason.value, sealed.frame_count) == ("source_ended", 4)
+    assert capsys.readouterr().out.split() == ["accepted"] * 4
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+async def test_the_producer_of_packets_in_the_document_has_its_film_recorded(
+    worker: WorkerProcess, capsys: pytest.CaptureFixture[str], tmp_path: Path, codec: str
+) -> None:
+    film = write_film(tmp_path / "a.mp4", codec, None, frames=30, fps=25, reorder=2)
+    names = {} if codec == "libx264" else {"h264_mp4toannexb": "hevc_mp4toannexb", "H264": "H265"}
+    sealed = await published_as_documented(
+        worker, "source.lab.packets", str(film), names, profile="copy"
+    )
+    assert (sealed.reason.value, sealed.frame_count) == ("source_ended", 30)
+    assert capsys.readouterr().out.split() == ["accepted"] * 30
+    folder = worker.data_dir / "sessions" / sealed.session_id
+    recording = FolderRecording(folder)
+    assert verify(recording).verdict is Verdict.COMPLETE
+    whole = b"".join(b"".join(pieces) for _, pieces in recording_film(recording))
+    assert packets(whole) == [unit.sample for unit in units_of(film)]
+    for found, wanted in zip(times(whole), times(film), strict=True):
+        assert abs(found - wanted) <= 10**-6
+
+
+async def published_as_documented(
+    worker: WorkerProcess,
+    subject: str,
+    what: object,
+    names: dict[str, str] | None = None,
+    **options: Any,  # noqa: ANN401  (fields of session.start)
+) -> SessionSealed:
+    """Run the program of docs/sources.md for a subject, and record what it publishes.
+
+    `names` are replaced in it, as the document says.
+    """
     text = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    block = block.replace("nats://127.0.0.1:4222", worker.nats_url)
-    block = block.replace("source.lab.frames", "source.document.frames")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (block,) = (block for block in blocks if subject in block)
+    own = f"source.document.{uuid.uuid4().hex}"
+    block = block.replace("nats://127.0.0.1:4222", worker.nats_url).replace(subject, own)
+    for name, other in (names or {}).items():
+        block = block.replace(name, other)
     named: dict[str, Any] = {}
     exec(block, named)
-    picture = cv2.imencode(".png", np.zeros((20, 30, 3), np.uint8))[1].tobytes()
 
     async def publish_once_heard() -> None:
         while True:
             try:
-                await named["publish"]([picture] * 4)
+                await named["publish"](what)
             except NoRespondersError:
                 await asyncio.sleep(0.02)
             else:
@@ -274,12 +317,11 @@ async def test_the_producer_of_the_document_has_its_pictures_recorded(
 
     async with RecorderClient.connect(worker.nats_url) as client:
         publishing = asyncio.create_task(publish_once_heard())
-        source = {"kind": "nats", "uri": "source.document.frames"}
-        started = await client.start(source, timeout_s=DEADLINE_S)
+        source = {"kind": "nats", "uri": own}
+        started = await client.start(source, timeout_s=DEADLINE_S, **options)
         sealed = await client.wait_sealed(started.session_id, DEADLINE_S)
         await publishing
-    assert (sealed.reason.value, sealed.frame_count) == ("source_ended", 4)
-    assert capsys.readouterr().out.split() == ["accepted"] * 4
+    return sealed
 
 
 # --- session storage ------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import cv2
 import msgspec
 import numpy as np
 import pyrage
+from films import encoded
 from handmade_pieces import piece
 from recording_files import FilesReader
 from recordings import device_key, whole
@@ -208,6 +209,8 @@ def _picture_files() -> list[bytes]:
     return [cv2.imencode(kind, noise)[1].tobytes() for kind in kinds]
 
 
+_QUIET = {"x265-params": "log-level=none"}
+
 SEEDS: dict[str, tuple[bytes, ...]] = {
     "record": tuple(RECORDING.records),
     "records": (FILES[keys.RECORDS],),
@@ -229,6 +232,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "pictures": (_pictures(),),
     "picture": tuple(_picture_files()),
     "packets": (piece(7, [0, 10]) + piece(9, [20], keyframe=False), piece(0, [0])),
+    "published packet": tuple(encoded("libx264")[:2] + encoded("libx265", **_QUIET)[:2]),
     "manifest": (_manifest(),),
     "encryption": (_manifest(), _declaring()),
     "wrapped key": (WRAP.wrap(WRAPPED).encode(),),

@@ -20,13 +20,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from recorder_worker.adapters.age import unwrap
+from recorder_worker.adapters.sources.access_units import AccessUnits
 from recorder_worker.adapters.sources.decoding import decode_picture
 from recorder_worker.core.audit_trail.bundle import parse_bundle
 from recorder_worker.core.audit_trail.diagnosis import diagnose
 from recorder_worker.core.audit_trail.lines import encode_line
 from recorder_worker.core.cipher.declared import declared_encryption
 from recorder_worker.core.command_parsing import parse_command
-from recorder_worker.core.errors import FormatError, RefusedError, SettingsError
+from recorder_worker.core.errors import FormatError, RefusedError, SettingsError, SourceLostError
 from recorder_worker.core.evidence.clip_file import decode_clip, encode_clip
 from recorder_worker.core.evidence.proof_check import check_proof
 from recorder_worker.core.evidence.proof_file import decode_proof, encode_proof
@@ -43,6 +44,7 @@ from recorder_worker.core.session_log.log_proof import parse_log_proof
 from recorder_worker.core.signing.note import parse_note, parse_notes
 from recorder_worker.core.subjects import Command
 from recorder_worker.core.verify.policy import parse_policy
+from recorder_worker.ports import Packet
 from recorder_worker.stages.capture.session.manifest import Manifest
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
@@ -114,6 +116,17 @@ def pictures_again(data: bytes) -> bytes | None:
     return again
 
 
+def copied(data: bytes) -> None:
+    """What is taken for a packet can be written, if it is a keyframe; or is refused again."""
+    for codec in ("h264", "hevc"):
+        with contextlib.suppress(RefusedError):
+            keyframe, tracks = AccessUnits("fuzz", 10_000).check(codec, data, broken=False)
+            assert keyframe, "nothing was there to build on"
+            packet = Packet(video=True, keyframe=True, pts=0, dts=0, duration=1, t_ns=0, data=data)
+            with contextlib.suppress(SourceLostError):
+                tracks.piece([packet], 0)
+
+
 TARGETS: dict[str, tuple[Target, tuple[type[Exception], ...]]] = {
     "record": (lambda data: encode_record(decode_record(data)), (FormatError,)),
     "records": (lambda data: b"".join(map(frame_record, unframed([data]))), (FormatError,)),
@@ -130,6 +143,7 @@ TARGETS: dict[str, tuple[Target, tuple[type[Exception], ...]]] = {
     "pictures": (pictures_again, (FormatError,)),
     "picture": (nothing(lambda data: decode_picture(data, 10_000)), (FormatError,)),
     "packets": (nothing(lambda data: scan_pieces([data])), (FormatError,)),
+    "published packet": (copied, ()),
     "manifest": (
         nothing(lambda data: msgspec.json.decode(data, type=Manifest)),
         (msgspec.DecodeError, UnicodeDecodeError, RecursionError),

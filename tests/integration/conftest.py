@@ -8,9 +8,12 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 import structlog
+from fresh_streams import forget_all
+from nats_process import NatsProcess
 from running_recorder import RunningRecorder, settings_in
 from worker_process import WorkerProcess
 
+from recorder_worker.bus.connection.broker import Login, RecorderBroker, connect, make_broker
 from recorder_worker.core.verify.verdicts import Verdict
 
 
@@ -47,6 +50,24 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
     }
     with WorkerProcess(tmp_path_factory.mktemp("worker"), env=small_steps) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def nats_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsProcess]:
+    """A server for all tests of a module."""
+    with NatsProcess(tmp_path_factory.mktemp("nats")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def broker(nats_process: NatsProcess) -> AsyncIterator[RecorderBroker]:
+    """Connected to it; its streams are new, and forget message ids soon."""
+    login = Login(servers=(nats_process.url,))
+    made = make_broker(login)
+    await connect(made, login)
+    await forget_all(made)
+    yield made
+    await made.stop()
 
 
 SMALL = {"kind": "pattern", "width": 16, "height": 16, "pace": "fast", "frames": 3}

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
-import pytest_asyncio
 from audit_bench import (
     DAY_NS,
     DIGEST_S,
@@ -27,9 +26,8 @@ from audit_bench import (
 )
 from fresh_streams import forget_all
 from mortal import Axe, Killed
-from nats_process import NatsProcess
 
-from recorder_worker.bus.connection.broker import Login, RecorderBroker, connect, make_broker
+from recorder_worker.bus.connection.broker import RecorderBroker
 from recorder_worker.bus.streams.topology import AUDIT_STREAM, REGISTER_STREAM
 from recorder_worker.cli.data_directory import DataDirectory
 from recorder_worker.core import keys
@@ -54,22 +52,6 @@ from recorder_worker.service.audit_trail import AuditKeeping
 from recorder_worker.stages.audit_trail import binder
 from recorder_worker.stages.audit_trail import keeper as keeper_module
 from recorder_worker.stages.session_log.numbering import number
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsProcess]:
-    with NatsProcess(tmp_path_factory.mktemp("nats")) as running:
-        yield running
-
-
-@pytest_asyncio.fixture
-async def broker(server: NatsProcess) -> AsyncIterator[RecorderBroker]:
-    login = Login(servers=(server.url,))
-    made = make_broker(login)
-    await connect(made, login)
-    await forget_all(made)
-    yield made
-    await made.stop()
 
 
 @pytest.fixture

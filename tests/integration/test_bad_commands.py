@@ -12,6 +12,7 @@ import pytest
 from running_recorder import (
     DEADLINE_S,
     RunningRecorder,
+    only,
 )
 
 from recorder_worker.core.errors import RefusedError
@@ -32,11 +33,6 @@ pytestmark = [
 
 SMALL = {"kind": "pattern", "width": 16, "height": 16, "pace": "fast", "frames": 3}
 LIVE = {"kind": "pattern", "width": 16, "height": 16}
-
-
-def only(events: list[Any]) -> Any:  # noqa: ANN401  (whatever kind it is)
-    assert len(events) == 1, events
-    return events[0]
 
 
 # --- commands that are no commands ---------------------------------------------------------------
@@ -84,7 +80,7 @@ async def test_what_is_no_command_is_refused_with_its_reason(
         name: (answer.field, answer.expected) for name, answer in zip(bodies, answers, strict=True)
     }
     assert said["text"] == ("$", "a JSON object")
-    assert said["null"] == ("$", "object")
+    assert said["null"] == ("$", "an object")
     assert said["200 kB"] == ("$", "at most 65536 bytes")
     assert await recorder.dead_letter_count() == dead
 

@@ -14,6 +14,7 @@ import pytest
 from running_recorder import (
     RunningRecorder,
     assert_pattern,
+    only,
 )
 from videos import cut, file_source, readable_frames, write_video
 from xserver import XServer
@@ -32,11 +33,6 @@ pytestmark = [
 
 SMALL = {"kind": "pattern", "width": 16, "height": 16, "pace": "fast", "frames": 3}
 LIVE = {"kind": "pattern", "width": 16, "height": 16}
-
-
-def only(events: list[Any]) -> Any:  # noqa: ANN401  (whatever kind it is)
-    assert len(events) == 1, events
-    return events[0]
 
 
 # --- sources that cannot be opened ---------------------------------------------------------------

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from running_recorder import (
     DEADLINE_S,
     POLL_S,
     RunningRecorder,
+    only,
     settings_in,
 )
+from small_disks import small_disk
 from videos import file_source, write_video
 from worker_process import run_recorder
 
@@ -41,31 +41,10 @@ SMALL = {"kind": "pattern", "width": 16, "height": 16, "pace": "fast", "frames":
 LIVE = {"kind": "pattern", "width": 16, "height": 16}
 
 
-def only(events: list[Any]) -> Any:  # noqa: ANN401  (whatever kind it is)
-    assert len(events) == 1, events
-    return events[0]
-
-
 DISK_BYTES = 16_000_000
 
 
 # --- no room -------------------------------------------------------------------------------------
-
-
-@contextmanager
-def small_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
-    """A file system that can be filled; skips the test where none may be mounted."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("needs root, to mount a small file system")
-    mounted = subprocess.run(command, check=False, capture_output=True, text=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"needs the right to mount a small file system: {mounted.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 async def test_a_start_is_refused_where_there_is_no_room_and_taken_when_there_is(

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from blake3 import blake3
 from nats.aio.msg import Msg
-from running_recorder import DEADLINE_S, RunningRecorder, assert_pattern
+from running_recorder import DEADLINE_S, LIVE, RunningRecorder, assert_pattern, begun
 
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.adapters.sources.pattern import PatternDesktop
@@ -42,16 +42,8 @@ from recorder_worker.core.verify.verifier import verify
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-LIVE = {"kind": "pattern", "width": 64, "height": 48}
 SHORT = {**LIVE, "pace": "fast", "frames": 20}
 COMMAND = json.dumps({"source": SHORT}).encode()
-
-
-async def begun(recorder: RunningRecorder, **options: Any) -> str:  # noqa: ANN401  (fields of session.start)
-    """A session that runs and has recorded something."""
-    session_id = (await recorder.client.start(LIVE, fps=20, **options)).session_id
-    await recorder.captured(session_id)
-    return session_id
 
 
 async def effect(recorder: RunningRecorder, command: str, session_id: str, fact: Fact) -> Any:  # noqa: ANN401  (the fact's own type)

@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import msgspec
 import pytest
-from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, assert_pattern, settings_in
+from running_recorder import (
+    DEADLINE_S,
+    LIVE,
+    POLL_S,
+    RunningRecorder,
+    assert_pattern,
+    begun,
+    settings_in,
+)
 from xserver import XServer
 
 from recorder_worker.core import notes
@@ -29,15 +36,8 @@ from recorder_worker.service.settings.tree import CaptureSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-LIVE = {"kind": "pattern", "width": 64, "height": 48}
 LEFT = {"x": 0, "y": 0, "width": 32, "height": 48}
 RIGHT = {"x": 32, "y": 0, "width": 32, "height": 48}
-
-
-async def begun(recorder: RunningRecorder, **options: Any) -> str:  # noqa: ANN401  (fields of session.start)
-    session_id = (await recorder.client.start(LIVE, fps=20, **options)).session_id
-    await recorder.captured(session_id)
-    return session_id
 
 
 async def marked(

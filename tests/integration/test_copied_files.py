@@ -42,11 +42,6 @@ async def recorder(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
         yield running
 
 
-def chunks_of(recorder: RunningRecorder, session_id: str) -> list[bytes]:
-    recording = FolderRecording(recorder.folder(session_id))
-    return [b"".join(pieces) for _, pieces in recording_film(recording)]
-
-
 def pieces_of(chunks: list[bytes]) -> list[Piece]:
     return [piece for chunk in chunks for piece in scan_pieces((chunk,))]
 
@@ -58,7 +53,7 @@ async def copied(recorder: RunningRecorder, film: Path) -> list[bytes]:
     theirs = reference.check(recorder.folder(session_id))
     assert theirs["verdict"] == "COMPLETE"
     assert theirs["root_hash"] == report.root_hash
-    return chunks_of(recorder, session_id)
+    return recorder.chunks(session_id)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +100,7 @@ async def test_a_film_that_changes_hands_loses_nothing(tmp_path: Path) -> None:
     async with RunningRecorder(settings) as recorder:
         sealed = await recorder.sealed(started.session_id)
         report = recorder.report(started.session_id)
-        chunks = chunks_of(recorder, started.session_id)
+        chunks = recorder.chunks(started.session_id)
         gaps = await recorder.facts(Fact.CAPTURED, started.session_id)
         exported = recorder.export(started.session_id, tmp_path / "out.mp4")
     assert sealed.reason is EndReason.SOURCE_ENDED
@@ -143,7 +138,7 @@ async def test_an_encrypted_film_is_opened_by_its_recipient_alone(tmp_path: Path
         assert report.verdict is Verdict.COMPLETE
         assert verify(recording, cipher=cipher).verdict is Verdict.COMPLETE
         with pytest.raises(RefusedError):
-            chunks_of(recorder, session_id)
+            recorder.chunks(session_id)
         plain = b"".join(b"".join(part) for _, part in recording_film(recording, cipher))
         assert packets(plain) == packets(film)
         target = tmp_path / "film.mp4"
@@ -200,7 +195,7 @@ async def test_a_file_that_breaks_off_is_recorded_up_to_there(
     source = {"kind": "file", "uri": str(film), "pace": "fast"}
     session_id, report = await recorder.record(source, profile="copy")
     assert report.verdict in (Verdict.COMPLETE, Verdict.COMPLETE_WITH_GAPS)
-    assert len(packets(b"".join(chunks_of(recorder, session_id)))) > 20
+    assert len(packets(b"".join(recorder.chunks(session_id)))) > 20
 
 
 async def test_times_that_jump_in_a_file_are_noted_and_the_film_goes_on(
@@ -215,7 +210,7 @@ async def test_times_that_jump_in_a_file_are_noted_and_the_film_goes_on(
     (mark,) = [event for event in captured if isinstance(event, MarkCaptured)]
     assert (mark.kind, mark.by) == ("recorder.timestamps", "recorder")
     assert msgspec.json.decode(mark.body)["what"] == "backward"
-    chunks = chunks_of(recorder, session_id)
+    chunks = recorder.chunks(session_id)
     assert decoded(b"".join(chunks)) == sum(map(decoded, chunks)) == 60
     shown = times(b"".join(chunks))
     assert max(shown) - min(shown) < 6.5

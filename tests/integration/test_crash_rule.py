@@ -8,12 +8,12 @@ The stream forgets message ids after 0.1 s, so every redelivery comes behind its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from fresh_streams import BEHIND_WINDOW_S, WINDOW_S
+from fresh_streams import BEHIND_WINDOW_S, LIMITS
 from mortal import Axe, Killed, Mortal
 from nats_process import NatsProcess
 from recordings import Recording
@@ -27,7 +27,7 @@ from recorder_worker.bus.connection.broker import Login, RecorderBroker, connect
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.bus.streams.apply import apply_topology
-from recorder_worker.bus.streams.topology import StreamLimits, streams
+from recorder_worker.bus.streams.topology import streams
 from recorder_worker.core import keys
 from recorder_worker.core.errors import (
     FencedError,
@@ -57,24 +57,12 @@ from recorder_worker.stages.merkle.stage import MerkleStage
 EPOCHS = 3
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsProcess]:
-    with NatsProcess(tmp_path_factory.mktemp("nats")) as running:
-        yield running
-
-
 @pytest_asyncio.fixture
-async def broker(server: NatsProcess) -> AsyncIterator[RecorderBroker]:
-    login = Login(servers=(server.url,))
+async def broker(nats_process: NatsProcess) -> AsyncIterator[RecorderBroker]:
+    login = Login(servers=(nats_process.url,))
     made = make_broker(login)
     await connect(made, login)
-    limits = StreamLimits(
-        replicas=1,
-        max_age_s=3600,
-        max_bytes=100_000_000,
-        duplicate_window_s=WINDOW_S,
-    )
-    await apply_topology(made.jetstream, streams(limits), {})
+    await apply_topology(made.jetstream, streams(LIMITS), {})
     yield made
     await made.stop()
 

@@ -132,6 +132,22 @@ async def test_the_bucket_follows_a_session_as_it_goes(recorder: RunningRecorder
     assert ended.totals.gap_count == 1
 
 
+async def test_an_armed_session_is_told_as_armed_until_it_is_triggered(
+    recorder: RunningRecorder,
+) -> None:
+    session_id = (await recorder.client.start(LIVE, fps=20, pre_record_s=0.2)).session_id
+    await entry(recorder, session_id, lambda found: found.state is State.ARMED)
+    await recorder.client.mark(session_id, "somebody rang", type="bell")
+    marked = await entry(recorder, session_id, lambda found: found.totals.mark_count >= 2)
+    assert (marked.state, marked.pre_record_s) == (State.ARMED, 0.2)
+    listed = await answer(recorder, Endpoint.LIST, {"state": "armed"})
+    assert [one["session_id"] for one in listed["sessions"]] == [session_id]
+    await recorder.client.mark(session_id, "the door opened", type="trigger")
+    await entry(recorder, session_id, lambda found: found.state is State.RECORDING)
+    await recorder.client.stop(session_id)
+    await recorder.sealed(session_id)
+
+
 async def test_list_is_in_pages_newest_first_and_filters(recorder: RunningRecorder) -> None:
     owner = uuid.uuid4().hex
     made = [(await recorded(recorder, owner=owner)).session_id for _ in range(3)]

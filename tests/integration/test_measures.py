@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -13,7 +12,7 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from nats_process import NatsProcess
-from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
+from running_recorder import RunningRecorder, settings_in, until
 from worker_process import WorkerProcess, run_recorder
 
 from recorder_worker.bus.rights import stage_rights
@@ -30,13 +29,6 @@ SMALL = {"kind": "pattern", "width": 64, "height": 48}
 
 def value(worker: Worker, name: str, **labels: str) -> float:
     return worker.metrics.registry.get_sample_value(f"recorder_{name}", labels) or 0.0
-
-
-async def until(condition: object) -> None:
-    assert callable(condition)
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(POLL_S)
 
 
 @asynccontextmanager

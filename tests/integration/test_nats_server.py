@@ -11,7 +11,7 @@ import socket
 import stat
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -19,17 +19,12 @@ import nats
 import pytest
 import pytest_asyncio
 from nats.errors import Error as NatsError
+from running_recorder import until
 
 from recorder_worker.adapters.nats_server import NatsServer, NatsServerOptions, binary, lifeline
 from recorder_worker.core.errors import BusUnavailableError, SettingsError
 
 DEADLINE_S = 30.0
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 def lives(pid: int) -> bool:

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import pytest_asyncio
 import structlog
 from fresh_streams import BEHIND_WINDOW_S, forget_all
 from memory_signer import MemorySigner
 from mortal import Axe, Killed, Mortal
-from nats_process import NatsProcess
 from recordings import Recording
 
 from recorder_worker.adapters.device_key import DeviceKeyFiles, FileSigner, PrivateKeys
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.adapters.system_clock import SystemClock
-from recorder_worker.bus.connection.broker import Login, RecorderBroker, connect, make_broker
+from recorder_worker.bus.connection.broker import RecorderBroker
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.bus.streams.topology import REGISTER_STREAM
@@ -175,22 +172,6 @@ class Bench:
                 proof=[bytes.fromhex(value) for value in request.consistency_proof],
                 hasher=SHA256,
             )
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsProcess]:
-    with NatsProcess(tmp_path_factory.mktemp("nats")) as running:
-        yield running
-
-
-@pytest_asyncio.fixture
-async def broker(server: NatsProcess) -> AsyncIterator[RecorderBroker]:
-    login = Login(servers=(server.url,))
-    made = make_broker(login)
-    await connect(made, login)
-    await forget_all(made)
-    yield made
-    await made.stop()
 
 
 @pytest.fixture

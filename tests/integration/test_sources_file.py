@@ -7,13 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 
-from recorder_worker.adapters.sources.file import VideoFile, _as_bgr
+from recorder_worker.adapters.sources import file as file_module
+from recorder_worker.adapters.sources.decoding import as_bgr
+from recorder_worker.adapters.sources.file import VideoFile
 from recorder_worker.adapters.sources.guard import SourceGuard
-from recorder_worker.core.errors import SourceError, SourceLostError
+from recorder_worker.core.errors import FormatError, SourceError, SourceLostError
 from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.sources.kinds import FileSource
 from recorder_worker.core.sources.rules import SourceRules
@@ -52,6 +55,31 @@ def read_all(path: Path | str) -> list[Picture]:
     return pictures
 
 
+def write_stream(path: Path, count: int) -> bytes:
+    """Some pictures of an MPEG transport stream, ten a second."""
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream("mpeg2video", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for seed in range(count):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise(64, 48, seed), "bgr24")))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+def test_times_that_begin_anew_in_mid_file_go_on_behind_the_last(tmp_path: Path) -> None:
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(2 * write_stream(tmp_path / "one.ts", 30))
+    video = VideoFile(FileSource(uri=str(joined)), GUARD)
+    times = []
+    while (frame := video.read()) is not None:
+        times.append(frame.t_ns / 1e9)
+    video.close()
+    assert len(times) >= 58
+    # Before, all of the second half was of one moment: its pictures were there, and its time not.
+    assert np.diff(times).min() > 0.05
+    assert times[-1] == pytest.approx((len(times) - 1) / 10, abs=0.5)
+
+
 def test_a_lossless_file_is_read_bit_exact(tmp_path: Path) -> None:
     written = [noise(64, 48, seed) for seed in range(6)]
     read = read_all(write_ffv1(tmp_path / "a.mkv", written))
@@ -85,15 +113,24 @@ def set_of(pictures: list[Picture]) -> list[Picture]:
 
 
 def test_whatever_layout_opencv_hands_out_becomes_bgr() -> None:
-    path = Path("/x")
     gray = noise(9, 7, 0)[:, :, 0].copy()
-    assert np.array_equal(_as_bgr(gray, path), np.dstack([gray] * 3))
+    assert np.array_equal(as_bgr(gray), np.dstack([gray] * 3))
     bgra = np.random.default_rng(0).integers(0, 256, (7, 9, 4), np.uint8)
-    assert np.array_equal(_as_bgr(bgra, path), bgra[:, :, :3])
+    assert np.array_equal(as_bgr(bgra), bgra[:, :, :3])
     strided = noise(18, 7, 0)[:, ::2]
-    assert _as_bgr(strided, path).flags.c_contiguous
-    with pytest.raises(SourceLostError, match="uint16"):
-        _as_bgr(np.zeros((7, 9, 3), np.uint16), path)
+    assert as_bgr(strided).flags.c_contiguous
+    with pytest.raises(FormatError, match="uint16"):
+        as_bgr(np.zeros((7, 9, 3), np.uint16))
+
+
+def test_a_layout_that_is_none_of_these_loses_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_ffv1(tmp_path / "a.mkv", [noise(16, 16, 0)])
+    deep = np.zeros((16, 16, 3), np.uint16)
+    monkeypatch.setattr(file_module, "as_bgr", lambda _: as_bgr(deep))
+    with pytest.raises(SourceLostError, match=r"a\.mkv: expected 8-bit .* uint16"):
+        read_all(path)
 
 
 def test_opencv_scales_a_size_that_changes_in_mid_file_to_the_first(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from running_recorder import RunningRecorder, settings_in, until
 
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.bus import frame_feed
+from recorder_worker.bus.connection.broker import Login
+from recorder_worker.bus.frame_feed import NatsFrameFeed
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.events import GapCaptured, SessionFailed
 from recorder_worker.core.frame_messages import FrameAnswer, FrameStatus
@@ -270,6 +272,42 @@ async def test_a_publisher_that_is_too_fast_is_told_and_what_had_no_room_is_miss
     assert report.totals.frame_count == len(accepted) + 1
 
 
+async def test_what_had_no_room_is_told_with_the_message_behind_it(
+    recorder: RunningRecorder,
+) -> None:
+    """Bursts that come in one read, which nats-py has no room for, and a reader who lags."""
+    feed = NatsFrameFeed(Login(servers=(recorder.url,)))
+    feed.start()
+    subject = f"source.test.{uuid.uuid4().hex}"
+    queue = await asyncio.to_thread(feed.subscribe, subject)
+    sent, missed, newest, told = 0, 0, -1, 0
+
+    async def take() -> None:
+        nonlocal missed, newest, told
+        message = await asyncio.to_thread(queue.take, 0.1)
+        if message is None:
+            told += queue.dropped()
+            return
+        number = int(message.data)
+        assert message.dropped == number - newest - 1 - told
+        missed += message.dropped + told
+        newest, told = number, 0
+
+    for burst in (3 * frame_feed.MOST_MESSAGES, 5, 2 * frame_feed.MOST_MESSAGES, 7, 1):
+        for _ in range(burst):
+            await recorder.bus.publish(subject, str(sent).encode())
+            sent += 1
+        await recorder.bus.flush()
+        for _ in range(10):
+            await take()
+    async with asyncio.timeout(30):
+        while newest + told < sent - 1:
+            await take()
+    assert missed + told
+    assert queue.dropped() == 0
+    queue.close()
+
+
 # --- control ------------------------------------------------------------------------------------
 
 
@@ -388,7 +426,7 @@ async def test_what_is_no_subject_of_one_source_is_refused(
 ) -> None:
     refused = await recorder.refusal({"kind": "nats", "uri": uri})
     assert refused.refusal.field == "source.uri"
-    assert "source.lab.frames" in refused.refusal.hint
+    assert "source.lab.frames" in refused.refusal.expected
 
 
 async def test_the_list_of_subjects_and_of_kinds_holds(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ import pytest
 from memory_store import MemoryStore
 from xserver import PROGRAMS, XServer
 
+from recorder_worker.adapters.sources.x11 import connect, extent
 from recorder_worker.adapters.sources.x11.source import X11Display
 from recorder_worker.adapters.system_clock import SystemClock
+from recorder_worker.core.errors import SourceError
 from recorder_worker.core.frames.keyframes import KeyframePolicy
 from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock
 from recorder_worker.core.sources.kinds import ScreenPart, X11Source
@@ -22,7 +24,8 @@ from recorder_worker.stages.capture.reading.reader import Reader
 from recorder_worker.stages.capture.reading.requests import Stop
 from recorder_worker.stages.capture.reading.timeline import SECOND_NS, Timeline
 from recorder_worker.stages.capture.segments import items
-from recorder_worker.stages.capture.segments.spool import SegmentLimits, SegmentWriter
+from recorder_worker.stages.capture.segments.frame_spool import SegmentWriter
+from recorder_worker.stages.capture.segments.spool import SegmentLimits
 from recorder_worker.stages.capture.segments.write_watch import WriteWatch
 
 SESSION = "00000000-0000-4000-8000-000000000001"
@@ -164,3 +167,43 @@ def test_a_screen_too_small_for_its_region_is_a_gap_until_it_is_large_again() ->
         assert "found a screen of 300x300" in gap.detail
         recording.wait_for(items.Segment)
         recording.stop()
+
+
+def test_a_screen_that_is_made_larger_than_a_recording_takes_is_a_gap_and_no_crash(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Whoever sits at the display may resize it: that must neither end its recording as a defect of
+    # the recorder, nor take the worker's memory.
+    monkeypatch.setattr(extent, "MAX_PIXELS", 300 * 300)
+    with XServer(400, 300) as server:
+        server.resize(300, 300)
+        recording = Recording(X11Source(uri=server.display))
+        recording.wait_for(items.Segment)
+        server.resize(400, 300)
+        recording.wait_until_lost()
+        server.resize(200, 300)
+        gap = recording.wait_for_gap()
+        assert "expected at most 90000 pixels, found 400x300+0+0" in gap.detail
+        recording.wait_for(items.Segment)
+        recording.stop()
+
+
+def test_a_server_that_hangs_is_not_waited_for_by_ever_more_threads() -> None:
+    # Whoever may start sessions may try a stopped display as often as he likes.
+    with XServer() as server:
+        server.stop()
+
+        def waiting() -> int:
+            return sum(one.name == f"connect {server.display}" for one in threading.enumerate())
+
+        for attempt in range(connect.MOST_HANGING + 5):
+            with pytest.raises(SourceError) as refused:
+                connect.connect(server.display, 0.1)
+            assert ("earlier tries" in str(refused.value)) is (attempt >= connect.MOST_HANGING)
+            assert waiting() <= connect.MOST_HANGING
+        server.go_on()
+        for _ in range(1000):
+            if not waiting():
+                break
+            threading.Event().wait(0.01)
+        connect.connect(server.display, DEADLINE_S).disconnect()

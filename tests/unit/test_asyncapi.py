@@ -29,8 +29,11 @@ from recorder_worker.bus.streams.topology import (
 )
 from recorder_worker.core.command_parsing import parse_command
 from recorder_worker.core.frame_messages import (
+    CONTENT_TYPE,
     FORMAT,
     HEIGHT,
+    PACKET_TYPES,
+    PRESENTATION,
     SEQUENCE,
     STATUS,
     TIME,
@@ -38,6 +41,7 @@ from recorder_worker.core.frame_messages import (
     FrameAnswer,
     FrameStatus,
     frame_headers,
+    packet_headers,
 )
 from recorder_worker.core.pipeline import CAPTURE, CONSUMERS, SERVICES
 from recorder_worker.core.subjects import COPIED, DEAD, Command, Endpoint, Fact, copy_for
@@ -219,6 +223,10 @@ def test_a_frame_is_taken_and_answered() -> None:
     assert frame_headers(headers, 6, 2).sequence == 0
     with pytest.raises(ValidationError):
         schema_of(frame_schemas.FRAME, "headers").validate({FORMAT: "NV12"})
+    for kind, codec in PACKET_TYPES.items():
+        headers = {CONTENT_TYPE: kind, TIME: "1", PRESENTATION: "2"}
+        schema_of(frame_schemas.FRAME, "headers").validate(headers)
+        assert packet_headers(headers).codec == codec
 
 
 def test_every_command_names_what_answers_it() -> None:

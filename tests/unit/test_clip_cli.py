@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from called_recorder import Run, text
 from recording_files import write
 from recordings import Recording, device_key
 
-from recorder_worker.cli.main import main
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED, Verdict
-
-Ended = tuple[int, str, str]
-Run = Callable[..., Ended]
 
 
 def recording() -> Recording:
@@ -29,32 +24,11 @@ def folder(tmp_path: Path) -> Path:
     return write(tmp_path / "session", recording().sealed())
 
 
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def called(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["recorder", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capfd.readouterr()
-        code = ended.value.code
-        return (code if isinstance(code, int) else int(code is not None), said.out, said.err)
-
-    return called
-
-
 def policy(tmp_path: Path, seed: int = 1) -> Path:
     key = device_key(seed).public_key().public_bytes_raw().hex()
     path = tmp_path / f"trust-{seed}.yaml"
     path.write_text(f'keys:\n  - name: lab 7\n    public_key: "{key}"\n')
     return path
-
-
-def text(ended: Ended) -> str:
-    return " ".join((ended[1] + ended[2]).replace("│", " ").split())
 
 
 # --- clip ----------------------------------------------------------------------------------------

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from hand_clock import HandClock
 from structlog.testing import capture_logs
 
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.load.back_pressure import BackPressureLimits, Lag
 from recorder_worker.core.load.hysteresis import Marks
 from recorder_worker.core.load.rate_ladder import LadderLimits
-from recorder_worker.core.model import ClockState, EndReason, SourceClock, SourceFacts
+from recorder_worker.core.model import EndReason, SourceClock, SourceFacts
 from recorder_worker.core.sources.kinds import NatsSource, PatternSource, Source
 from recorder_worker.service.observing.metrics import Metrics
 from recorder_worker.stages.capture.governor import Governor, LoadLimits
@@ -29,22 +30,6 @@ LIMITS = LoadLimits(
     ),
 )
 BEHIND, CAUGHT_UP = Lag(messages=100, spool_bytes=0), Lag(messages=0, spool_bytes=0)
-
-
-class HandClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now_ns = 0
-
-    def monotonic_ns(self) -> int:
-        return self.now_ns
-
-    def wall_ns(self) -> int:
-        return self.now_ns
-
-    def state(self) -> ClockState:
-        return ClockState.UNKNOWN
 
 
 class AskedReader:

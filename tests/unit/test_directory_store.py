@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from small_disks import small_disk
 
 from recorder_worker.adapters.directory_store import DirectoryStore, of_record
 from recorder_worker.core import keys
@@ -295,25 +296,15 @@ def test_a_limit_on_file_size_is_reported_by_a_real_kernel(root: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0 or sys.platform != "linux":
-        pytest.skip("mounting a small file system needs root on Linux")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    made = subprocess.run(mount, check=False, capture_output=True, text=True)
-    if made.returncode:
-        pytest.skip(f"mounting is not allowed here: {made.stderr.strip()}")
-    try:
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", 1 << 20) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_loses_nothing_that_was_stored_and_works_again_with_room(
-    small_disk: Path,
+    disk: Path,
 ) -> None:
-    store = DirectoryStore(small_disk / "data")
+    store = DirectoryStore(disk / "data")
     stored: list[int] = []
 
     def fill() -> None:
@@ -324,7 +315,7 @@ def test_a_full_disk_loses_nothing_that_was_stored_and_works_again_with_room(
     with pytest.raises(StoreFullError, match="No space left on device; make room"):
         fill()
     assert 5 < len(stored) < 11
-    assert spares(small_disk / "data") == []
+    assert spares(disk / "data") == []
     assert len(store.keys("")) == len(stored)
     for number in stored:
         assert store.get(f"chunks/{number}") == bytes([number]) * 100_000

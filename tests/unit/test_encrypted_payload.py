@@ -34,7 +34,8 @@ from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Frame
 from recorder_worker.service.observing.metrics import Metrics
 from recorder_worker.stages import payload
-from recorder_worker.stages.capture.segments.spool import SegmentLimits, SegmentWriter
+from recorder_worker.stages.capture.segments.frame_spool import SegmentWriter
+from recorder_worker.stages.capture.segments.spool import SegmentLimits
 from recorder_worker.stages.compress import CompressStage, stored_chunk
 from recorder_worker.stages.payload import find_payload, store_payload, stored_segments
 

@@ -6,16 +6,13 @@ import hashlib
 import io
 import json
 import re
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import reference_vectors
 from blake3 import blake3
-from numpy.typing import NDArray
+from called_recorder import Run, pixels, text, there
 from read_films import read_film
 from recording_files import write
 from recordings import FRAME_NS, WALL_NS, Recording, device_key
@@ -23,7 +20,6 @@ from reference_sealed import IDENTITY_FILE, sealed_base
 from reference_signing import SignatureStore
 
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.cli.main import main
 from recorder_worker.cli.output import SafeConsole
 from recorder_worker.cli.progress_bar import ProgressBar
 from recorder_worker.core.errors import BlobDamagedError
@@ -33,9 +29,6 @@ from recorder_worker.core.screening.account import FilmOptions
 from recorder_worker.core.verify import verify
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED, Verdict
 from recorder_worker.service.films.export import FilmRequest, export_film
-
-Ended = tuple[int, str, str]
-Run = Callable[..., Ended]
 
 
 def recording() -> Recording:
@@ -50,44 +43,11 @@ def folder(tmp_path: Path) -> Path:
     return write(tmp_path / "session", recording().sealed())
 
 
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def called(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["recorder", *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            main()
-            code: object = 0
-        except SystemExit as ended:
-            code = ended.code
-        said = capfd.readouterr()
-        return (code if isinstance(code, int) else int(code is not None), said.out, said.err)
-
-    return called
-
-
-def text(ended: Ended) -> str:
-    return " ".join((ended[1] + ended[2]).replace("│", " ").split())
-
-
-def there(tmp_path: Path) -> set[str]:
-    return {path.name for path in tmp_path.iterdir() if path.name != "session"}
-
-
 def tamper(folder: Path, number: int) -> None:
     path = folder / "chunks" / f"{number:010d}.zst"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
-
-
-def pixels(path: Path) -> NDArray[np.uint8]:
-    found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    assert found is not None
-    return np.asarray(found, np.uint8)
 
 
 # --- export --------------------------------------------------------------------------------------
@@ -407,8 +367,8 @@ def test_one_picture_is_written_pixel_by_pixel(run: Run, folder: Path, tmp_path:
     [
         ((), 2, "one of --at and --unit"),
         (("--at", "1", "--unit", "1"), 2, "one of --at and --unit"),
-        (("--at", "1"), 65, "in a gap from 600000000 to 3600600000000 ns (pause)"),
-        (("--unit", "99"), 65, "unit: expected one inside of what was recorded"),
+        (("--at", "1"), 65, "1 s, in a gap from 0.6 s to 3600.6 s (pause)"),
+        (("--unit", "99"), 65, "--unit: expected one inside of what was recorded"),
         (("--at", "2025-10-09T07:53:20.45Z"), 65, "a time from"),
     ],
 )

@@ -59,6 +59,34 @@ def test_a_stream_that_is_cut_short_is_refused_within_a_piece(size: int) -> None
 GOOD = fragment((1, [10]))
 MOVED = GOOD.replace(words(0x201, 1, len(GOOD) - 10), words(0x201, 1, len(GOOD) - 9))
 
+
+def tables(**counts: int) -> bytes:
+    """The tables of samples that a moov has, with so many in some of them."""
+    times_of = box(b"stts", words(0, 1, 0, 1))  # as FFmpeg writes it for G.711
+    sizes = [box(name, words(0, 1, counts.get(name.decode(), 0))) for name in (b"stsz", b"stz2")]
+    places = [box(name, words(0, counts.get(name.decode(), 0))) for name in (b"stco", b"co64")]
+    return box(b"stbl", times_of, *sizes, *places)
+
+
+def much_sound(count: int) -> bytes:
+    """A piece of one unit, and so many samples of sound of which none has a byte."""
+
+    def moof(at: int) -> bytes:
+        picture = box(b"tfhd", words(0x20010, 1, 10)), box(b"trun", words(1, 1, at))
+        sound = box(b"tfhd", words(0x20000, 2)), box(b"trun", words(1, count, at + 10))
+        begin = box(b"tfdt", b"\1\0\0\0", bytes(8))
+        trafs = [box(b"traf", tfhd, begin, trun) for tfhd, trun in (picture, sound)]
+        return box(b"moof", box(b"mfhd", words(0, 1)), *trafs)
+
+    return head() + times(0, [0]) + moof(len(moof(0)) + 8) + box(b"mdat", bytes(10))
+
+
+def with_tables(**counts: int) -> bytes:
+    hdlr = box(b"hdlr", words(0, 0), b"vide", bytes(13))
+    mdia = box(b"mdia", hdlr, box(b"minf", tables(**counts)))
+    return head(box(b"trak", box(b"tkhd", words(3, 0, 0, 1)), mdia))
+
+
 SIGNED = GOOD.replace(words(0x201, 1), words(0x1000201, 1))
 WRONG: dict[str, bytes] = {
     "a trun of another version": head()
@@ -75,6 +103,12 @@ WRONG: dict[str, bytes] = {
     "fewer times than samples": head() + times(0, [0]) + fragment((1, [10, 10])),
     "no video": head() + times(0, [0]) + fragment((2, [10])),
     "a track that is twice there": head() + times(0, [0]) + fragment((1, [10]), (1, [10])),
+    # A player would show samples of a moov, and reserve memory for as many as it tells of.
+    **{
+        f"samples in the {name} of a moov": with_tables(**{name: 1 << 26}) + times(0, [0]) + GOOD
+        for name in ("stsz", "stz2", "stco", "co64")
+    },
+    "samples of sound without end": much_sound((1 << 20) + 1),
     "no mvex": head(fragmented=False) + times(0, [0]) + GOOD,
     "sound as track 1": head(track(1, b"soun")) + times(0, [0]) + GOOD,
     "two videos": head(track(1, b"vide"), track(2, b"vide")) + times(0, [0]) + GOOD,
@@ -108,6 +142,13 @@ def test_both_programs_refuse(attack: str) -> None:
     span = {"first_unit": 0, "unit_count": 1, "t0_ns": 0, "t1_ns": 100}
     with pytest.raises(Problem):
         read_packets({"span": span, "keyframe": True, "raw_size": 10}, data)
+
+
+@pytest.mark.parametrize("data", [with_tables() + times(0, [0]) + GOOD, much_sound(1 << 20)])
+def test_both_programs_take_tables_that_are_empty_and_the_most_samples(data: bytes) -> None:
+    assert len(list(scan_pieces([data]))) == 1
+    span = {"first_unit": 0, "unit_count": 1, "t0_ns": 0, "t1_ns": 100}
+    assert len(read_packets({"span": span, "keyframe": True, "raw_size": 10}, data)) == 1
 
 
 def test_both_programs_take_what_is_good() -> None:

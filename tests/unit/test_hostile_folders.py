@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from judged_files import problems
 from logged_sessions import Files, LoggedSessions, a_chunk, entry_of, log_note, session_id
 from opentimestamps.core.notary import BitcoinBlockHeaderAttestation
 from ots_receipts import receipt
@@ -22,9 +23,9 @@ from recordings import Recording, device_key, whole
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.core import keys
 from recorder_worker.core.events import SessionNumbered
-from recorder_worker.core.log_audit.report import LogReport, Problem
+from recorder_worker.core.log_audit.report import Problem
 from recorder_worker.core.merkle.tree import BLAKE3
-from recorder_worker.core.receipts.ots import BlockHeader
+from recorder_worker.core.receipts.block_header import BlockHeader
 from recorder_worker.core.records.codec import decode_record, encode_record
 from recorder_worker.core.session_log.entries import EntryKind
 from recorder_worker.core.signing.note import parse_note
@@ -33,10 +34,6 @@ from recorder_worker.core.verify import Report, Step, TrustPolicy, Verdict, veri
 
 def report(files: Files, *seen: bytes, policy: TrustPolicy | None = None) -> Report:
     return verify(FilesReader(files), policy, seen=[parse_note(note) for note in seen])
-
-
-def problems(found: LogReport) -> set[Problem]:
-    return {finding.problem for finding in found.problems}
 
 
 # --- the verifier ---------------------------------------------------------------------------------

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 import pytest
 from blake3 import blake3
+from called_recorder import Run, pixels, text, there
 from films import decoded, packets, times, write_film
-from numpy.typing import NDArray
 from packet_recordings import Film, PacketRecording
 from read_films import read_film
 from recording_files import write
 from recordings import FRAME_NS, WALL_NS
 
 from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.cli.main import main
 from recorder_worker.core.errors import BlobDamagedError
 from recorder_worker.core.model import GapReason
 from recorder_worker.core.screening.account import FilmOptions
@@ -30,9 +26,6 @@ from recorder_worker.core.verify import verify
 from recorder_worker.core.verify.verdicts import EXIT_CODES, Verdict
 from recorder_worker.service.films.export import FilmRequest
 from recorder_worker.service.films.packet_export import export_packets
-
-Ended = tuple[int, str, str]
-Run = Callable[..., Ended]
 
 
 @pytest.fixture(scope="module")
@@ -60,33 +53,6 @@ def folder(film: Film, tmp_path: Path) -> Path:
     made = recording().packets(film, 0, 1).packets(film, 2)
     made.gap(5, GapReason.SOURCE_LOST, duration_ns=3600 * 10**9)
     return write(tmp_path / "session", made.packets(film, 3, 4).seal().sealed())
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def called(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["recorder", *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            main()
-            code: object = 0
-        except SystemExit as ended:
-            code = ended.code
-        said = capfd.readouterr()
-        return (code if isinstance(code, int) else int(code is not None), said.out, said.err)
-
-    return called
-
-
-def text(ended: Ended) -> str:
-    return " ".join((ended[1] + ended[2]).replace("│", " ").split())
-
-
-def there(tmp_path: Path) -> set[str]:
-    return {path.name for path in tmp_path.iterdir() if path.name != "session"}
 
 
 def account_of(film: Path) -> dict[str, Any]:
@@ -394,7 +360,7 @@ def test_a_container_that_has_no_name_for_a_codec_refuses_it(
         (("film.mp4", "--fps", "5"), 65, "--fps: expected nothing that changes a picture"),
         (("film.mp4", "--burn-time"), 65, "--burn-time: expected nothing"),
         (("film.mp4", "--cursor"), 65, "--cursor: expected nothing"),
-        (("film.avi",), 65, "ends in .mp4, .mov, .mkv"),
+        (("film.avi",), 65, "ends in .mp4, .mov or .mkv"),
         (("film.mp4", "--from", "0.3", "--to", "0.2"), 65, "a time before"),
         (("film.mp4", "--to", "9999999"), 65, "a time up to"),
     ],
@@ -434,6 +400,7 @@ def test_one_picture_is_the_one_that_a_player_shows(run: Run, tmp_path: Path, re
         expected = shown.pictures[order.index(unit)]
         assert told["blake3"] == blake3(expected.tobytes()).hexdigest()
         assert np.array_equal(pixels(tmp_path / f"{unit}.png"), expected)
+    assert "as FFmpeg decodes them" in run("frame", folder, "s.png", "--at", "1.35")[1]
     assert json.loads(run("frame", folder, "t.png", "--at", "1.35", "--json")[1])["index"] == 13
     assert json.loads(run("frame", folder, "u.png", "--at", "1.4", "--json")[1])["index"] == 14
 
@@ -447,9 +414,3 @@ def test_a_picture_out_of_a_gap_or_of_a_damaged_chunk_is_refused(run: Run, folde
     assert ended[0] == 65
     assert "it was changed" in text(ended)
     assert run("frame", folder, "a.png", "--at", "0.3")[0] == 0
-
-
-def pixels(path: Path) -> NDArray[np.uint8]:
-    found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    assert found is not None
-    return np.asarray(found, np.uint8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Sequence
 
@@ -11,13 +10,20 @@ import pytest
 import zstandard
 from handmade_pieces import fragment, head
 from memory_store import MemoryStore
+from reader_bench import DEADLINE_S, FPS, SECOND, SESSION, HandedOver, no_source
 
 from recorder_worker.adapters.system_clock import SystemClock
-from recorder_worker.core.errors import SourceError, SourceForbiddenError, SourceLostError
+from recorder_worker.core.errors import (
+    SourceError,
+    SourceForbiddenError,
+    SourceLostError,
+    UnitsMissingError,
+)
 from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock, SourceFacts
 from recorder_worker.core.packets.fmp4_stream import Piece, scan_pieces
 from recorder_worker.ports import Packet, PacketSource
 from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.stages.capture.reading import packet_reader
 from recorder_worker.stages.capture.reading.coverage import Coverage
 from recorder_worker.stages.capture.reading.packet_reader import PacketReader
 from recorder_worker.stages.capture.reading.policy import ReaderPolicy
@@ -28,11 +34,7 @@ from recorder_worker.stages.capture.segments.packet_spool import PacketWriter
 from recorder_worker.stages.capture.segments.spool import SegmentLimits
 from recorder_worker.stages.capture.segments.write_watch import WriteWatch
 
-SECOND = 1_000_000_000
-FPS = 50
 STEP = SECOND // FPS
-SESSION = "00000000-0000-4000-8000-000000000001"
-DEADLINE_S = 20.0
 
 
 def video(unit: int, *, group: int = 10, dts: int | None = None, t_ns: int | None = None) -> Packet:
@@ -91,7 +93,33 @@ class Material:
         self.closed = True
 
 
-class Bench:
+class Published(Material):
+    """A live source that can be held: packets of now, and what is missing among them."""
+
+    def __init__(self, *found: Packet | UnitsMissingError) -> None:
+        super().__init__((), SourceClock.LIVE, ends=False)
+        self.found = list(found)
+        self.held = False
+        self.went_on: list[GapReason] = []
+
+    def read(self, wait_s: float) -> tuple[Packet, ...] | None:
+        if not self.found:
+            threading.Event().wait(min(wait_s, 0.02))
+            return ()
+        first = self.found.pop(0)
+        if isinstance(first, UnitsMissingError):
+            raise first
+        return (first,)
+
+    def hold(self) -> None:
+        self.held = True
+
+    def go_on(self, reason: GapReason) -> None:
+        self.held = False
+        self.went_on.append(reason)
+
+
+class Bench(HandedOver):
     """A reader over material, with what it hands over."""
 
     def __init__(
@@ -102,10 +130,9 @@ class Bench:
         kind: SourceClock = SourceClock.MEDIA,
         retry_s: float = 0.4,
     ) -> None:
+        super().__init__()
         self.clock = SystemClock()
-        self.items: list[items.Item] = []
         self.store = MemoryStore()
-        self._news: queue.SimpleQueue[items.Item] = queue.SimpleQueue()
         kind = source.facts.clock if source else kind
         timeline = Timeline(kind, Cursor(), self.clock, FPS, same_boot=False)
         writer = PacketWriter(
@@ -118,14 +145,14 @@ class Bench:
         )
         self.reader = PacketReader(
             source=source,
-            reopen=reopen or _no_source,
+            reopen=reopen or no_source,
             coverage=Coverage(
                 writer=writer,
                 timeline=timeline,
                 clock=self.clock,
                 retry_s=retry_s,
                 writes=WriteWatch(self.clock, Metrics(version="", node="")).of(SESSION),
-                deliver=self._news.put,
+                deliver=self.news.put,
             ),
             timeline=timeline,
             policy=ReaderPolicy(native=False, max_duration_ns=None, retry_s=retry_s),
@@ -136,29 +163,17 @@ class Bench:
         self.reader.start(gap=gap, paused=False)
         return self
 
-    def wait_for(self, *kinds: type[items.Item]) -> items.Item:
-        while True:
-            item = self._news.get(timeout=DEADLINE_S)
-            self.items.append(item)
-            if isinstance(item, kinds):
-                return item
-
     def end(self) -> items.Ended:
-        """Take items until the end; they tile the stream, and no gap is followed by a delta."""
-        ended = self.wait_for(items.Ended)
-        assert isinstance(ended, items.Ended)
+        """As `ended`, and no gap is followed by a delta."""
+        ended = self.ended()
         self.reader.join(DEADLINE_S)
-        unit, t_ns, keyframe_due = 0, 0, True
+        keyframe_due = True
         for item in self.items:
-            if isinstance(item, items.Segment | items.Gap):
-                assert (item.span.first_unit, item.span.t0_ns) == (unit, t_ns)
-                unit, t_ns = unit + item.span.unit_count, item.span.t1_ns
             if isinstance(item, items.Segment):
                 assert item.keyframe or not keyframe_due
-            keyframe_due = isinstance(item, items.Gap) or (
-                keyframe_due and not isinstance(item, items.Segment)
-            )
-        assert (ended.cursor.unit, ended.cursor.t_ns) == (unit, t_ns)
+                keyframe_due = False
+            elif isinstance(item, items.Gap):
+                keyframe_due = True
         return ended
 
     def pieces(self) -> list[Piece]:
@@ -168,16 +183,6 @@ class Bench:
                 stored = self.store.get(f"sessions/{SESSION}/{item.name}")
                 found += scan_pieces([zstandard.ZstdDecompressor().decompress(stored)])
         return found
-
-    def gaps(self) -> list[items.Gap]:
-        return [item for item in self.items if isinstance(item, items.Gap)]
-
-    def notes(self) -> list[items.Note]:
-        return [item for item in self.items if isinstance(item, items.Note)]
-
-
-def _no_source(_unit: int) -> PacketSource:
-    raise SourceError("it does not come back")
 
 
 def now(units: int, *, group: int = 10) -> list[Packet]:
@@ -401,3 +406,184 @@ def test_packets_that_mp4_cannot_hold_are_a_gap(bad: Packet) -> None:
     (gap,) = bench.gaps()
     assert gap.reason is GapReason.SOURCE_LOST
     assert 0 < gap.span.unit_count <= 10
+
+
+def missing(count: int, t_ns: int) -> UnitsMissingError:
+    return UnitsMissingError(count, t_ns, GapReason.SOURCE_LOST, f"{count} did not come")
+
+
+def test_what_a_source_says_is_missing_is_a_gap_between_segments_and_begins_a_stretch() -> None:
+    at = now(20)
+    later = [video(unit, dts=unit + 500, t_ns=at[0].t_ns + unit) for unit in range(20, 25)]
+    bench = Bench(
+        Published(*at[:4], missing(6, at[10].t_ns), *at[10:20], missing(0, later[0].t_ns), *later)
+    ).start()
+    for _ in range(2):
+        bench.wait_for(items.Gap)
+    bench.wait_for(items.Segment)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    bench.end()
+    assert [(gap.reason, gap.span.unit_count, gap.detail) for gap in bench.gaps()] == [
+        (GapReason.SOURCE_LOST, 6, "6 did not come"),
+        (GapReason.SOURCE_LOST, 0, "0 did not come"),
+    ]
+    assert bench.gaps()[1].span.t0_ns == bench.gaps()[1].span.t1_ns
+    assert [len(piece.times.times) for piece in bench.pieces()] == [4, 10, 5]
+    assert [piece.times.first_unit for piece in bench.pieces()] == [0, 10, 20]
+    assert bench.notes() == [], "times that go on behind a gap have not jumped"
+
+
+def test_what_had_come_before_a_stop_is_recorded_before_it() -> None:
+    at = now(40)
+    source = Published(*at[:5])
+    bench = Bench(source).start()
+    bench.wait_for(items.Segment)
+    source.found += [*at[10:20], missing(3, at[30].t_ns), *at[30:35]]
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    assert bench.end().reason is EndReason.STOPPED
+    assert sum(len(piece.times.times) for piece in bench.pieces()) == 20
+    assert [gap.span.unit_count for gap in bench.gaps()] == [3]
+    assert source.closed
+
+
+def test_a_source_that_can_be_held_is_not_closed_in_a_pause_and_told_what_was_missed() -> None:
+    at = now(40)
+    source = Published(*at[:5])
+    bench = Bench(source).start()
+    bench.wait_for(items.Segment)
+    bench.reader.request(Pause())
+    bench.wait_for(items.Paused)
+    assert (source.held, source.closed) == (True, False)
+    bench.reader.request(Resume())
+    bench.wait_for(items.Resumed)
+    source.found += now(10)
+    bench.wait_for(items.Segment)
+    bench.reader.request(Hold(detail="2000 messages wait"))
+    bench.wait_for(items.Gap)
+    assert (source.held, source.closed) == (True, False)
+    bench.reader.request(GoOn())
+    bench.wait_for(items.Gap)
+    source.found += now(10)
+    bench.wait_for(items.Segment)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    bench.end()
+    assert source.went_on == [GapReason.PAUSE, GapReason.BACK_PRESSURE]
+    reasons = [gap.reason for gap in bench.gaps()]
+    assert reasons == [GapReason.PAUSE, GapReason.BACK_PRESSURE, GapReason.BACK_PRESSURE]
+
+
+def test_a_packet_of_before_what_is_durable_counts_from_there() -> None:
+    """Its publisher says when it was made, and it was on its way while a segment was closed."""
+    at = now(30)
+    source = Published(*at[:5])
+    bench = Bench(source).start()
+    segment = bench.wait_for(items.Segment)
+    assert isinstance(segment, items.Segment)
+    source.found += at[5:10]  # of the same time, long ago
+    bench.wait_for(items.Segment)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    bench.end()
+    late = bench.pieces()[1].times.times
+    assert [t_ns for t_ns, _ in late] == [segment.span.t1_ns + nth for nth in range(5)]
+
+
+class Late(Material):
+    """Gives its second unit only when its reader has closed what it had, as if it were on its way.
+
+    A link holds a packet back until the next one shows that it is whole.
+    """
+
+    def __init__(self, packets: Sequence[Packet], closed: threading.Event) -> None:
+        super().__init__(packets, SourceClock.LIVE, ends=False)
+        self._first = True
+        self._closed_once = closed
+
+    def read(self, wait_s: float) -> tuple[Packet, ...] | None:
+        if self._first:
+            self._first = False
+            return (self._packets.pop(0),)
+        if not self._closed_once.is_set():
+            threading.Event().wait(min(wait_s, 0.02))
+            return ()
+        return super().read(wait_s)
+
+
+def test_a_unit_that_came_before_the_close_and_was_read_behind_it_is_not_before_its_segment() -> (
+    None
+):
+    at, closed = SystemClock().monotonic_ns(), threading.Event()
+    packets = [video(unit, group=1, t_ns=at + unit) for unit in range(3)]
+    bench = Bench(Late(packets, closed)).start()
+    bench.wait_for(items.Segment)
+    closed.set()
+    bench.wait_for(items.Segment)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    bench.end()
+    segments = [item for item in bench.items if isinstance(item, items.Segment)]
+    for segment, piece in zip(segments, bench.pieces(), strict=True):
+        times = [t_ns for t_ns, _ in piece.times.times]
+        assert segment.span.t0_ns <= times[0] <= times[-1] < segment.span.t1_ns
+    assert sum(segment.span.unit_count for segment in segments) == 3
+
+
+def test_what_had_come_before_a_stop_is_recorded() -> None:
+    bench = Bench(Material(now(30), SourceClock.LIVE, ends=False))
+    bench.reader.request(Stop(reason=EndReason.STOPPED))  # it is heard before anything is read
+    bench.start()
+    bench.end()
+    assert sum(len(piece.times.times) for piece in bench.pieces()) == 30
+    assert bench.gaps() == []
+
+
+def test_a_stop_leaves_no_time_out_in_which_a_server_was_away() -> None:
+    tried = threading.Event()
+
+    def reopen(_unit: int) -> PacketSource:
+        tried.set()
+        raise SourceError("it does not come back")
+
+    first = Material(now(7), SourceClock.LIVE, then=SourceLostError("it hung up"))
+    bench = Bench(first, reopen=reopen, retry_s=60).start()
+    assert tried.wait(DEADLINE_S)
+    threading.Event().wait(0.3)  # to be away is what is tested
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    ended = bench.end()
+    gap = bench.gaps()[-1]
+    assert (gap.reason, gap.detail) == (GapReason.SOURCE_LOST, "it hung up")
+    assert gap.span.duration_ns >= 0.2 * SECOND
+    assert gap.span.t1_ns == ended.cursor.t_ns
+    assert ended.reason is EndReason.STOPPED
+
+
+def test_no_number_of_pauses_while_a_server_is_away_ends_its_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(packet_reader, "LOOK_S", 0.001)
+    first = Material(now(7), SourceClock.LIVE, then=SourceLostError("it hung up"))
+    bench = Bench(first, retry_s=60).start()
+    bench.wait_for(items.Segment)
+    for _ in range(400):
+        bench.reader.request(Pause())
+        bench.reader.request(Resume())
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    assert bench.end().reason is EndReason.STOPPED
+
+
+def test_a_server_that_is_found_only_to_be_lost_again_is_no_flood_of_gaps() -> None:
+    opened: list[int] = []
+    enough = threading.Event()
+
+    def reopen(_unit: int) -> PacketSource:
+        opened.append(SystemClock().monotonic_ns())
+        if len(opened) == 3:
+            enough.set()
+        return Material(now(1), SourceClock.LIVE, then=SourceLostError("it hung up"))
+
+    first = Material(now(1), SourceClock.LIVE, then=SourceLostError("it hung up"))
+    bench = Bench(first, reopen=reopen, retry_s=60)
+    bench.start()
+    assert enough.wait(DEADLINE_S)
+    bench.reader.request(Stop(reason=EndReason.STOPPED))
+    bench.end()
+    assert (opened[1] - opened[0]) // 1_000_000 >= 500
+    assert (opened[2] - opened[1]) // 1_000_000 >= 1000

@@ -27,7 +27,8 @@ from recorder_worker.core.reading.frames import recording_frames
 from recorder_worker.core.reading.picture_finder import PictureFinder
 from recorder_worker.core.verify import verify
 from recorder_worker.ports import Frame
-from recorder_worker.stages.capture.segments.spool import SegmentLimits, SegmentWriter
+from recorder_worker.stages.capture.segments.frame_spool import SegmentWriter
+from recorder_worker.stages.capture.segments.spool import SegmentLimits
 
 ARROW = np.random.default_rng(1).integers(0, 256, (16, 12, 4), np.uint8)
 NOTHING = np.zeros((0, 0, 4), np.uint8)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from captured_events import LogBuilder
+from hand_clock import HandClock
 
 from recorder_worker.core.errors import LeaseLostError
 from recorder_worker.core.events import BeatCaptured, Captured, EpochCaptured
@@ -26,22 +27,6 @@ POLICY = RecordingPolicy(
 )
 
 
-class HandClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now_ns = 1000 * SECOND
-
-    def monotonic_ns(self) -> int:
-        return self.now_ns
-
-    def wall_ns(self) -> int:
-        return 7 * SECOND + self.now_ns
-
-    def state(self) -> ClockState:
-        return ClockState.SYNCHRONISED
-
-
 class ListLog:
     """An event log that keeps what is appended; `taken` is when another worker has the lease."""
 
@@ -57,7 +42,8 @@ class ListLog:
 
 
 def pulse(*, takeover: bool = False) -> tuple[Pulse, HandClock, ListLog]:
-    clock, log = HandClock(), ListLog()
+    log = ListLog()
+    clock = HandClock(1000 * SECOND, wall_ahead_ns=7 * SECOND, state=ClockState.SYNCHRONISED)
     (opened, *_) = LogBuilder().end()
     journal = CapturedJournal(log, clock, opened.session_id, "lease", "boot", None)  # type: ignore[arg-type]
     return Pulse(journal, clock, POLICY, takeover=takeover), clock, log

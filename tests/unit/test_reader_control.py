@@ -97,6 +97,23 @@ def test_masks_that_change_in_a_pause_hold_behind_it() -> None:
         assert picture[:, :4].any() == (t_ns < at.t_ns)
 
 
+@pytest.mark.parametrize("kind", list(SourceClock))
+def test_masks_that_were_asked_for_before_the_begin_hold_from_the_first_frame_on(
+    kind: SourceClock,
+) -> None:
+    source = Scripted(SystemClock(), kind, frames=30)
+    source.shown = 7
+    bench = Bench(source)
+    bench.reader.request(MaskWith(masks=(LEFT,), by="kim"))
+    bench.start(GapReason.CRASH)
+    bench.end()
+    told = [type(item) for item in bench.items[:3]]
+    assert told == [items.Gap, items.Masked, items.Segment]
+    for picture, _ in frames_of(bench.store, segments(bench)):
+        assert not picture[:, :4].any()
+        assert (picture[:, 4:] == 7).all()
+
+
 # --- idle ----------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,8 @@ from ots_receipts import MESSAGE, receipt
 from recorder_worker.core.errors import FormatError, UnsupportedError
 from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.receipts import ots
-from recorder_worker.core.receipts.ots import AttestationKind, BlockHeader, verify_ots
+from recorder_worker.core.receipts.block_header import BlockHeader
+from recorder_worker.core.receipts.ots import AttestationKind, verify_ots
 
 CALENDAR = "https://calendar.example"
 

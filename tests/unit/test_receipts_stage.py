@@ -21,7 +21,8 @@ from recorder_worker.core.events import AnchorReceipt
 from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.receipts import ots
 from recorder_worker.core.receipts.beacon import Beacon, encode_beacon, parse_beacon
-from recorder_worker.core.receipts.ots import BlockHeader, verify_ots
+from recorder_worker.core.receipts.block_header import BlockHeader
+from recorder_worker.core.receipts.ots import verify_ots
 from recorder_worker.core.receipts.timestamp import verify_timestamp
 from recorder_worker.core.session_log.entries import NO_SESSION
 from recorder_worker.core.session_log.log_proof import LogProof

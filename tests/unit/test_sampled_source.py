@@ -81,3 +81,22 @@ def test_closing_closes_the_source_behind_it() -> None:
     SampledSource(times, 5).close()
     assert times.closed
     assert msgspec.structs.asdict(times.facts)["kind"] == "file"
+
+
+def burst(*, declared: int) -> SampledSource:
+    """A screen that moved for two seconds of twenty: three frames a second, says its container."""
+    source = Times([at * SECOND // 30 for at in range(60)])
+    source.facts = msgspec.structs.replace(source.facts, frame_rate=3.0, frame_count=declared)
+    return SampledSource(source, 1.0)
+
+
+def test_frames_that_come_in_bursts_are_not_taken_for_missing_ones() -> None:
+    source = burst(declared=60)
+    assert source.facts.frame_count == 20
+    assert len(kept(source)) == source.facts.frame_count == 2
+
+
+def test_frames_that_are_declared_and_cannot_be_read_are_missing_at_their_share() -> None:
+    source = burst(declared=660)
+    assert len(kept(source)) == 2
+    assert source.facts.frame_count == 2 + 200

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from functools import reduce
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recorder_worker.core.commands import StartSession
 from recorder_worker.core.events import (
     Checkpoint,
     Event,
@@ -18,7 +21,8 @@ from recorder_worker.core.events import (
 )
 from recorder_worker.core.lifecycle import State
 from recorder_worker.core.model import EndReason, SourceClock, SourceFacts
-from recorder_worker.core.session_entry import SessionEntry, merged
+from recorder_worker.core.session_entry import SessionEntry, described, merged
+from recorder_worker.core.sources.kinds import PatternSource
 
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 HEX = "ab" * 32
@@ -96,6 +100,21 @@ def test_a_session_goes_through_its_states() -> None:
     assert (whole.source, whole.node, whole.started_wall_ns) == (SOURCE, "vm", 1000)
     assert (whole.tree_size, whole.root_hash, whole.totals.frame_count) == (9, "cd" * 32, 4)
     assert (whole.reason, whole.failed) == ("source_lost", "source_lost: gone")
+
+
+@pytest.mark.parametrize("first", [Totals(chunk_count=1), Totals(gap_count=1)])
+def test_a_session_is_armed_until_anything_of_it_is_recorded(first: Totals) -> None:
+    command = StartSession(session_id=ID, source=PatternSource(), pre_record_s=5)
+    marked = msgspec.structs.replace(checkpoint(2), totals=Totals(mark_count=1))
+    recorded = msgspec.structs.replace(checkpoint(3), totals=first)
+    assert described(entry_of(), command).state is State.REQUESTED
+    entry = described(entry_of(STARTED), command)
+    assert (entry.state, entry.pre_record_s) == (State.ARMED, 5)
+    assert merged(entry, marked).state is State.ARMED
+    assert merged(merged(entry, marked), recorded).state is State.RECORDING
+    assert merged(merged(entry, recorded), marked).state is State.RECORDING
+    assert described(entry_of(recorded, marked, STARTED), command).state is State.RECORDING
+    assert merged(entry, SEALED).state is State.SEALED
 
 
 EVERYTHING: list[Event] = [

@@ -20,6 +20,8 @@ import msgspec
 import pytest
 import zstandard
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from edited_recordings import edited
+from judged_files import report, tampered
 from logged_sessions import (
     DOT,
     Files,
@@ -54,35 +56,16 @@ from recorder_worker.core.merkle.proofs import (
 )
 from recorder_worker.core.merkle.tree import BLAKE3, SHA256, Tree, TreeHash, split_point
 from recorder_worker.core.model import Span
-from recorder_worker.core.receipts.ots import BlockHeader
+from recorder_worker.core.receipts.block_header import BlockHeader
 from recorder_worker.core.records.codec import decode_record, encode_record, frame_record
 from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.session_log.entries import EntryKind
 from recorder_worker.core.session_log.log_proof import parse_log_proof
 from recorder_worker.core.signing.note import NoteKey, cosigned_message, parse_note, parse_notes
-from recorder_worker.core.verify import Report, Step, TrustPolicy, Verdict, chunks, verify
+from recorder_worker.core.verify import Step, TrustPolicy, Verdict, chunks, verify
 
 BOTH = pytest.mark.parametrize("hasher", [BLAKE3, SHA256], ids=["blake3", "sha256"])
 GOOD = {Verdict.COMPLETE, Verdict.COMPLETE_WITH_GAPS}
-
-
-def report(files: Files, policy: TrustPolicy | None = None) -> Report:
-    return verify(FilesReader(files), policy, workers=1)
-
-
-def tampered(files: Files, *steps: Step) -> Report:
-    """It is seen; and by the step that has to see it, where one is named."""
-    found = report(files)
-    assert (found.verdict, found.exit_code) == (Verdict.TAMPERED, 13), found.steps
-    assert not steps or found.failed_step in steps, found.steps
-    return found
-
-
-def edited(recording: Recording, place: int, /, **changes: object) -> Recording:
-    """A record with other values, and everything signed again: an insider's work."""
-    record = decode_record(recording.records[place])
-    recording.replace_record(place, encode_record(msgspec.structs.replace(record, **changes)))
-    return recording
 
 
 def leaves(count: int, hasher: TreeHash = BLAKE3) -> list[bytes]:

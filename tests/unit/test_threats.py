@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from judged_files import framed, problems, report, tampered
 from logged_sessions import (
     DOT,
     Files,
@@ -39,45 +40,22 @@ from recorder_worker.core.log_audit.report import LogReport, Problem
 from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.merkle.tree import BLAKE3, Frontier
 from recorder_worker.core.model import GapReason
-from recorder_worker.core.receipts.ots import BlockHeader
-from recorder_worker.core.records.codec import decode_record, encode_record, frame_record
+from recorder_worker.core.receipts.block_header import BlockHeader
+from recorder_worker.core.records.codec import decode_record, encode_record
 from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.session_log.entries import EntryKind, decode_entry
 from recorder_worker.core.signing.note import parse_note
 from recorder_worker.core.verify import (
-    Report,
     Step,
     TrustedKey,
     TrustPolicy,
     TrustStatus,
     Verdict,
-    verify,
 )
 from recorder_worker.core.verify.policy import Rules
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "integrity.md"
 GOOD = {Verdict.COMPLETE, Verdict.COMPLETE_WITH_GAPS}
-
-
-def report(
-    files: Files, policy: TrustPolicy | None = None, *, seen: Sequence[bytes] = ()
-) -> Report:
-    return verify(FilesReader(files), policy, seen=[parse_note(note) for note in seen], workers=1)
-
-
-def tampered(files: Files, *steps: Step) -> Report:
-    found = report(files)
-    assert (found.verdict, found.exit_code) == (Verdict.TAMPERED, 13), found.steps
-    assert not steps or found.failed_step in steps, found.steps
-    return found
-
-
-def problems(found: LogReport) -> set[Problem]:
-    return {finding.problem for finding in found.problems}
-
-
-def framed(records: Sequence[bytes]) -> bytes:
-    return b"".join(map(frame_record, records))
 
 
 # --- change, swap, reorder or duplicate chunks, or move one to another session --------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from recording_files import FilesReader
+from edited_recordings import report
 from recordings import FRAME_NS, WALL_NS, Recording, device_key, with_gap
 
 from recorder_worker.core.events import StreamEnd
@@ -18,17 +18,13 @@ from recorder_worker.core.signing.note import (
     parse_note,
     sign_checkpoint,
 )
-from recorder_worker.core.verify import Report, Step, TrustedKey, TrustPolicy, Verdict, verify
+from recorder_worker.core.verify import Step, TrustedKey, TrustPolicy, Verdict
 from recorder_worker.core.verify.policy import Rules
 
 
 def lively() -> Recording:
     """OPEN, chunk, BEAT 2, EPOCH 3, chunk, BEAT 5, SEAL."""
     return Recording().open().chunk().beat().epoch().chunk().beat().seal()
-
-
-def report(recording: Recording, policy: TrustPolicy | None = None) -> Report:
-    return verify(FilesReader(recording.sealed()), policy)
 
 
 def edited(recording: Recording, place: int, /, **changes: object) -> Recording:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
+from edited_recordings import edited, expect, report
 from recording_files import FilesReader
 from recordings import RECORDER, KeysOfTests, Recording, device_key
 
@@ -28,16 +29,6 @@ def three_epochs() -> Recording:
     return recording.chunk().beat().epoch().chunk().seal()
 
 
-def report(recording: Recording) -> Report:
-    return verify(FilesReader(recording.sealed()))
-
-
-def expect(recording: Recording, step: Step, verdict: Verdict = Verdict.TAMPERED) -> Report:
-    found = report(recording)
-    assert (found.verdict, found.failed_step) == (verdict, step), found.steps
-    return found
-
-
 def detail(found: Report, step: Step) -> str:
     return next(s for s in found.steps if s.number == step).detail
 
@@ -46,12 +37,6 @@ def resigned(recording: Recording, size: int, epoch: int) -> Recording:
     """The true checkpoint of a size, signed by the key of some epoch."""
     root = parse_note(recording.notes[size]).head.root_hash
     recording.notes[size] = recording.note(size, root, key=recording.keys.epoch_key(epoch))
-    return recording
-
-
-def edited(recording: Recording, place: int, /, **changes: object) -> Recording:
-    record = decode_record(recording.records[place])
-    recording.replace_record(place, encode_record(msgspec.structs.replace(record, **changes)))
     return recording
 
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import zstandard
 from blake3 import blake3
+from edited_recordings import chunk_of, edited, expect, report
 from recording_files import FilesReader
 from recordings import OTHER_SESSION, SESSION, SIZE, Recording, whole, with_gap
 
@@ -16,36 +17,13 @@ from recorder_worker.core import keys
 from recorder_worker.core.events import ChunkStored, GapLeaf, StreamEnd
 from recorder_worker.core.model import GapReason, Span
 from recorder_worker.core.records.codec import decode_record, encode_record
-from recorder_worker.core.records.leaves import AnyRecord, ChunkRecord, SealRecord
-from recorder_worker.core.verify import Report, Step, Verdict, verify
+from recorder_worker.core.records.leaves import AnyRecord, SealRecord
+from recorder_worker.core.verify import Step, Verdict, verify
 from recorder_worker.core.verify.coverage import MAX_STREAMS
 from recorder_worker.core.verify.report import MAX_GAPS
 
 SKIPPABLE = struct.pack("<II", 0x184D2A50, 4) + b"more"
 MEBIBYTE = bytes(1 << 20)
-
-
-def report(recording: Recording) -> Report:
-    return verify(FilesReader(recording.sealed()))
-
-
-def expect(recording: Recording, step: Step, verdict: Verdict = Verdict.TAMPERED) -> Report:
-    found = report(recording)
-    assert (found.verdict, found.failed_step) == (verdict, step), found.steps
-    return found
-
-
-def edited(recording: Recording, place: int, /, **changes: object) -> Recording:
-    """A record replaced by one with other values, and everything signed again."""
-    record = decode_record(recording.records[place])
-    recording.replace_record(place, encode_record(msgspec.structs.replace(record, **changes)))
-    return recording
-
-
-def chunk_of(recording: Recording, index: int) -> ChunkRecord:
-    record = decode_record(recording.records[index])
-    assert isinstance(record, ChunkRecord)
-    return record
 
 
 # --- frames --------------------------------------------------------------------------------------

@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from judged_files import framed
 from recording_files import FilesReader
 from recordings import OTHER_SESSION, Recording, device_key, whole, with_gap
 
 from recorder_worker.core import keys
 from recorder_worker.core.errors import StoreError
-from recorder_worker.core.records.codec import frame_record
 from recorder_worker.core.signing.note import parse_note
 from recorder_worker.core.verify import Report, Status, Step, Verdict, verify
 
@@ -63,10 +63,6 @@ def transplant(name: str) -> Attack:
 
 def public(key: Ed25519PrivateKey) -> bytes:
     return key.public_key().public_bytes_raw()
-
-
-def framed(records: list[bytes]) -> bytes:
-    return b"".join(map(frame_record, records))
 
 
 def with_records(change: Callable[[list[bytes]], list[bytes]]) -> Attack:

@@ -11,7 +11,7 @@ from time_stamp_authority import Tsa
 
 from recorder_worker.core.receipts import ots
 from recorder_worker.core.receipts.authorities import TimestampAuthority
-from recorder_worker.core.receipts.ots import BlockHeader
+from recorder_worker.core.receipts.block_header import BlockHeader
 from recorder_worker.core.verify.receipts import (
     Covers,
     LogCheckpoint,

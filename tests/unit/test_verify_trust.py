@@ -7,13 +7,13 @@ import subprocess
 import sys
 
 import msgspec
+from edited_recordings import report
 from recording_files import FilesReader
 from recordings import Recording, device_key, whole, with_gap
 
 from recorder_worker.core.verify import (
     EXIT_CODES,
     EXIT_UNTRUSTED,
-    Report,
     Status,
     TrustedKey,
     TrustPolicy,
@@ -28,10 +28,6 @@ POLICY = TrustPolicy(keys=(TrustedKey(name="lab 7", public_key=KEY),))
 OTHERS = TrustPolicy(
     keys=(TrustedKey(name="b", public_key=device_key(2).public_key().public_bytes_raw()),)
 )
-
-
-def report(recording: Recording, policy: TrustPolicy | None = None) -> Report:
-    return verify(FilesReader(recording.sealed()), policy)
 
 
 def test_a_trusted_key_is_named() -> None:

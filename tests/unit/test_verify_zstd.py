@@ -9,39 +9,14 @@ import msgspec
 import pytest
 import zstandard
 from blake3 import blake3
-from recording_files import FilesReader
+from edited_recordings import chunk_of, edited, expect, report
 from recordings import Recording, whole, zstd
 
-from recorder_worker.core.records.codec import decode_record, encode_record
-from recorder_worker.core.records.leaves import ChunkRecord
-from recorder_worker.core.verify import Report, Step, Verdict, verify
+from recorder_worker.core.verify import Step, Verdict
 from recorder_worker.core.verify.plain import PIECE_SIZE, ChunkFaultError, PlainBytes
 
 SKIPPABLE = struct.pack("<II", 0x184D2A50, 4) + b"more"
 MEBIBYTE = bytes(1 << 20)
-
-
-def report(recording: Recording) -> Report:
-    return verify(FilesReader(recording.sealed()))
-
-
-def expect(recording: Recording, step: Step, verdict: Verdict = Verdict.TAMPERED) -> Report:
-    found = report(recording)
-    assert (found.verdict, found.failed_step) == (verdict, step), found.steps
-    return found
-
-
-def edited(recording: Recording, place: int, /, **changes: object) -> Recording:
-    """A record replaced by one with other values, and everything signed again."""
-    record = decode_record(recording.records[place])
-    recording.replace_record(place, encode_record(msgspec.structs.replace(record, **changes)))
-    return recording
-
-
-def chunk_of(recording: Recording, index: int) -> ChunkRecord:
-    record = decode_record(recording.records[index])
-    assert isinstance(record, ChunkRecord)
-    return record
 
 
 # --- zstd ----------------------------------------------------------------------------------------

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
+from hand_clock import HandClock
 from structlog.testing import capture_logs
 
-from recorder_worker.core.model import ClockState
 from recorder_worker.service.observing.metrics import Metrics
 from recorder_worker.service.observing.pressure import writes_check
 from recorder_worker.stages.capture.segments.write_watch import WriteWatch
 
 SECOND = 1_000_000_000
 ONE, OTHER = "one", "other"
-
-
-class HandClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now_ns = 0
-
-    def monotonic_ns(self) -> int:
-        return self.now_ns
-
-    def wall_ns(self) -> int:
-        return self.now_ns
-
-    def state(self) -> ClockState:
-        return ClockState.UNKNOWN
 
 
 def watch() -> tuple[WriteWatch, HandClock, Metrics]:

@@ -6,25 +6,30 @@ and over gaps, so what is missing takes as long in the film as it took.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import av
 import msgspec
 from av.packet import Packet
 from av.stream import Stream
 
+from recorder_worker.adapters.film.film_file import (
+    EXACT,
+    INDEXED,
+    ContainerFile,
+    endings,
+    form_named,
+)
 from recorder_worker.adapters.film.packet_input import (
     TrackFacts,
     Tracks,
     exact_time,
     opened_packets,
 )
-from recorder_worker.core.errors import FormatError, RefusedError, StoreError
+from recorder_worker.core.errors import FormatError, RefusedError
 
 SECOND_NS: Final = 1_000_000_000
 
@@ -36,29 +41,19 @@ class CopyForm(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, str]
 
 
-_EXACT: Final = {"fflags": "+bitexact"}
-_INDEXED: Final = {"movflags": "+faststart", **_EXACT}
 COPY_FORMS: Final = {
-    ".mp4": CopyForm(container="mp4", options=_INDEXED),
-    ".mov": CopyForm(container="mov", options=_INDEXED),
-    ".mkv": CopyForm(container="matroska", options=_EXACT),
+    ".mp4": CopyForm(container="mp4", options=INDEXED),
+    ".mov": CopyForm(container="mov", options=INDEXED),
+    ".mkv": CopyForm(container="matroska", options=EXACT),
 }
 
 
 def copy_form_of(path: Path) -> CopyForm:
     """How a film of packets of this name is written. Raises RefusedError."""
-    form = COPY_FORMS.get(path.suffix.lower())
-    if form is None:
-        raise RefusedError(
-            field="OUT",
-            expected=f"a name that ends in {', '.join(COPY_FORMS)}",
-            got=path.name,
-            hint="packets are copied into any of them",
-        )
-    return form
+    return form_named(path, COPY_FORMS, "packets are copied into any of them")
 
 
-class PacketCopier:
+class PacketCopier(ContainerFile):
     """Writes one film; a context manager. Leaving it without `finish` leaves a torn file.
 
     Args:
@@ -85,21 +80,14 @@ class PacketCopier:
                 got=f"{form.container}, into which it cannot be copied",
                 hint="QuickTime (.mov) is MP4 with a name for it; ffmpeg makes others of that one",
             )
+        super().__init__(path, form.container, form.options)
         self.picture_count = self.sound_count = self.sound_left_out = 0
         self.end_ns = 0
-        self._path = path
         self._form = form
         self._facts = facts
         self._streams: list[Stream] = []
         self._last: list[int | None] = [None, None]
         self._origin = Fraction(0)
-        with self._writing():
-            self._container = av.open(
-                str(path), "w", format=form.container, container_options=form.options
-            )
-
-    def __enter__(self) -> Self:
-        return self
 
     def copy(
         self, pieces: Iterable[bytes], name: str, units: range, wanted: range
@@ -162,7 +150,7 @@ class PacketCopier:
                 field="OUT",
                 expected=f"a container that holds {self._facts.video} {self._facts.sound}".rstrip(),
                 got=f"{self._form.container}: {error}",
-                hint=f"choose another name: one that ends in {', '.join(COPY_FORMS)}",
+                hint=f"choose another name: one that ends in {endings(COPY_FORMS)}",
             ) from error
 
     def _begins(self, packet: Packet[Stream]) -> int:
@@ -197,20 +185,3 @@ class PacketCopier:
             self.sound_count += 1
         with self._writing():
             self._container.mux(packet)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except av.FFmpegError as error:
-            raise StoreError(f"{self._path.name}: cannot be written: {error}") from error
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is not None:
-            with suppress(av.FFmpegError):
-                self._container.close()

@@ -15,6 +15,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from recorder_worker.core.errors import FormatError
+from recorder_worker.core.reading.piece_file import PieceFile
 
 _NAMES: Final = {
     "h264": "H.264",
@@ -64,7 +65,7 @@ def opened_packets(pieces: Iterable[bytes], name: str) -> Iterator[tuple[InputCo
     """
     try:
         # Of a file that cannot seek FFmpeg reads each byte once, in order; no other form is tried.
-        with av.open(_Stream(pieces), "r", format="mp4") as container:
+        with av.open(PieceFile(pieces), "r", format="mp4") as container:
             sound = container.streams.audio
             yield container, Tracks(container.streams.video[0], sound[0] if sound else None)
     except (av.FFmpegError, IndexError) as error:
@@ -124,24 +125,6 @@ def difference_of(one: bytes, other: bytes) -> str:
 def exact_time(ticks: int | None, base: Fraction | None) -> Fraction:
     """A time in seconds."""
     return (ticks or 0) * (base or Fraction(1))
-
-
-class _Stream:
-    """A file-like object over pieces, which cannot seek."""
-
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces = iter(pieces)
-        self._rest = memoryview(b"")
-
-    def read(self, size: int) -> bytes:
-        """At most `size` bytes; none at the end."""
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return b""
-            self._rest = memoryview(piece)
-        taken, self._rest = self._rest[:size], self._rest[size:]
-        return bytes(taken)
 
 
 def headed(head: bytes, pieces: Iterable[bytes], *, keyframe: bool) -> Iterable[bytes]:

@@ -12,12 +12,9 @@ list, and a frame's length can be set when the next one comes. Each packet waits
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import av
 import msgspec
@@ -25,7 +22,8 @@ from av.packet import Packet
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
-from recorder_worker.core.errors import RefusedError, StoreError
+from recorder_worker.adapters.film.film_file import EXACT, INDEXED, ContainerFile, form_named
+from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.frames.pictures import Picture
 
 SECOND_NS = 1_000_000_000
@@ -48,9 +46,6 @@ class FilmForm(msgspec.Struct, frozen=True, kw_only=True):
     description: str
 
 
-_EXACT = {"fflags": "+bitexact"}
-"""Nothing random and no date: what is made of the same pictures again has the same bytes."""
-
 FORMS = {
     ".mp4": FilmForm(
         container="mp4",
@@ -60,7 +55,7 @@ FORMS = {
         even=True,
         lossless=False,
         options={"preset": "veryfast", "crf": "20", "bf": "0"},
-        container_options={"movflags": "+faststart", **_EXACT},
+        container_options=INDEXED,
         description="H.264, yuv420p, crf 20",
     ),
     ".mkv": FilmForm(
@@ -71,7 +66,7 @@ FORMS = {
         even=False,
         lossless=True,
         options={"preset": "ultrafast", "qp": "0", "bf": "0"},
-        container_options=_EXACT,
+        container_options=EXACT,
         description="H.264, RGB, lossless",
     ),
 }
@@ -79,18 +74,11 @@ FORMS = {
 
 def form_of(path: Path) -> FilmForm:
     """How a film of this name is written. Raises RefusedError."""
-    form = FORMS.get(path.suffix.lower())
-    if form is None:
-        raise RefusedError(
-            field="OUT",
-            expected=f"a name that ends in {' or '.join(FORMS)}",
-            got=path.name,
-            hint=".mp4 plays in a browser; .mkv is lossless, for players and other tools",
-        )
-    return form
+    hint = ".mp4 plays in a browser; .mkv is lossless, for players and other tools"
+    return form_named(path, FORMS, hint)
 
 
-class FilmWriter:
+class FilmWriter(ContainerFile):
     """Writes one film; a context manager. Leaving it without `finish` leaves a torn file.
 
     Args:
@@ -105,19 +93,13 @@ class FilmWriter:
     """
 
     def __init__(self, path: Path, form: FilmForm, size: tuple[int, int], rate: float) -> None:
+        super().__init__(path, form.container, form.container_options)
         self.frame_count = 0
-        self._path = path
         self._form = form
         self._last_pts = -1
         self._waiting: Packet[VideoStream] | None = None
         self._base = Fraction(1, form.ticks)
         try:
-            self._container = av.open(
-                str(path),
-                "w",
-                format=form.container,
-                container_options=form.container_options,
-            )
             self._stream = self._opened(size, rate)
         except (av.FFmpegError, ValueError) as error:
             raise RefusedError(
@@ -148,9 +130,6 @@ class FilmWriter:
             context.color_trc = ColorTrc.BT709
         context.open()
         return stream
-
-    def __enter__(self) -> Self:
-        return self
 
     def put(self, picture: Picture, film_ns: int) -> None:
         """Show a picture of the film's size from a time on; times ascend.
@@ -197,20 +176,3 @@ class FilmWriter:
 
     def _pts(self, film_ns: int) -> int:
         return (film_ns * self._form.ticks + SECOND_NS // 2) // SECOND_NS
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except av.FFmpegError as error:
-            raise StoreError(f"{self._path.name}: cannot be written: {error}") from error
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is not None:
-            with suppress(av.FFmpegError):
-                self._container.close()

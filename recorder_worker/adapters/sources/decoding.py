@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from recorder_worker.core.errors import FormatError
+from recorder_worker.core.errors import FormatError, RefusedError
 from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.picture_header import picture_header
 
@@ -44,6 +44,13 @@ def as_bgr(decoded: np.ndarray) -> Picture:
         decoded = cv2.cvtColor(decoded, cv2.COLOR_BGRA2BGR)
     picture: Picture = np.ascontiguousarray(decoded, dtype=np.uint8)
     return picture
+
+
+def refused(error: FormatError) -> RefusedError:
+    """What is wrong with a message that holds such a picture."""
+    what, _, hint = str(error).removeprefix("expected ").rpartition("; ")
+    expected, _, got = what.partition(", found ")
+    return RefusedError(field="$", expected=expected, got=got, hint=hint)
 
 
 def _damaged(kind: str, found: str) -> FormatError:

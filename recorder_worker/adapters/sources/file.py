@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 from typing import Final
 
 import cv2
-import numpy as np
 
+from recorder_worker.adapters.sources.decoding import as_bgr
 from recorder_worker.adapters.sources.guard import OpenFile, SourceGuard
-from recorder_worker.core.errors import SourceError, SourceLostError
+from recorder_worker.core.errors import FormatError, SourceError, SourceLostError
 from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.model import SourceClock, SourceFacts
 from recorder_worker.core.sources.kinds import FileSource
@@ -25,6 +24,8 @@ CONTAINERS: Final = (
 concat, sdp, image2, imf), so that a file is only itself."""
 
 _OPTIONS: Final = f"protocol_whitelist;file|format_whitelist;{CONTAINERS}"
+_STEP_BACK_MS: Final = 1000.0
+"""A file whose times step back by more begins anew in its middle, as files do that were joined."""
 _LARGEST_COUNT: Final = 2**53
 """Where a container declares no length, FFmpeg's count comes out as garbage far above this."""
 
@@ -48,7 +49,7 @@ class VideoFile:
             self._path = file.path
             self._capture: cv2.VideoCapture | None = _open_capture(file)
         self._unit = 0
-        self._base_ms = 0.0
+        self._base_ms = self._last_ms = 0.0
         self._t_ns = 0
         self._ahead: Frame | None = None
         try:
@@ -107,7 +108,10 @@ class VideoFile:
                 f"file {self._path}: expected the pixels of frame {self._unit - 1}, found a pixel "
                 "format that OpenCV cannot convert; convert the file to 8-bit video"
             )
-        return Frame(picture=_as_bgr(picture, self._path), t_ns=t_ns)
+        try:
+            return Frame(picture=as_bgr(picture), t_ns=t_ns)
+        except FormatError as error:
+            raise SourceLostError(f"file {self._path}: {error}") from error
 
     def _first(self) -> Frame:
         frame = self._decode()
@@ -142,6 +146,11 @@ class VideoFile:
             self._base_ms = position_ms
         elif position_ms == 0 and rate > 0:
             position_ms = self._base_ms + self._unit * 1e3 / rate
+        elif position_ms < self._last_ms - _STEP_BACK_MS:
+            # Else all that follows would be of one moment, until its times are ahead again.
+            period_ms = 1e3 / rate if rate > 0 else 0.0
+            self._base_ms += position_ms - self._last_ms - period_ms
+        self._last_ms = position_ms
         self._t_ns = max(self._t_ns, round((position_ms - self._base_ms) * 1e6))
         self._unit += 1
         return self._t_ns
@@ -185,19 +194,3 @@ def _open_capture(file: OpenFile) -> cv2.VideoCapture:
             "files, or cut short before its index was written"
         )
     return capture
-
-
-def _as_bgr(decoded: np.ndarray, path: Path) -> Picture:
-    """Shape (height, width, 3), uint8, contiguous, from gray, BGR or BGRA."""
-    channels = 1 if decoded.ndim == 2 else decoded.shape[2]
-    if decoded.dtype != np.uint8 or channels not in (1, 3, 4):
-        raise SourceLostError(
-            f"file {path}: expected 8-bit gray, BGR or BGRA pixels, found {channels} channels of "
-            f"{decoded.dtype}; convert the file to 8-bit video"
-        )
-    if channels == 1:
-        decoded = cv2.cvtColor(decoded, cv2.COLOR_GRAY2BGR)
-    elif channels == 4:
-        decoded = cv2.cvtColor(decoded, cv2.COLOR_BGRA2BGR)
-    picture: Picture = np.ascontiguousarray(decoded, dtype=np.uint8)
-    return picture

@@ -28,6 +28,10 @@ class FrameOrder:
         """So many are known to be missing: the publisher's count will skip them, too."""
         self._known += count
 
+    def forget_count(self) -> None:
+        """Nobody knows what was published meanwhile: the next number is the first."""
+        self._sequence, self._known = None, 0
+
     def repeats(self, headers: FrameHeaders) -> bool:
         """Whether this is the frame before once more, whose answer its publisher has missed."""
         return headers.sequence is not None and headers.sequence == self._sequence

@@ -14,7 +14,8 @@ TELL_EVERY_NS: Final = 1_000_000_000
 class Losses:
     """Counts units by why they are missing; of each reason the first text is kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, noun: str = "frames") -> None:
+        self._noun = noun
         self._counts: dict[GapReason, int] = {}
         self._texts: dict[GapReason, str] = {}
         self._due_ns = 0
@@ -24,6 +25,16 @@ class Losses:
         if unit_count > 0:
             self._counts[reason] = self._counts.get(reason, 0) + unit_count
             self._texts.setdefault(reason, text)
+
+    def part(self, reason: GapReason, text: str) -> None:
+        """Nothing is missing, and yet what comes goes on by itself: an empty gap."""
+        self._counts.setdefault(reason, 0)
+        self._texts.setdefault(reason, text)
+
+    @property
+    def any(self) -> bool:
+        """Whether something is not told yet."""
+        return bool(self._counts)
 
     def due(self, now_ns: int, *, at_once: bool) -> bool:
         """Whether something is to be told now: `at_once` where nothing will come behind it."""
@@ -35,5 +46,5 @@ class Losses:
         count, text = self._counts.pop(reason), self._texts.pop(reason)
         if not self._counts:
             self._due_ns = now_ns + TELL_EVERY_NS
-        more = f"{count} frames; of the first: " if count > 1 else ""
+        more = f"{count} {self._noun}; of the first: " if count > 1 else ""
         return UnitsMissingError(count, t_ns, reason, more + text)

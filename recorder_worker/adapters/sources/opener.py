@@ -12,6 +12,7 @@ from recorder_worker.adapters.sources.kept_logins import with_kept_login
 from recorder_worker.adapters.sources.packet_file import PacketFile
 from recorder_worker.adapters.sources.pattern import PatternDesktop
 from recorder_worker.adapters.sources.published import PublishedFrames
+from recorder_worker.adapters.sources.published_packets import PublishedPackets
 from recorder_worker.adapters.sources.rtsp.packets import RtspPackets
 from recorder_worker.adapters.sources.rtsp.pictures import RtspPictures
 from recorder_worker.adapters.sources.sampled import SampledSource
@@ -82,9 +83,17 @@ class GuardedOpener:
             return RtspPackets(with_kept_login(source, self._credentials_dir), self._guard)
         if isinstance(source, FileSource):
             return PacketFile(source, self._guard, first_unit=first_unit)
+        if isinstance(source, NatsSource) and self._frames is not None:
+            self._guard.subject(source)
+            return PublishedPackets(
+                source,
+                self._frames,
+                max_pixels=self._guard.max_pixels,
+                again=first_unit > 0,
+            )
         raise SourceError(
-            f"source {shown(source.uri)}: expected a file or an RTSP server, found "
-            f"{type(source).__name__}, which has no packets to copy"
+            f"source {shown(source.uri)}: expected a file, an RTSP server or a subject of NATS, "
+            f"found {type(source).__name__}, which has no packets to copy"
         )
 
     def _complete(self, source: Source) -> Source:

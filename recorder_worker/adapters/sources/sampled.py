@@ -23,6 +23,7 @@ class SampledSource:
         self._source = source
         self._fps = fps
         self._due_ns = 0
+        self._read_count = self._kept_count = 0
         self._facts = _sampled(source.facts, fps)
         for _ in range(first_unit):
             if self.read() is None:
@@ -30,7 +31,10 @@ class SampledSource:
 
     @property
     def facts(self) -> SourceFacts:
-        """The other source's, at this rate."""
+        """The other source's, at this rate; behind its end with as many frames as there had to be.
+
+        Before that it is an estimate: the frames of a recorded screen come in bursts.
+        """
         return self._facts
 
     def read(self) -> Frame | None:
@@ -38,11 +42,23 @@ class SampledSource:
         while True:
             frame = self._source.read()
             if frame is None:
+                self._facts = self._counted()
                 return None
+            self._read_count += 1
             if frame.t_ns >= self._due_ns:
+                self._kept_count += 1
                 period = math.floor(frame.t_ns * self._fps / _SECOND_NS) + 1
                 self._due_ns = math.ceil(period * _SECOND_NS / self._fps)
                 return frame
+
+    def _counted(self) -> SourceFacts:
+        """What was kept, and of what was declared and could not be read its share."""
+        declared = self._source.facts.frame_count
+        if declared is None:
+            return self._facts
+        missing = max(0, declared - self._read_count)
+        share = math.floor(missing * self._fps / self._source.facts.frame_rate)
+        return msgspec.structs.replace(self._facts, frame_count=self._kept_count + share)
 
     def close(self) -> None:
         """Let go of the other source."""

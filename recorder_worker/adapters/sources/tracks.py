@@ -44,15 +44,20 @@ class Tracks:
         left_out: what of the input is not recorded.
     """
 
-    def __init__(self, container: InputContainer, name: str) -> None:
-        """Raises SourceError where no video can be copied."""
+    def __init__(
+        self, container: InputContainer, name: str, *, tick: Fraction | None = None
+    ) -> None:
+        """`tick`: of the video, where its packets are timed by another clock than the input's.
+
+        Raises SourceError where no video can be copied.
+        """
         video = _video(container, name)
         audio, self.left_out = _audio(container)
         self.name = name
         self.video = video.index
         self.codec = _codec(video)
         self.audio = audio.index if audio is not None else None
-        self.tick = _tick(video.time_base, name)
+        self.tick = tick or _tick(video.time_base, name)
         self.sound_tick = _tick(audio.time_base, name) if audio is not None else self.tick
         self.width, self.height = video.codec_context.width, video.codec_context.height
         self.rate = float(video.average_rate or video.guessed_rate or 0)

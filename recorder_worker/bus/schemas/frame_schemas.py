@@ -1,4 +1,4 @@
-"""Frames that others publish, in the schemas: message, headers, answer and channels."""
+"""Frames and packets that others publish, in the schemas: message, headers, answer, channels."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ def messages() -> Document:
     return {
         FRAME: {
             "name": FRAME,
-            "title": "A frame",
-            "summary": "Pixels, or an encoded picture, as the headers say; of any program.",
+            "title": "A frame, or a packet",
+            "summary": "Pixels, an encoded picture, or a packet of an encoder, as the headers say; "
+            "of any program.",
             "headers": {"$ref": f"#/components/schemas/{_HEADERS}"},
             "payload": {},
             "tags": [{"name": "frame"}],
@@ -46,7 +47,7 @@ def channels() -> Document:
     return {
         FRAME: {
             "address": f"{FRAMES}.{{name}}",
-            "title": "Frames to be recorded",
+            "title": "Frames, or packets, to be recorded",
             "description": "The subject that a session of kind `nats` names, which `sources."
             "subjects` allows; in no stream. A client publishes below its own name.",
             "parameters": {
@@ -92,8 +93,11 @@ def headers() -> Document:
             "type": "object",
             "properties": {
                 frames.CONTENT_TYPE: {
-                    "enum": [*PICTURE_TYPES.values(), frames.RAW_TYPE],
-                    "description": "Of an encoded picture; left out for raw pixels.",
+                    "enum": sorted(
+                        {*PICTURE_TYPES.values(), frames.RAW_TYPE, *frames.PACKET_TYPES}
+                    ),
+                    "description": "Of an encoded picture; left out for raw pixels. With profile "
+                    f"`copy`: {', '.join(frames.PACKET_TYPES)}.",
                 },
                 frames.WIDTH: number | {"description": f"{raw}: pixels of a row."},
                 frames.HEIGHT: number | {"description": f"{raw}: rows, without padding."},
@@ -101,7 +105,16 @@ def headers() -> Document:
                     "enum": [*frames.FORMATS],
                     "description": f"{raw}: the order of their bytes.",
                 },
-                frames.TIME: number | {"description": "When it was made, in nanoseconds."},
+                frames.TIME: number
+                | {
+                    "description": "When it was made, in nanoseconds; of a packet: when it is "
+                    "decoded."
+                },
+                frames.PRESENTATION: number
+                | {
+                    "description": "Of a packet that is shown later than it is decoded: when, by "
+                    "the same clock."
+                },
                 frames.CLOCK: {
                     "enum": ["unix", "monotonic"],
                     "description": "What the time counts from; unix where it is left out.",

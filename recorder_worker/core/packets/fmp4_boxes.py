@@ -24,6 +24,10 @@ _TRUN_OFFSET, _TRUN_FIRST_FLAGS = 0x01, 0x04
 _TRUN_SIZE, _TRUN_FLAGS = 0x200, 0x400
 _TRUN_FIELDS: Final = (0x100, _TRUN_SIZE, _TRUN_FLAGS, 0x800)
 _NOT_SYNC: Final = 0x10000
+MAX_SAMPLES: Final = 1 << 20
+"""Of one track in one moof: as many as have a row in it, and no more where none has."""
+_COUNT_AT: Final = {b"stco": 4, b"co64": 4, b"stsz": 8, b"stz2": 8}
+"""Where and how large samples of a moov would be: where each table says how many it has."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +59,9 @@ def boxes(data: bytes, at: int = 0, end: int | None = None) -> Iterator[tuple[by
 
 
 def check_moov(moov: bytes) -> None:
-    """Hold a `moov` (its contents) against the format: track 1 is a video, and it is fragmented.
+    """Hold a `moov` (its contents) against the format: track 1 is a video, and it has no samples.
+
+    Those that it had would be shown by players, and be nobody's units.
 
     Raises:
         FormatError: it is not.
@@ -104,7 +110,18 @@ def _track(moov: bytes, begin: int, end: int) -> tuple[int, bytes]:
             for inner, first, last in boxes(moov, start, stop):
                 if inner == b"hdlr":
                     handler = _field(moov, first, last, 4, 8).to_bytes(4)
+                elif inner == b"minf":
+                    _check_no_samples(moov, first, last)
     return number, handler
+
+
+def _check_no_samples(moov: bytes, begin: int, end: int) -> None:
+    for kind, start, stop in boxes(moov, begin, end):
+        if kind == b"stbl":
+            for table, first, last in boxes(moov, start, stop):
+                at = _COUNT_AT.get(table)
+                if at is not None and _field(moov, first, last, 4, at):
+                    raise FormatError(f"MP4: samples in the {_name(table)} of a moov")
 
 
 def _run(moof: bytes, begin: int, end: int) -> Run:
@@ -159,7 +176,7 @@ def _trun(moof: bytes, begin: int, end: int, size: int, flags: int) -> tuple[int
         at += 4
     fields = [bit for bit in _TRUN_FIELDS if has & bit]
     width = 4 * len(fields)
-    if not count or end - begin != at + count * width:
+    if not 0 < count <= MAX_SAMPLES or end - begin != at + count * width:
         raise FormatError(f"MP4: a trun of {end - begin} bytes that tells of {count} samples")
     rows = list(struct.iter_unpack(f">{len(fields)}I", moof[begin + at : end])) if width else []
     total = size * count

@@ -16,14 +16,22 @@ _FIRST_BIT: Final = 0x80
 
 def goes_on(codec: str, data: bytes) -> bool:
     """Whether the first slice in a packet (Annex B) is not the first of its picture."""
+    return begins_picture(codec, data) is False
+
+
+def begins_picture(codec: str, data: bytes) -> bool | None:
+    """Whether the first slice in a packet (Annex B) is the first of its picture.
+
+    None where there is no slice, or the codec has none.
+    """
     if codec not in ("h264", "hevc"):
-        return False
+        return None
     for found in _START.finditer(data):
         at = found.end()
         if codec == "h264":
             # first_mb_in_slice is the first field: 0 is coded as a single bit that is 1.
             if at + 1 < len(data) and 1 <= data[at] & 31 <= 5:
-                return not data[at + 1] & _FIRST_BIT
+                return bool(data[at + 1] & _FIRST_BIT)
         elif at + 2 < len(data) and data[at] >> 1 & 63 < 32:
-            return not data[at + 2] & _FIRST_BIT  # first_slice_segment_in_pic_flag
-    return False
+            return bool(data[at + 2] & _FIRST_BIT)  # first_slice_segment_in_pic_flag
+    return None

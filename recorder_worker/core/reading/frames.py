@@ -18,6 +18,7 @@ from recorder_worker.core.errors import (
 )
 from recorder_worker.core.frames.playback import DecodedFrame, FrameDecoder
 from recorder_worker.core.packets.fmp4 import PACKETS_FORMAT
+from recorder_worker.core.reading.piece_file import PieceFile
 from recorder_worker.core.records.codec import decode_record
 from recorder_worker.core.records.file import unframed
 from recorder_worker.core.records.leaves import ChunkRecord, GapRecord
@@ -105,28 +106,10 @@ def recording_records(recording: RecordingReader) -> Iterator[bytes]:
 def inflated(pieces: Iterable[bytes], name: str) -> Iterator[bytes]:
     """Decompress in bounded pieces, so that a hostile chunk costs time but not memory."""
     decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 23)
-    file = cast("IO[bytes]", _PieceFile(pieces))  # zstandard asks a file for its `read` alone
+    file = cast("IO[bytes]", PieceFile(pieces))  # zstandard asks a file for its `read` alone
     try:
         with decompressor.stream_reader(file) as reader:
             while piece := reader.read(_PIECE_SIZE):
                 yield piece
     except zstandard.ZstdError as error:
         raise FormatError(f"chunk {name} cannot be inflated: {error}") from error
-
-
-class _PieceFile:
-    """A file-like object over pieces."""
-
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces = iter(pieces)
-        self._rest = memoryview(b"")
-
-    def read(self, size: int) -> bytes:
-        """At most `size` bytes; none at the end."""
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return b""
-            self._rest = memoryview(piece)
-        taken, self._rest = self._rest[:size], self._rest[size:]
-        return bytes(taken)

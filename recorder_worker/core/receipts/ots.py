@@ -14,13 +14,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from recorder_worker.core.errors import FormatError, UnsupportedError
 from recorder_worker.core.merkle.proofs import ProofError
+from recorder_worker.core.receipts.block_header import BlockHeader
 
 try:
     from opentimestamps.core import notary
@@ -42,18 +42,6 @@ BLOCK_TIME_ERROR_S = 7200
 """How far a block's time may be ahead: Bitcoin's nodes take a block up to 2 hours early."""
 
 SECOND_NS = 1_000_000_000
-
-
-class BlockHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the verifying person knows of a Bitcoin block.
-
-    `merkle_root` is 64 hexadecimal digits as block explorers show it; `time` is the header's, in
-    seconds since the Unix epoch.
-    """
-
-    height: Annotated[int, Meta(ge=0, le=2**31 - 1)]
-    merkle_root: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-    time: Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 
 class AttestationKind(StrEnum):

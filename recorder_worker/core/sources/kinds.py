@@ -90,7 +90,7 @@ class RtspSource(
     uri: Annotated[
         str,
         Meta(
-            pattern=r"^rtsps?://[^\s]+$",
+            pattern=r"^rtsps?://[^\s\"]+$",  # with a quote in it no login could be told apart
             max_length=2048,
             description="rtsp:// or rtsps://; a login in it is kept out of the recording.",
         ),
@@ -144,7 +144,7 @@ class V4l2Source(
 class NatsSource(
     Wire, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="nats", tag_field="kind"
 ):
-    """Pictures that another program publishes on a subject of NATS."""
+    """Pictures, or packets, that another program publishes on a subject of NATS."""
 
     uri: Annotated[
         str,

@@ -6,13 +6,14 @@ import re
 from urllib.parse import urlsplit
 
 LOGIN = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<login>[^/?#\s\"]*)@")
-_PERHAPS = re.compile(r"(?<=://)[^\s\"]*@")
+_PERHAPS = re.compile(r"(?<=://).*@", re.DOTALL)
 
 
 def shown(text: str) -> str:
-    """A text for people, in which no URL has anything before an `@`.
+    """A URL, or what a client wrote for one, without anything between `://` and the last `@`.
 
-    That is more than a login where a path has one in it, and all of one that was written wrongly.
+    That is more than a login where a path has one in it, and all of one that was written wrongly:
+    with a blank, a quote or a slash in its password.
     """
     return _PERHAPS.sub("", text)
 

@@ -16,8 +16,8 @@ from recorder_worker.core.errors import FormatError, SettingsError
 from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.model import GapReason
 from recorder_worker.core.receipts.authorities import TimestampAuthority, authority
+from recorder_worker.core.receipts.block_header import BlockHeader
 from recorder_worker.core.receipts.chain import Anchor
-from recorder_worker.core.receipts.ots import BlockHeader
 from recorder_worker.core.signing.rotation import Rotation, parse_rotation, verify_rotation
 from recorder_worker.core.signing.signing_keys import KEY_SIZES, KeyKind, PublicKey
 

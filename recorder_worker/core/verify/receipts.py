@@ -16,8 +16,8 @@ from recorder_worker.core import keys
 from recorder_worker.core.errors import FormatError, UnsupportedError
 from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.receipts.authorities import TimestampAuthority
+from recorder_worker.core.receipts.block_header import BlockHeader
 from recorder_worker.core.receipts.chain import Anchor, fingerprint, verify_chain_receipt
-from recorder_worker.core.receipts.ots import BlockHeader, verify_ots
 from recorder_worker.core.receipts.timestamp import TimestampFound, verify_timestamp
 
 _NAME = re.compile(r"receipts/([0-9]{20})\.(tsr|ots|[0-9a-f]{16}\.chain)")
@@ -205,6 +205,9 @@ class _Findings:
     def _attested(
         self, file: ReceiptFile, checkpoint: LogCheckpoint, headers: Sequence[BlockHeader]
     ) -> Iterator[Receipt]:
+        # Only here: its library is slow to load, and few recordings have such proofs.
+        from recorder_worker.core.receipts.ots import verify_ots  # noqa: PLC0415  (as above)
+
         found = verify_ots(file.data, checkpoint.note, headers)
         best = found.best
         if best is None or best.time_ns is None or best.latest_ns is None:

@@ -39,16 +39,20 @@ class RtspInput:
         """
         self.name = f"rtsp {shown(source.uri)}"
         self.uri = bare(source.uri)
-        parts = urlsplit(source.uri)
         try:
+            parts = urlsplit(source.uri)
             host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
-        except ValueError as error:
-            raise SourceError(f"{self.name}: expected host:port, found another port") from error
+        except ValueError:
+            # Without its cause: that says what stands before the host as well.
+            raise SourceError(
+                f"{self.name}: expected host:port, found another host or port"
+            ) from None
         address = guard.host(host, self.name)
         self._source = source
         self.link = RtspLink(host, address, port, tls=parts.scheme == "rtsps", wait_s=source.open_s)
         try:
             self.container = self._opened(parts.netloc.rpartition("@")[0])
+            self.link.opened()
         except BaseException:
             self.link.close()
             raise

@@ -3,7 +3,7 @@
 FFmpeg looks hosts up by itself, goes wherever a server redirects it, checks no certificate unless
 told to, and cannot be called off while it waits. So it connects to this machine, and a thread
 carries the bytes to the address that was held against the rules: redirects are cut off, TLS is
-spoken here, and to close the link ends whatever FFmpeg waits for.
+spoken here, and to close the link, or to be late, ends whatever FFmpeg waits for.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import select
 import socket
 import ssl
 import threading
+import time
 from contextlib import suppress
 from typing import Final
 
-from recorder_worker.core.errors import SourceError, SourceForbiddenError
+from recorder_worker.adapters.sources.rtsp.answers import Answers
+from recorder_worker.core.errors import FormatError, SourceError, SourceForbiddenError
 
-_REDIRECT: Final = re.compile(rb"RTSP/1\.[0-9] 3[0-9][0-9]")
 _PLAY: Final = re.compile(rb"(?:^|\n)PLAY rtsp")
 _TAIL: Final = 16
 _PIECE: Final = 65_536
@@ -36,32 +37,39 @@ class RtspLink:
             address: where it is.
             port: of the server.
             tls: whether to speak TLS with it.
-            wait_s: how long that may take.
+            wait_s: how long it may take in all until `opened` is called; then the link ends.
 
         Raises:
             SourceError: it cannot be reached, or is not who it should be.
         """
         self._name = f"rtsp server {host}:{port}"
-        self._remote = self._connected(host, address, port, tls=tls, wait_s=wait_s)
+        self._late = time.monotonic() + wait_s
+        self._remote = self._connected(host, address, port, tls=tls)
         self._local: socket.socket | None = None
-        self._closed = False
+        self._closed = self._opened = False
         self._lock = threading.Lock()
-        self.redirected = False
+        self._answers = Answers(self._name, address)
+        self._forbidden: SourceForbiddenError | None = None
         self._playing = False
-        self._up = self._down = b""
+        self._up = b""
         self._door = socket.create_server(("127.0.0.1", 0), backlog=1)
         self._door.settimeout(_LOOK_S)
         self.port: int = self._door.getsockname()[1]
         threading.Thread(target=self._run, name="rtsp link", daemon=True).start()
 
+    @property
+    def left_s(self) -> float:
+        """How much of `wait_s` is left: less than nothing where it is over."""
+        return self._late - time.monotonic()
+
+    def opened(self) -> None:
+        """The stream is there: from now on it may take as long as it likes."""
+        self._opened = True
+
     def check(self) -> None:
         """Raises SourceForbiddenError where the server sent us to another place."""
-        if self.redirected:
-            raise SourceForbiddenError(
-                "source.uri",
-                f"{self._name}: expected it to serve the stream itself, found that it redirects; "
-                "name the server that has the stream",
-            )
+        if self._forbidden is not None:
+            raise self._forbidden
 
     def close(self) -> None:
         """End the connection, and whoever waits for it."""
@@ -71,11 +79,9 @@ class RtspLink:
                 if end is not None:
                     _shut(end)
 
-    def _connected(
-        self, host: str, address: str, port: int, *, tls: bool, wait_s: float
-    ) -> socket.socket:
+    def _connected(self, host: str, address: str, port: int, *, tls: bool) -> socket.socket:
         try:
-            plain = socket.create_connection((address, port), timeout=wait_s)
+            plain = socket.create_connection((address, port), timeout=self.left_s)
         except OSError as error:
             raise SourceError(
                 f"{self._name}: expected to reach it, found: {error.strerror or error}; check the "
@@ -84,6 +90,7 @@ class RtspLink:
         try:
             remote = plain
             if tls:
+                plain.settimeout(max(0.001, self.left_s))
                 remote = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
         except (OSError, ValueError) as error:
             plain.close()
@@ -101,8 +108,10 @@ class RtspLink:
             local = self._accepted()
             if local is not None:
                 self._carry(local)
-        except (OSError, ValueError):
-            pass  # one of the ends is gone: so is the link
+        except SourceForbiddenError as error:
+            self._forbidden = error
+        except (OSError, ValueError, FormatError):
+            pass  # one of the ends is gone, or is none of RTSP: so is the link
         finally:
             self.close()
             self._door.close()
@@ -111,7 +120,7 @@ class RtspLink:
                 self._local.close()
 
     def _accepted(self) -> socket.socket | None:
-        while not self._closed:
+        while self._lasts():
             try:
                 local, _ = self._door.accept()
             except TimeoutError:
@@ -124,7 +133,7 @@ class RtspLink:
 
     def _carry(self, local: socket.socket) -> None:
         remote = self._remote
-        while not self._closed:
+        while self._lasts():
             ready, _, _ = select.select([local, remote], [], [], _LOOK_S)
             if local in ready:
                 data = local.recv(_PIECE)
@@ -136,22 +145,21 @@ class RtspLink:
                 received = _received(remote)
                 if received is None:
                     continue
-                if not received or self._redirects(received):
+                if not received:
                     return
+                if self._playing:  # FFmpeg would go nowhere any more
+                    received = self._answers.rest() + received
+                else:
+                    received = self._answers.feed(received)
                 local.sendall(received)
+
+    def _lasts(self) -> bool:
+        return not self._closed and (self._opened or self.left_s > 0)
 
     def _watch_up(self, data: bytes) -> None:
         if not self._playing:
             self._playing = bool(_PLAY.search(self._up + data))
             self._up = (self._up + data)[-_TAIL:]
-
-    def _redirects(self, data: bytes) -> bool:
-        """Whether a server sends FFmpeg elsewhere; once it plays, FFmpeg would not go any more."""
-        if self._playing:
-            return False
-        self.redirected = bool(_REDIRECT.search(self._down + data))
-        self._down = (self._down + data)[-_TAIL:]
-        return self.redirected
 
 
 def _received(remote: socket.socket) -> bytes | None:

@@ -24,6 +24,8 @@ from recorder_worker.ports import Packet
 
 MAX_WAITING: Final = 64 << 20
 """Bytes of packets that wait for their reader; then the server waits too."""
+MAX_PICTURE: Final = 16 << 20
+"""Bytes of one, all its slices together."""
 
 
 class RtspPackets:
@@ -55,7 +57,7 @@ class RtspPackets:
         self._came = time.monotonic()
         self._facts = self._describe()
         threading.Thread(target=self._pump, name="rtsp packets", daemon=True).start()
-        self._wait_for_keyframe(source.open_s)
+        self._wait_for_keyframe(source.open_s, max(0, self._input.link.left_s))
 
     @property
     def facts(self) -> SourceFacts:
@@ -105,9 +107,9 @@ class RtspPackets:
             self._changed.notify_all()
         self._input.link.close()
 
-    def _wait_for_keyframe(self, wait_s: float) -> None:
+    def _wait_for_keyframe(self, open_s: float, left_s: float) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._end is not None, wait_s)
+            self._changed.wait_for(lambda: self._ready or self._end is not None, left_s)
             if self._ready:
                 return
             end = self._end
@@ -115,7 +117,7 @@ class RtspPackets:
         raise SourceError(
             str(end)
             if end is not None
-            else f"{self._input.name}: expected a keyframe within {wait_s:g} s, found none; have "
+            else f"{self._input.name}: expected a keyframe within {open_s:g} s, found none; have "
             "the camera send them more often, or raise open_s"
         )
 
@@ -160,6 +162,12 @@ class RtspPackets:
         # One is held back until the next shows that it is whole.
         held, self._held = self._held, stamped
         if held is not None and goes_on(self._tracks.codec, stamped.data):
+            if len(held.data) + len(stamped.data) > MAX_PICTURE:
+                self._held = None
+                raise SourceLostError(
+                    f"{self._input.name}: expected pictures of at most {MAX_PICTURE} bytes, found "
+                    "one that does not end"
+                )
             self._held = msgspec.structs.replace(held, data=held.data + stamped.data)
         elif held is not None:
             self._stamp(held, video=True)

@@ -34,6 +34,7 @@ class RtspPictures:
         """
         self._input = RtspInput(source, guard)
         self._stall_s = source.stall_s
+        self._max_pixels = guard.max_pixels
         self._changed = threading.Condition()
         self._newest: Picture | None = None
         self._came = time.monotonic()
@@ -41,12 +42,16 @@ class RtspPictures:
         self._closed = False
         threading.Thread(target=self._decode, name="rtsp pictures", daemon=True).start()
         with self._changed:
-            self._changed.wait_for(lambda: self._newest is not None or self._end, source.open_s)
+            left_s = max(0, self._input.link.left_s)
+            self._changed.wait_for(lambda: self._newest is not None or self._end, left_s)
         picture, end = self._now()
         if picture is None:
             self.close()
-            text = end or f"expected a picture within {source.open_s:g} s, found none"
-            raise SourceError(f"{self._input.name}: {text}")
+            none = (
+                f"expected a picture within {source.open_s:g} s, found none; have the camera send "
+                "keyframes more often, or raise open_s"
+            )
+            raise SourceError(f"{self._input.name}: {end or none}")
         height, width, _ = picture.shape
         self._facts = SourceFacts(
             kind="rtsp",
@@ -97,11 +102,18 @@ class RtspPictures:
                 end = "expected a video, found none"
                 return
             stream = container.streams.video[0]
+            if stream.codec_context.width * stream.codec_context.height > self._max_pixels:
+                end = self._too_large()
+                return
             stream.codec_context.thread_type = ThreadType.SLICE
+            # A few bytes can stand for gigabytes: for such a picture no memory is asked for.
+            stream.codec_context.options = {"max_pixels": str(self._max_pixels)}
             for packet in container.demux(stream):
                 if self._closed:
                     return
                 self._show(packet)
+        except av.error.ArgumentError:
+            end = self._too_large()  # what a decoder says that may not ask for so much memory
         except (OSError, ValueError, av.error.FFmpegError) as error:
             end = f"the connection broke ({getattr(error, 'strerror', '') or type(error).__name__})"
         finally:
@@ -110,6 +122,12 @@ class RtspPictures:
                 self._changed.notify_all()
             self._input.link.close()
             container.close()
+
+    def _too_large(self) -> str:
+        return (
+            f"expected pictures of at most {self._max_pixels} pixels (sources.max_pixels), found "
+            "larger ones, or such as FFmpeg does not take"
+        )
 
     def _show(self, packet: av.Packet[VideoStream]) -> None:
         try:

@@ -11,6 +11,9 @@ import xcffib
 
 from recorder_worker.core.errors import SourceError, SourceLostError
 
+MOST_HANGING: Final = 3
+"""Tries for one display that hang though nobody waits for them any more: each keeps a thread."""
+_HANGING: Final[dict[str, list[threading.Thread]]] = {}
 _SOCKETS: Final = Path("/tmp/.X11-unix")  # noqa: S108  (where X servers have their sockets)
 _XCB: Final[Any] = xcffib  # it says that it is typed, and its functions are not
 
@@ -41,6 +44,12 @@ def connect(display: str, timeout_s: float) -> Connection:
     Raises:
         SourceError: there is no such display, it does not admit us, or it does not answer.
     """
+    hanging = [thread for thread in _HANGING.get(display, ()) if thread.is_alive()]
+    if len(hanging) >= MOST_HANGING:
+        raise SourceError(
+            f"display {display}: expected an X server that answers, found that {len(hanging)} "
+            f"earlier tries still wait for it; see what has stopped it; {_displays_here()}"
+        )
     outcome: Future[Connection] = Future()
 
     def work() -> None:
@@ -56,12 +65,14 @@ def connect(display: str, timeout_s: float) -> Connection:
         except InvalidStateError:
             connection.disconnect()  # nobody waits any more
 
-    threading.Thread(target=work, name=f"connect {display}", daemon=True).start()
+    thread = threading.Thread(target=work, name=f"connect {display}", daemon=True)
+    thread.start()
     try:
         return outcome.result(timeout_s)
     except TimeoutError as error:
         if not outcome.cancel():
             return outcome.result()
+        _HANGING[display] = [*hanging, thread]
         raise SourceError(
             f"display {display}: expected an X server that answers, found one that does not "
             f"within {timeout_s:g} s; {_displays_here()}"

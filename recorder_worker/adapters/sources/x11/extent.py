@@ -9,6 +9,7 @@ import xcffib.xproto
 
 from recorder_worker.adapters.sources.x11.link import RequestError, X11Link
 from recorder_worker.core.errors import SourceError, SourceLostError
+from recorder_worker.core.frames.header import MAX_PIXELS
 from recorder_worker.core.frames.pictures import Region
 from recorder_worker.core.sources.kinds import X11Source
 
@@ -105,6 +106,11 @@ class Extent:
             raise SourceLostError(
                 f"display {self._link.display}: expected {what} {written(part)} inside of its "
                 f"screen, found a screen of {size.width}x{size.height}; name another part"
+            )
+        if part.width * part.height > MAX_PIXELS:  # looked at before any memory is asked for
+            raise SourceLostError(
+                f"display {self._link.display}: expected at most {MAX_PIXELS} pixels, found "
+                f"{written(part)}; name a monitor or a region of it"
             )
         return part
 

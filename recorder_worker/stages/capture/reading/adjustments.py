@@ -15,8 +15,8 @@ from recorder_worker.stages.capture.reading.requests import (
     TriggerNow,
 )
 from recorder_worker.stages.capture.reading.timeline import SECOND_NS, Pacer, Timeline
+from recorder_worker.stages.capture.segments.frame_spool import SegmentWriter
 from recorder_worker.stages.capture.segments.items import Masked, Note
-from recorder_worker.stages.capture.segments.spool import SegmentWriter
 
 
 class Adjustments:

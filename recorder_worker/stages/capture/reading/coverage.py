@@ -21,6 +21,7 @@ from recorder_worker.ports import Clock
 from recorder_worker.stages.capture.reading.policy import Arming
 from recorder_worker.stages.capture.reading.pre_record import Held, PreRecord
 from recorder_worker.stages.capture.reading.timeline import SECOND_NS, Timeline
+from recorder_worker.stages.capture.segments.frame_spool import SegmentWriter
 from recorder_worker.stages.capture.segments.items import (
     Crashed,
     Ended,
@@ -29,7 +30,7 @@ from recorder_worker.stages.capture.segments.items import (
     Released,
     Triggered,
 )
-from recorder_worker.stages.capture.segments.spool import SegmentWriter, UnitWriter
+from recorder_worker.stages.capture.segments.spool import UnitWriter
 from recorder_worker.stages.capture.segments.write_watch import SessionWrites
 
 log = structlog.get_logger(__name__)

@@ -4,33 +4,62 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from recorder_worker.core.errors import SourceError, SourceForbiddenError
 from recorder_worker.core.model import EndReason
-from recorder_worker.ports import Clock, PacketSource
+from recorder_worker.ports import Clock, FrameSource, PacketSource
 
 RETRY_WAIT_S = 0.5
 LONGEST_RETRY_WAIT_S = 8.0
 _SECOND_NS = 1_000_000_000
 
+S = TypeVar("S", bound=FrameSource | PacketSource)
+
 OpenPackets = Callable[[int], PacketSource]
 """Opens the source again at a unit. Raises SourceError."""
 
 
-class Opening:
+class Patience:
+    """A source that is lost as soon as it is found is not looked for at once, for ever and ever."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._found_ns: int | None = None
+        self._wait_ns = 0
+
+    def found(self) -> None:
+        """The source is there again."""
+        self._found_ns = self._clock.monotonic_ns()
+
+    def wait_ns(self, retry_ns: int) -> int:
+        """How long to wait now that it is lost, of the time for which it is looked for."""
+        shortest, longest = (
+            round(RETRY_WAIT_S * _SECOND_NS),
+            round(LONGEST_RETRY_WAIT_S * _SECOND_NS),
+        )
+        now_ns = self._clock.monotonic_ns()
+        if self._found_ns is None or now_ns - self._found_ns > longest:
+            self._wait_ns = 0
+        else:
+            self._wait_ns = min(max(2 * self._wait_ns, shortest), longest)
+        return min(self._wait_ns, retry_ns // 2)
+
+
+class Opening(Generic[S]):
     """One try. Either `result` gives the source, or `abandon` closes what may still come."""
 
-    def __init__(self, opener: OpenPackets, unit: int) -> None:
+    def __init__(self, opener: Callable[[int], S], unit: int) -> None:
         self._opener = opener
         self._unit = unit
         self._lock = threading.Lock()
         self._done = threading.Event()
-        self._source: PacketSource | None = None
+        self._source: S | None = None
         self._error: Exception | None = None
         self._abandoned = False
         threading.Thread(target=self._run, name="opening", daemon=True).start()
 
-    def result(self, wait_s: float) -> PacketSource | None:
+    def result(self, wait_s: float) -> S | None:
         """The source; None where it is not open yet. Raises what the opener raises."""
         if not self._done.wait(wait_s):
             return None
@@ -69,14 +98,17 @@ class Search:
         reason: what the last try said.
     """
 
-    def __init__(self, opener: OpenPackets, unit: int, clock: Clock, retry_s: float) -> None:
+    def __init__(
+        self, opener: OpenPackets, unit: int, clock: Clock, retry_s: float, patience: Patience
+    ) -> None:
         self._opener = opener
         self._unit = unit
         self._clock = clock
         self._retry_ns = round(retry_s * _SECOND_NS)
-        self._opening: Opening | None = None
+        self._patience = patience
+        self._opening: Opening[PacketSource] | None = None
         self._wait_ns = round(RETRY_WAIT_S * _SECOND_NS)
-        self._next_ns = 0
+        self._next_ns = clock.monotonic_ns() + patience.wait_ns(self._retry_ns)
         self.end = EndReason.SOURCE_LOST
         self.reason: SourceError | None = None
         self.prolong()
@@ -97,16 +129,21 @@ class Search:
             return None
         self._opening = self._opening or Opening(self._opener, self._unit)
         try:
-            return self._opening.result(wait_s)
+            source = self._opening.result(wait_s)
         except SourceForbiddenError as error:
             self.reason, self.end = error, EndReason.POLICY
         except SourceError as error:
             self.reason, self._opening = error, None
             self._next_ns = self._clock.monotonic_ns() + self._wait_ns
             self._wait_ns = min(2 * self._wait_ns, round(LONGEST_RETRY_WAIT_S * _SECOND_NS))
+        else:
+            if source is not None:
+                self._patience.found()
+            return source
         return None
 
     def abandon(self) -> None:
-        """Nobody waits for it any more."""
-        if self._opening is not None:
-            self._opening.abandon()
+        """Nobody waits for it any more; `look` would begin anew."""
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.abandon()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 import structlog
 
-from recorder_worker.core.errors import SourceLostError
+from recorder_worker.core.errors import SourceLostError, UnitsMissingError
 from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.core.notes import TIMESTAMPS
 from recorder_worker.core.packets.film import Film, Jump
 from recorder_worker.ports import Packet, PacketSource
-from recorder_worker.stages.capture.reading.coverage import Coverage
+from recorder_worker.stages.capture.reading.coverage import DETAIL_CHARACTERS, Coverage
 from recorder_worker.stages.capture.reading.timeline import Timeline
 from recorder_worker.stages.capture.segments.items import Gap, Note
 from recorder_worker.stages.capture.segments.packet_spool import PacketWriter
@@ -55,6 +55,20 @@ class PacketCoverage:
         elif not self._writer.fits(packet, t_ns):
             self.close(t_ns)
         self._writer.add(packet, t_ns, source, self._film.shift)
+
+    def missing(self, error: UnitsMissingError, source: PacketSource) -> None:
+        """Declare what a source itself says is missing, behind the packets before it.
+
+        What comes behind it is a stretch of its own. Raises as `close`.
+        """
+        cursor, timeline = self._coverage.cursor, self._timeline
+        t1_ns = max(cursor.t_ns, timeline.last_ns + 1, timeline.session_time(error.t_ns))
+        shown_ns = timeline.last_ns + timeline.period_ns if error.unit_count else t1_ns
+        self.close(max(cursor.t_ns, min(shown_ns, t1_ns)))
+        detail = str(error)[:DETAIL_CHARACTERS]
+        self._coverage.skip(error.reason, detail, error.unit_count, t1_ns)
+        timeline.last_ns = max(timeline.last_ns, t1_ns - 1)
+        self._film.open(source.tick)
 
     def close(self, t1_ns: int) -> None:
         """Make the segment being filled durable and hand it over.

@@ -2,24 +2,23 @@
 
 As `Reader`, it alone moves the cursor, and waits for nothing without listening for requests. But a
 packet is what an encoder made of the one before it: behind whatever is missing it goes on with a
-keyframe, and a source that is not recorded is closed, so that it begins anew with one.
+keyframe. What is not recorded is closed, or held where somebody hears what becomes of his packets.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import deque
+from contextlib import suppress
 
-import structlog
-
-from recorder_worker.core.errors import LeaseLostError, PermanentError, SourceLostError
+from recorder_worker.core.errors import PermanentError, SourceLostError, UnitsMissingError
 from recorder_worker.core.model import EndReason, GapReason
-from recorder_worker.ports import Clock, Packet, PacketSource
-from recorder_worker.stages.capture.reading.coverage import Coverage, Finished
+from recorder_worker.ports import ArrivingPackets, Clock, Packet, PacketSource
+from recorder_worker.stages.capture.reading.coverage import Coverage
 from recorder_worker.stages.capture.reading.limits import Limits
-from recorder_worker.stages.capture.reading.opening import OpenPackets, Search
+from recorder_worker.stages.capture.reading.opening import OpenPackets, Patience, Search
 from recorder_worker.stages.capture.reading.packet_coverage import PacketCoverage
 from recorder_worker.stages.capture.reading.policy import ReaderPolicy
+from recorder_worker.stages.capture.reading.reader_thread import ReaderThread
 from recorder_worker.stages.capture.reading.requests import (
     GoOn,
     Hold,
@@ -27,15 +26,12 @@ from recorder_worker.stages.capture.reading.requests import (
     Release,
     Request,
     RequestBox,
-    Resume,
     Stop,
 )
 from recorder_worker.stages.capture.reading.standstill import Standstill
 from recorder_worker.stages.capture.reading.timeline import SECOND_NS, Pacer, Timeline
 from recorder_worker.stages.capture.segments.items import Paused, Resumed
 from recorder_worker.stages.capture.segments.packet_spool import PacketWriter
-
-log = structlog.get_logger(__name__)
 
 LOOK_S = 0.2
 """How long a wait may last before requests and limits are looked at again."""
@@ -70,16 +66,15 @@ class PacketReader:
         )
         self._packing = PacketCoverage(coverage, timeline)
         self._packets: deque[Packet] = deque()
-        self._thread: threading.Thread | None = None
+        self._patience = Patience(clock)
+        self._away: tuple[GapReason, str] | None = None
+        self._thread = ReaderThread(coverage, self._let_go)
 
     def start(self, *, gap: GapReason | None, paused: bool, armed: bool = False) -> None:
         """As `Reader.start`; a session of packets is never armed."""
         if armed:
             raise PermanentError("a session is armed whose packets are copied")
-        self._thread = threading.Thread(
-            target=self._run, args=(gap, paused), name="reader", daemon=True
-        )
-        self._thread.start()
+        self._thread.start(lambda: self._begin(gap, paused=paused), self._step)
 
     def request(self, request: Request) -> None:
         """Ask for something; the answer is an item."""
@@ -96,33 +91,27 @@ class PacketReader:
 
     def join(self, timeout_s: float) -> None:
         """Wait for the thread to end."""
-        if self._thread is not None:
-            self._thread.join(timeout_s)
+        self._thread.join(timeout_s)
 
     # --- the loop -------------------------------------------------------------------------------
 
-    def _run(self, gap: GapReason | None, paused: bool) -> None:  # noqa: FBT001  (a thread's arguments)
-        try:
-            if paused:
-                self._let_go()
-                self._pause()
-            elif gap is not None:
-                self._gap(gap, "another worker had this session before")
-            if self._source is not None:
-                self._begin(self._source)
-            while True:
-                try:
-                    self._step()
-                except SourceLostError as error:
-                    self._lost(error, GapReason.SOURCE_LOST)
-        except (Finished, LeaseLostError):
-            pass  # handed over to the end, or nobody takes it any more
-        except Exception as error:  # noqa: BLE001  (a defect must end in the record, not beside it)
-            self._coverage.crashed(error)
-        finally:
+    def _begin(self, gap: GapReason | None, *, paused: bool) -> None:
+        if paused:
             self._let_go()
+            self._pause()
+        elif gap is not None:
+            self._gap(gap, "another worker had this session before")
+        if self._source is not None:
+            self._open(self._source)
 
     def _step(self) -> None:
+        """Take one packet or one request; or look for a source that is gone."""
+        try:
+            self._step_on()
+        except SourceLostError as error:
+            self._lost(error, GapReason.SOURCE_LOST)
+
+    def _step_on(self) -> None:
         """Record one packet once it is due, or fetch more; or answer one request."""
         request = self._requests.next(0)
         if request is not None:
@@ -139,13 +128,35 @@ class PacketReader:
             if not self._packets[0].video or self._is_due(self._packets[0]):
                 self._record(self._packets.popleft(), source)
             return
-        packets = source.read(LOOK_S)
+        if not self._fetch(source, LOOK_S) and self._writer.full(self._timeline.now_ns()):
+            self._packing.close(self._timeline.now_ns())  # a slow source keeps nothing undurable
+
+    def _fetch(self, source: PacketSource, wait_s: float) -> bool:
+        """Whether something came in that time. What is missing is declared."""
+        try:
+            packets = source.read(wait_s)
+        except UnitsMissingError as error:
+            self._packing.missing(error, source)
+            return True
         if packets is None:
             self._coverage.source_ended(source.facts)
-        elif packets:
-            self._packets.extend(packets)
-        elif self._writer.full(self._timeline.now_ns()):
-            self._packing.close(self._timeline.now_ns())  # a slow source keeps nothing undurable
+        self._packets.extend(packets or ())
+        return bool(packets)
+
+    def _drain(self) -> None:
+        """What had come from a live source before a request is recorded before it; it is no gap."""
+        source, now_ns = self._source, self._clock.monotonic_ns()
+        if source is None or not self._timeline.live:
+            return
+        held = isinstance(source, ArrivingPackets)
+        if isinstance(source, ArrivingPackets):
+            source.hold()
+        with suppress(SourceLostError):  # whoever reads next is told again
+            while self._packets or self._fetch(source, 0):
+                if self._packets and not held and self._packets[0].t_ns > now_ns:
+                    return  # it goes on and on
+                if self._packets:
+                    self._record(self._packets.popleft(), source)
 
     def _is_due(self, packet: Packet) -> bool:
         """Wait for the packet's time at native pace; False where a request came first."""
@@ -163,24 +174,26 @@ class PacketReader:
         if not packet.video:
             self._packing.hear(packet)
             return
-        t_ns = self._timeline.frame_time(packet.t_ns)
+        # One that was on its way while a segment was closed counts from there.
+        t_ns = self._timeline.frame_time(packet.t_ns, self._coverage.cursor.t_ns)
         self._limits.check_frame(t_ns)
         self._packing.add(packet, t_ns, source)
 
     # --- requests -------------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> None:
+        if isinstance(request, Pause | Stop):
+            self._missed_while_away()
         match request:
             case Pause(by=by):
-                self._packing.put_down()
-                self._let_go()
+                self._put_down()
                 self._coverage.deliver(Paused(cursor=self._coverage.cursor))
-                self._pause(f"paused by {by}" if by else "")
+                self._pause(by)
             case Release():
-                self._packing.put_down()
-                self._let_go()
+                self._put_down()
                 self._coverage.released()
             case Stop(reason=reason, detail=detail):
+                self._drain()
                 self._packing.end(reason, detail)
             case _:
                 self._held_or_not(request)
@@ -195,28 +208,44 @@ class PacketReader:
             case _:
                 pass  # refused before it comes here
 
+    def _put_down(self) -> None:
+        """Nothing is read for now: the source is closed, or held."""
+        self._drain()
+        self._packing.put_down()
+        if not isinstance(self._source, ArrivingPackets):
+            self._let_go()
+
+    def _take_up(self, reason: GapReason) -> None:
+        """Read again. What a live source showed until it is there again is missing, too."""
+        source = self._source
+        if isinstance(source, ArrivingPackets):
+            source.go_on(reason)
+            self._open(source)
+        else:
+            self._lost(SourceLostError("until it was connected again"), reason)
+
     def _let_go(self) -> None:
         self._packets.clear()
         if self._source is not None:
             self._source.close()
             self._source = None
 
-    def _pause(self, detail: str = "") -> None:
-        """Wait, and open the source again: what a live one showed meanwhile is paused too."""
-        self._standstill.until(Resume, reason=GapReason.PAUSE, detail=detail, doing="paused")
+    def _pause(self, by: str = "") -> None:
+        """Wait, and take the source up again: what a live one showed meanwhile is paused too."""
+        self._standstill.until_resumed(by)
         self._coverage.deliver(Resumed(cursor=self._coverage.cursor))
-        self._lost(SourceLostError("until it was connected again"), GapReason.PAUSE)
+        if self._away is None:  # else it is looked for already
+            self._take_up(GapReason.PAUSE)
 
     def _wait_until_caught_up(self, hold: Hold) -> None:
-        """Later stages are behind: there is no source until they are not."""
-        self._packing.put_down()
-        self._let_go()
+        """Later stages are behind: nothing is read until they are not."""
+        self._put_down()
         request = self._standstill.until_caught_up(hold, self._coverage.cursor.t_ns)
         if isinstance(request, Pause):
             self._answer(request)
             return
         self._hold = None
-        self._lost(SourceLostError("until it was connected again"), GapReason.BACK_PRESSURE)
+        self._take_up(GapReason.BACK_PRESSURE)
 
     # --- gaps and ends --------------------------------------------------------------------------
 
@@ -225,7 +254,7 @@ class PacketReader:
         self._timeline.last_ns = max(self._timeline.last_ns, self._coverage.cursor.t_ns - 1)
         self._pacer.rebase()
 
-    def _begin(self, source: PacketSource) -> None:
+    def _open(self, source: PacketSource) -> None:
         """A source is open: its times begin anew."""
         self._source = source
         self._packets.clear()
@@ -242,22 +271,30 @@ class PacketReader:
         self._packing.close_lost()
         self._let_go()
         unit = self._coverage.cursor.unit
-        search = Search(self._reopen, unit, self._clock, self._policy.retry_s)
+        patience = self._patience if reason is GapReason.SOURCE_LOST else Patience(self._clock)
+        search = Search(self._reopen, unit, self._clock, self._policy.retry_s, patience)
+        self._away = reason, str(error)
         try:
             while not search.over:
                 source = search.look(LOOK_S)
                 if source is not None:
-                    self._begin(source)
+                    self._open(source)
                     if self._timeline.live:
                         self._gap(reason, str(error))
                     return
+                self._limits.check_standing(self._missed_while_away, "the source was away")
                 request = self._requests.next(0)
                 if request is not None:
+                    search.abandon()  # what it shows in a pause is none of anybody's business
                     self._answer(request)
-                    if self._source is not None:
-                        return  # a pause came between, behind which it was found
                     search.prolong()
         finally:
             search.abandon()
+            self._away = None
         self._gap(GapReason.SOURCE_LOST, str(error))
         self._coverage.end(search.end, str(search.reason or error), self._coverage.cursor.t_ns)
+
+    def _missed_while_away(self) -> None:
+        """What a source that is away has not shown until now is missing because of that."""
+        if self._away is not None and self._timeline.live:
+            self._gap(*self._away)

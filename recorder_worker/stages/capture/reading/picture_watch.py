@@ -19,8 +19,8 @@ from recorder_worker.core.quality.judge import Look, QualityJudge, QualityPolicy
 from recorder_worker.core.quality.measures import Measures
 from recorder_worker.ports import Frame, Optics
 from recorder_worker.ports.optics import SmallPicture
+from recorder_worker.stages.capture.segments.frame_spool import SegmentWriter
 from recorder_worker.stages.capture.segments.items import Note
-from recorder_worker.stages.capture.segments.spool import SegmentWriter
 from recorder_worker.stages.capture.segments.thumbnails import Thumbnails
 
 log = structlog.get_logger(__name__)
@@ -98,6 +98,10 @@ class PictureWatch:
             self._stopped = True  # nor be told of every second
             log.warning("PictureNotWatched", error=repr(error), exc_info=error)
             return ()
+
+    def forget(self) -> None:
+        """A frame was left out: the next one's changes are not those since the newest look."""
+        self._changed = True
 
     def _look(self, picture: Picture, t_ns: int) -> tuple[Note, ...]:
         seen = self._seen

@@ -1,9 +1,9 @@
 """The last seconds of an armed session: in memory alone, until a trigger makes them the record.
 
 While a session is armed its reader works as ever, but what it hands over ends here. Segments are
-let go of in groups, each beginning with a keyframe, as soon as those behind them cover the seconds
-that were asked for, or as soon as all of them together are too large. Nothing of it is written, so
-a crash or a hand-over loses it: it is no evidence before the trigger.
+let go of in groups, each beginning with a keyframe or a gap, as soon as those behind them cover the
+seconds that were asked for, or as soon as all of them together are too large. Nothing of it is
+written, so a crash or a hand-over loses it: it is no evidence before the trigger.
 """
 
 from __future__ import annotations
@@ -118,9 +118,9 @@ class PreRecord:
             self.forget(held.item.cursor)
 
     def _group_end(self) -> int:
-        """How many items come before the second keyframe."""
+        """How many items come before the second keyframe, or before a gap: behind it comes one."""
         for at, held in enumerate(self._held):
-            if at and isinstance(held.item, Segment) and held.item.keyframe:
+            if at and (isinstance(held.item, Gap) or held.item.keyframe):
                 return at
         return len(self._held)
 

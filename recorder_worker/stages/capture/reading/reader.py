@@ -7,12 +7,7 @@ without listening for them.
 
 from __future__ import annotations
 
-import threading
-
-import structlog
-
 from recorder_worker.core.errors import (
-    LeaseLostError,
     SourceError,
     SourceForbiddenError,
     SourceLostError,
@@ -22,10 +17,11 @@ from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.ports import ArrivingSource, Clock, Frame, FrameSource
 from recorder_worker.stages.capture.reading.adjustments import Adjustments
 from recorder_worker.stages.capture.reading.arrivals import drain, take_again
-from recorder_worker.stages.capture.reading.coverage import Coverage, Finished
+from recorder_worker.stages.capture.reading.coverage import Coverage
 from recorder_worker.stages.capture.reading.limits import Limits
 from recorder_worker.stages.capture.reading.picture_watch import PictureWatch
 from recorder_worker.stages.capture.reading.policy import ReaderPolicy, Reopen
+from recorder_worker.stages.capture.reading.reader_thread import ReaderThread
 from recorder_worker.stages.capture.reading.reopening import Reopening
 from recorder_worker.stages.capture.reading.requests import (
     Hold,
@@ -33,15 +29,12 @@ from recorder_worker.stages.capture.reading.requests import (
     Release,
     Request,
     RequestBox,
-    Resume,
     Stop,
 )
 from recorder_worker.stages.capture.reading.standstill import LOOK_S, Standstill
 from recorder_worker.stages.capture.reading.timeline import SECOND_NS, Pacer, Timeline
+from recorder_worker.stages.capture.segments.frame_spool import SegmentWriter
 from recorder_worker.stages.capture.segments.items import Paused, Resumed
-from recorder_worker.stages.capture.segments.spool import SegmentWriter
-
-log = structlog.get_logger(__name__)
 
 ARRIVE_S = 0.1
 """How long a frame that comes by itself is waited for before requests are looked at again."""
@@ -62,7 +55,7 @@ class Reader:
         watch: PictureWatch | None = None,
     ) -> None:
         self._source = source
-        self._reopening = Reopening(reopen, clock, policy.retry_s)
+        self._reopening = Reopening(reopen, clock, policy.retry_s, waits=not timeline.live)
         self._coverage = coverage
         self._writer = coverage.writer
         self._timeline = timeline
@@ -79,17 +72,14 @@ class Reader:
             self._requests, self._limits, coverage, self._gap, self._adjustments.make_standing
         )
         self._pending: tuple[Frame, int] | None = None
-        self._thread: threading.Thread | None = None
+        self._thread = ReaderThread(coverage, self._let_go)
 
     def start(self, *, gap: GapReason | None, paused: bool, armed: bool = False) -> None:
         """Begin in a thread of its own, behind a gap where another worker had the session.
 
         What is paused or armed has its gap when it goes on.
         """
-        self._thread = threading.Thread(
-            target=self._run, args=(gap, paused, armed), name="reader", daemon=True
-        )
-        self._thread.start()
+        self._thread.start(lambda: self._begin(gap, paused=paused, armed=armed), self._step)
 
     def request(self, request: Request) -> None:
         """Ask for something; the answer is an item."""
@@ -106,27 +96,17 @@ class Reader:
 
     def join(self, timeout_s: float) -> None:
         """Wait for the thread to end."""
-        if self._thread is not None:
-            self._thread.join(timeout_s)
+        self._thread.join(timeout_s)
 
     # --- the loop -------------------------------------------------------------------------------
 
-    def _run(self, gap: GapReason | None, paused: bool, armed: bool) -> None:  # noqa: FBT001  (a thread's arguments)
-        try:
-            if armed:
-                self._adjustments.arm()
-            elif paused:
-                self._wait_for_resume()
-            elif gap is not None:
-                self._gap(gap, "another worker had this session before")
-            while True:
-                self._step()
-        except (Finished, LeaseLostError):
-            pass  # handed over to the end, or nobody takes it any more
-        except Exception as error:  # noqa: BLE001  (a defect must end in the record, not beside it)
-            self._coverage.crashed(error)
-        finally:
-            self._let_go()
+    def _begin(self, gap: GapReason | None, *, paused: bool, armed: bool) -> None:
+        if armed:
+            self._adjustments.arm()
+        elif paused:
+            self._wait_for_resume()
+        elif gap is not None:
+            self._gap(gap, "another worker had this session before")
 
     def _step(self) -> None:
         """Read one frame, wait until it is due, record it; or answer one request."""
@@ -220,17 +200,21 @@ class Reader:
         now_ns = self._timeline.now_ns()
         if self._writer.full(now_ns):
             self._coverage.close(now_ns)
+        if self._reopening.away:
+            self._limits.check_standing(self._missed_while_away, "the source was away")
         self._limits.check_now()
 
     # --- requests -------------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> None:
         self._drain()
+        if isinstance(request, Pause | Stop):
+            self._missed_while_away()
         match request:
             case Pause(by=by):
                 self._coverage.close(self._covered_ns())
                 self._coverage.deliver(Paused(cursor=self._coverage.cursor))
-                self._wait_for_resume(f"paused by {by}" if by else "")
+                self._wait_for_resume(by)
             case Release():
                 self._coverage.close(self._covered_ns())
                 self._coverage.released()
@@ -241,10 +225,10 @@ class Reader:
                 if self._adjustments.hold is None:
                     take_again(self._source)
 
-    def _wait_for_resume(self, detail: str = "") -> None:
+    def _wait_for_resume(self, by: str = "") -> None:
         """Paused: nothing is read until a request comes."""
         self._drain()
-        self._standstill.until(Resume, reason=GapReason.PAUSE, detail=detail, doing="paused")
+        self._standstill.until_resumed(by)
         take_again(self._source)
         self._coverage.deliver(Resumed(cursor=self._coverage.cursor))
 
@@ -262,9 +246,16 @@ class Reader:
     def _gap(self, reason: GapReason, detail: str) -> None:
         if self._timeline.live:
             self._pending = None  # a frame from before the gap lies inside it
+        if self._watch is not None:
+            self._watch.forget()
         self._coverage.gap(reason, detail)
         self._pacer.rebase()
         self._limits.forget()
+
+    def _missed_while_away(self) -> None:
+        """What a source that is away has not shown is missing because of that."""
+        if self._reopening.away and self._timeline.live:
+            self._gap(GapReason.SOURCE_LOST, self._reopening.away)
 
     def _lost(self, error: SourceLostError) -> None:
         """The source is gone: try to get it back, then say what is missing."""

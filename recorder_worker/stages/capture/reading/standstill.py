@@ -14,6 +14,7 @@ from recorder_worker.stages.capture.reading.requests import (
     Release,
     Request,
     RequestBox,
+    Resume,
     Stop,
 )
 from recorder_worker.stages.capture.segments.spool import UnitWriter
@@ -39,6 +40,11 @@ class Standstill:
         self._coverage = coverage
         self._gap = gap
         self._other = other
+
+    def until_resumed(self, by: str = "") -> None:
+        """Wait for a Resume; `by` whom it was paused stands in the gap. Raises as `until`."""
+        detail = f"paused by {by}" if by else ""
+        self.until(Resume, reason=GapReason.PAUSE, detail=detail, doing="paused")
 
     def until_caught_up(self, hold: Hold, covered_ns: int) -> Request:
         """Wait, from session time `covered_ns` on, until later stages are not behind any more.

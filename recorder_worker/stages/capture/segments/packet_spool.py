@@ -1,21 +1,15 @@
-"""Segments of packets: about a second of them, durable before anyone is told of them."""
+"""Segments of packets: what one holds, and when it is full."""
 
 from __future__ import annotations
 
-import msgspec
-import zstandard
-from blake3 import blake3
-
-from recorder_worker.core import keys
-from recorder_worker.core.cipher.session_cipher import SessionCipher, plain_hasher
+from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import FormatError, SourceLostError
 from recorder_worker.core.model import Cursor, Span
 from recorder_worker.core.packets.fmp4 import MAX_UNITS, PieceTimes, pack_times
 from recorder_worker.core.packets.fmp4_stream import scan_pieces
 from recorder_worker.ports import BlobStore, Clock, Packet, PacketSource
 from recorder_worker.stages.capture.segments.items import Segment
-from recorder_worker.stages.capture.segments.spool import SegmentLimits
-from recorder_worker.stages.payload_writer import segment_place
+from recorder_worker.stages.capture.segments.spool import Content, SegmentLimits, Spool
 
 
 class PacketWriter:
@@ -36,11 +30,14 @@ class PacketWriter:
         whole_groups: bool,
         cipher: SessionCipher | None = None,
     ) -> None:
-        self.cursor = cursor
-        self._cipher = cipher
-        self._store = store
-        self._session_id = session_id
-        self._clock = clock
+        self._spool = Spool(
+            store=store,
+            session_id=session_id,
+            clock=clock,
+            cursor=cursor,
+            level=limits.level,
+            cipher=cipher,
+        )
         self._limits = limits
         self._whole_groups = whole_groups
         self._source: PacketSource | None = None
@@ -51,6 +48,11 @@ class PacketWriter:
         self._heard: int | None = None
         self._size = 0
         self._keyframe = False
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where the segment being filled begins."""
+        return self._spool.cursor
 
     @property
     def count(self) -> int:
@@ -80,13 +82,10 @@ class PacketWriter:
 
     def add(self, packet: Packet, t_ns: int, source: PacketSource, shift: int) -> None:
         """Take a packet of video, which `fits`, and is of the same stretch as those before it."""
-        wall_ns = self._clock.wall_ns()
         if not self._times:
             self._keyframe = packet.keyframe
             self._source, self._shift = source, shift
-            if self.cursor.wall_ns == 0:
-                self.cursor = msgspec.structs.replace(self.cursor, wall_ns=wall_ns)
-        self._times.append((t_ns, wall_ns))
+        self._times.append((t_ns, self._spool.stamp()))
         self._keep(packet)
 
     def hear(self, packet: Packet) -> None:
@@ -113,33 +112,15 @@ class PacketWriter:
         """
         if not self._times or self._source is None:
             return None
-        plain, raw_size = self._piece(self._source)
-        stored = zstandard.ZstdCompressor(level=self._limits.level).compress(plain)
-        if self._cipher is not None:
-            stored = b"".join(self._cipher.seal(segment_place(self.cursor.unit), stored))
-        digest = plain_hasher(self._cipher).update(plain).hexdigest()
-        name = keys.segment(self.cursor.unit, digest)
-        self._store.put(keys.blob_key(self._session_id, name), stored)
-        span, cursor = self._covered(t1_ns)
-        segment = Segment(
-            cursor=cursor,
-            span=span,
-            keyframe=self._keyframe,
-            name=name,
-            raw_size=raw_size,
-            plain_size=len(plain),
-            plain_blake3=digest,
-            stored_size=len(stored),
-            stored_blake3=blake3(stored).hexdigest(),
-        )
+        segment = self._spool.put(self._piece(self._source), t1_ns)
         late = self._late
-        self.restart(cursor)
+        self.drop()
         for packet in late:
             self.hear(packet)
         return segment
 
-    def _piece(self, source: PacketSource) -> tuple[bytes, int]:
-        """The bytes of the segment, and those of its samples. Raises SourceLostError."""
+    def _piece(self, source: PacketSource) -> Content:
+        """The segment as MP4. Raises SourceLostError."""
         head, body = source.piece(self._packets, self._shift)
         tick_num, tick_den = source.tick
         times = PieceTimes(
@@ -152,49 +133,31 @@ class PacketWriter:
         try:
             plain = (head if self._keyframe else b"") + pack_times(times) + body
             # Read as a verifier will: a piece that it would refuse must not become evidence.
-            return plain, sum(piece.size for piece in scan_pieces((plain,)))
+            raw_size = sum(piece.size for piece in scan_pieces((plain,)))
         except FormatError as error:
             raise SourceLostError(f"its packets make no piece of a recording: {error}") from error
+        return Content(
+            plain=plain, unit_count=self.count, raw_size=raw_size, keyframe=self._keyframe
+        )
 
     def abandon(self, t1_ns: int) -> Span:
         """Give up the units that could not be stored: the span that is missing now."""
-        span, cursor = self._covered(t1_ns)
-        self.restart(cursor)
+        span = self._spool.pass_by(self.count, t1_ns)
+        self.drop()
         return span
 
     def restart(self, cursor: Cursor) -> None:
         """Go on from a cursor with an empty segment."""
-        self.cursor = cursor
-        self._forget()
+        self._spool.cursor = cursor
+        self.drop()
 
     def drop(self) -> None:
-        """Forget what is not durable: its source is going to be read again from the cursor."""
-        self._forget()
-
-    def _keep(self, packet: Packet) -> None:
-        self._packets.append(packet)
-        self._size += len(packet.data)
-
-    def _forget(self) -> None:
+        """Forget what is in the segment being filled: nothing of it is durable."""
         self._packets, self._times, self._late = [], [], []
         self._heard = None
         self._size = 0
         self._keyframe = False
 
-    def _covered(self, t1_ns: int) -> tuple[Span, Cursor]:
-        wall_ns = self._clock.wall_ns()
-        span = Span(
-            first_unit=self.cursor.unit,
-            unit_count=self.count,
-            t0_ns=self.cursor.t_ns,
-            t1_ns=t1_ns,
-            wall0_ns=self.cursor.wall_ns,
-            wall1_ns=wall_ns,
-        )
-        cursor = Cursor(
-            unit=self.cursor.unit + self.count,
-            t_ns=t1_ns,
-            wall_ns=wall_ns,
-            boot_ns=self._clock.monotonic_ns(),
-        )
-        return span, cursor
+    def _keep(self, packet: Packet) -> None:
+        self._packets.append(packet)
+        self._size += len(packet.data)

@@ -80,9 +80,7 @@ class Controls:
                 return
 
     async def _give_effect(self, control: Control) -> None:
-        trigger = TRIGGERS[Command(control.command)]
-        if trigger is Trigger.MARK and self._state is State.ARMED and _kind(control) == TRIGGER:
-            trigger = Trigger.TRIGGER
+        trigger = _trigger(control, self._state)
         state = next_state(self._state, trigger)
         if state is None:
             await self._refuse(control)
@@ -92,6 +90,9 @@ class Controls:
             self._journal.controls = control.ordinal + 1
             return
         self._state = state
+        if trigger is Trigger.MASK and control.ordinal < self._journal.masked_until:
+            self._journal.controls = control.ordinal + 1
+            return
         if trigger is Trigger.MARK:
             self._journal.controls = control.ordinal + 1
             await self._mark(control, self._reader.now_ns())
@@ -109,6 +110,11 @@ class Controls:
                 body=control.body,
             )
         )
+
+    def masked(self) -> None:
+        """Other masks hold: those of the control that was in effect, or of one before the begin."""
+        if self._in_effect is not None and self._in_effect.command == Command.MASK:
+            self.took_effect()
 
     async def triggered(self, t_ns: int) -> None:
         """The mark that has triggered an armed session stands behind what was held until then."""
@@ -140,6 +146,13 @@ def _state_of(journal: CapturedJournal) -> State:
     if journal.armed:
         return State.ARMED
     return State.PAUSED if journal.paused else State.RECORDING
+
+
+def _trigger(control: Control, state: State) -> Trigger:
+    trigger = TRIGGERS[Command(control.command)]
+    if trigger is Trigger.MARK and state is State.ARMED and _kind(control) == TRIGGER:
+        return Trigger.TRIGGER
+    return trigger
 
 
 def _kind(control: Control) -> str:
@@ -187,3 +200,26 @@ async def masks_in_force(
         if control.command == Command.MASK:
             found = masks_of(control)
     return found
+
+
+async def masks_sent_meanwhile(log: EventLog, journal: CapturedJournal) -> MaskWith | None:
+    """What the newest mask command asks that was sent while nobody recorded, if it will be obeyed.
+
+    It is to hold from the first frame on. Commands are obeyed one by one, and the reader reads
+    between them: what somebody has asked to cover would be recorded until its turn came. Those that
+    it overtakes are not obeyed any more, so that none of them uncovers it again.
+    """
+    state, newest = _state_of(journal), None
+    async for logged in log.read(Fact.CONTROL, journal.session_id):
+        control = logged.event
+        if not isinstance(control, Control) or control.ordinal < journal.controls:
+            continue
+        trigger = _trigger(control, state)
+        behind = next_state(state, trigger)
+        if behind is not None:
+            state = behind
+            newest = control if trigger is Trigger.MASK else newest
+    if newest is None:
+        return None
+    journal.masked_until = newest.ordinal + 1
+    return MaskWith(masks=masks_of(newest), by=newest.by)

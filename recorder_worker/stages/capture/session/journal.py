@@ -51,6 +51,8 @@ class CapturedJournal:
         """Whether frames are held in memory alone, until a trigger."""
         self.masks: tuple[Mask, ...] = ()
         """The masks in force when this lease began."""
+        self.masked_until = 0
+        """Mask commands below this ordinal hold already, or were overtaken by one that does."""
         self.epoch = found.epoch if found else 0
         """The number of the key epoch."""
 

@@ -38,7 +38,10 @@ from recorder_worker.stages.capture.reading.reader import Reader
 from recorder_worker.stages.capture.services import CaptureServices
 from recorder_worker.stages.capture.session.admission import Admission, bad_source, id_in_use
 from recorder_worker.stages.capture.session.aftermath import tell_aftermath
-from recorder_worker.stages.capture.session.controls import masks_in_force
+from recorder_worker.stages.capture.session.controls import (
+    masks_in_force,
+    masks_sent_meanwhile,
+)
 from recorder_worker.stages.capture.session.degradation import Degradation
 from recorder_worker.stages.capture.session.encryption import forget_late_key, session_cipher
 from recorder_worker.stages.capture.session.journal import CapturedJournal
@@ -114,6 +117,9 @@ class Lease:
                 cipher=cipher,
                 deliver=mailbox.put,
             )
+            masks = await masks_sent_meanwhile(self._services.log, journal)
+            if masks is not None and not self._copies:
+                reader.request(masks)
         except BaseException as error:
             if source is not None:
                 source.close()

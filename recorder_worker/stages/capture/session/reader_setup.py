@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import TypeVar, cast
 
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.commands import StartSession
@@ -17,12 +17,15 @@ from recorder_worker.stages.capture.reading.picture_watch import PictureWatch
 from recorder_worker.stages.capture.reading.policy import Arming, ReaderPolicy, Reopen
 from recorder_worker.stages.capture.reading.reader import Reader
 from recorder_worker.stages.capture.reading.timeline import SECOND_NS, Timeline
+from recorder_worker.stages.capture.segments.frame_spool import SegmentWriter
 from recorder_worker.stages.capture.segments.items import Item
 from recorder_worker.stages.capture.segments.packet_spool import PacketWriter
-from recorder_worker.stages.capture.segments.spool import SegmentWriter
+from recorder_worker.stages.capture.segments.spool import UnitWriter
 from recorder_worker.stages.capture.segments.thumbnails import Thumbnails
 from recorder_worker.stages.capture.services import CapturePolicy, CaptureServices
 from recorder_worker.stages.capture.session.journal import CapturedJournal
+
+W = TypeVar("W", bound=UnitWriter)
 
 
 def reader_of(
@@ -36,76 +39,82 @@ def reader_of(
     cipher: SessionCipher | None,
     deliver: Callable[[Item], None],
 ) -> Reader | PacketReader:
-    """The reader that the profile of a start asks for; its source may be away now.
+    """The reader that the profile of a start asks for; it goes on where the journal's cursor is.
 
-    `source`, and what `reopen` opens, are of that profile.
+    `source`, which may be away now, and what `reopen` opens are of that profile.
     """
-    if command.profile == "copy":
-        return make_packet_reader(
-            services=services,
-            command=command,
-            facts=facts,
-            journal=journal,
-            source=cast("PacketSource | None", source),
-            reopen=cast("OpenPackets", reopen),
-            cipher=cipher,
+    timeline = Timeline(
+        facts.clock,
+        journal.cursor,
+        services.clock,
+        frame_rate(facts, command, services.policy),
+        same_boot=journal.same_boot,
+    )
+
+    def covered(writer: W) -> Coverage[W]:
+        return Coverage(
+            writer=writer,
+            timeline=timeline,
+            clock=services.clock,
+            retry_s=services.policy.retry_s,
+            writes=services.writes.of(journal.session_id),
             deliver=deliver,
         )
-    return make_reader(
-        services=services,
-        command=command,
-        facts=facts,
-        journal=journal,
+
+    if command.profile == "copy":
+        return PacketReader(
+            source=cast("PacketSource | None", source),
+            reopen=cast("OpenPackets", reopen),
+            coverage=covered(_packet_writer(services, facts, journal, cipher)),
+            timeline=timeline,
+            policy=_reader_policy(services, command),
+            clock=services.clock,
+        )
+    writer = _frame_writer(services, journal, cipher)
+    return Reader(
         source=cast("FrameSource | None", source),
         reopen=cast("Reopen", reopen),
-        cipher=cipher,
-        deliver=deliver,
+        coverage=covered(writer),
+        timeline=timeline,
+        policy=_reader_policy(services, command),
+        clock=services.clock,
+        watch=_watch(services, journal.session_id, facts.kind, writer, cipher),
     )
 
 
-def make_reader(
-    *,
-    services: CaptureServices,
-    command: StartSession,
-    facts: SourceFacts,
-    journal: CapturedJournal,
-    source: FrameSource | None,
-    reopen: Reopen,
-    cipher: SessionCipher | None,
-    deliver: Callable[[Item], None],
-) -> Reader:
-    """A reader that goes on where the journal's cursor is; its source may be away now."""
-    policy = services.policy
-    writer = SegmentWriter(
+def _frame_writer(
+    services: CaptureServices, journal: CapturedJournal, cipher: SessionCipher | None
+) -> SegmentWriter:
+    return SegmentWriter(
         store=services.store,
         session_id=journal.session_id,
         clock=services.clock,
         cursor=journal.cursor,
-        limits=policy.segment,
-        keyframes=policy.keyframes,
+        limits=services.policy.segment,
+        keyframes=services.policy.keyframes,
         masks=journal.masks,
         cipher=cipher,
     )
-    timeline = _timeline(services, command, facts, journal)
-    return Reader(
-        source=source,
-        reopen=reopen,
-        coverage=Coverage(
-            writer=writer,
-            timeline=timeline,
-            clock=services.clock,
-            retry_s=policy.retry_s,
-            writes=services.writes.of(journal.session_id),
-            deliver=deliver,
-        ),
-        timeline=timeline,
-        policy=_reader_policy(services, command),
+
+
+def _packet_writer(
+    services: CaptureServices,
+    facts: SourceFacts,
+    journal: CapturedJournal,
+    cipher: SessionCipher | None,
+) -> PacketWriter:
+    return PacketWriter(
+        store=services.store,
+        session_id=journal.session_id,
         clock=services.clock,
-        watch=make_watch(services, journal.session_id, facts.kind, writer, cipher),
+        cursor=journal.cursor,
+        limits=services.policy.segment,
+        whole_groups=facts.clock is SourceClock.MEDIA,
+        cipher=cipher,
     )
 
 
-def make_watch(
+def _watch(
     services: CaptureServices,
     session_id: str,
     kind: str,
@@ -132,60 +141,6 @@ def make_watch(
         policy=policy.watch,
         conditions=conditions,
         thumbnails=thumbnails,
-    )
-
-
-def make_packet_reader(
-    *,
-    services: CaptureServices,
-    command: StartSession,
-    facts: SourceFacts,
-    journal: CapturedJournal,
-    source: PacketSource | None,
-    reopen: OpenPackets,
-    cipher: SessionCipher | None,
-    deliver: Callable[[Item], None],
-) -> PacketReader:
-    """As `make_reader`, for the profile `copy`."""
-    writer = PacketWriter(
-        store=services.store,
-        session_id=journal.session_id,
-        clock=services.clock,
-        cursor=journal.cursor,
-        limits=services.policy.segment,
-        whole_groups=facts.clock is SourceClock.MEDIA,
-        cipher=cipher,
-    )
-    timeline = _timeline(services, command, facts, journal)
-    return PacketReader(
-        source=source,
-        reopen=reopen,
-        coverage=Coverage(
-            writer=writer,
-            timeline=timeline,
-            clock=services.clock,
-            retry_s=services.policy.retry_s,
-            writes=services.writes.of(journal.session_id),
-            deliver=deliver,
-        ),
-        timeline=timeline,
-        policy=_reader_policy(services, command),
-        clock=services.clock,
-    )
-
-
-def _timeline(
-    services: CaptureServices,
-    command: StartSession,
-    facts: SourceFacts,
-    journal: CapturedJournal,
-) -> Timeline:
-    return Timeline(
-        facts.clock,
-        journal.cursor,
-        services.clock,
-        frame_rate(facts, command, services.policy),
-        same_boot=journal.same_boot,
     )
 
 

@@ -232,7 +232,7 @@ class Recording:
             self._journal.armed = False
             await self._controls.triggered(item.t_ns)
             return
-        self._controls.took_effect()
+        self._controls.masked()
         body = note_text(MasksChanged(masks=item.masks, by=item.by))
         await self._note(items.Note(t_ns=item.t_ns, kind=MASKS, body=body))
 
