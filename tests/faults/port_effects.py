@@ -39,6 +39,7 @@ LOOKS: dict[str, frozenset[str]] = {
 """What leaves nothing behind."""
 
 NOT_OF_THE_RECORD: dict[str, str] = {
+    "ArrivingPackets": "as ArrivingSource",
     "ArrivingSource": "a source is outside: what it loses is told as a gap, in the sources' tests",
     "FrameFeed": "as ArrivingSource",
     "FrameSource": "as ArrivingSource",
