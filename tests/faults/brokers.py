@@ -22,8 +22,8 @@ ACK_WAIT_S = 30.0
 REAL_ACK_WAIT_S = 1.0
 FETCH_S = 0.05
 LOOK_S = 0.01
-WITHOUT_STAGE = ("tsa", "receipts")
-"""Consumers of which the table runs no stage: they need an authority."""
+WITHOUT_STAGE = ("tsa",)
+"""Consumers of which the table runs no stage: it needs an authority."""
 
 
 class Broker(Protocol):

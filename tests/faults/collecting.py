@@ -22,13 +22,9 @@ POISONED = "DecodeError: JSON is malformed"
 
 async def collect(world: World) -> Evidence:
     """What the world left, its store as a folder."""
-    for key in world.store.keys(""):
-        path = world.folder / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(world.store.get(key))
+    world.parts.write_out()
     identity = world.folder.parent / "identity"
     identity.write_text(world.identity + "\n")
-    left = {session for session, _ in world.signer._epochs} | set(world.ciphers.held)
     return Evidence(
         folder=world.folder,
         identity=identity,
@@ -38,7 +34,7 @@ async def collect(world: World) -> Evidence:
         waiting=await world.broker.waiting(),
         dead=await _dead(world.broker),
         copies=await _copies(world.broker),
-        private_keys=sorted(left),
+        private_keys=world.parts.private_keys(),
         entries=await _entries(world.broker),
     )
 

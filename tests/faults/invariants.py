@@ -165,6 +165,7 @@ def _digests(found: Evidence, session: str) -> Iterator[tuple[str, str]]:
             yield f"marks/{record['index']:010d}.json", record["body_blake3"].hex()
 
 
+RECEIPT = Fact.ANCHOR_RECEIPT
 ORPHANS = ("segments/",)
 """Below a session's folder: what a process that stood still may leave. A segment of no event is
 nobody's evidence; `recorder doctor` is to name it."""
@@ -195,6 +196,10 @@ def _named(found: Evidence, session: str) -> set[str]:
             names.add(f"marks/{record['index']:010d}.json")
     units = len(found.pixels) + len(found.lost)
     names |= {f"thumbnails/{unit:012d}.jpg{end}" for unit in range(units) for end in ("", ".enc")}
+    sizes = [told.event.tree_size for told in found.of(RECEIPT, session)]
+    folder = found.session(session)
+    for size in sizes:
+        names |= {f"receipts/{path.name}" for path in folder.glob(f"receipts/{size:020d}.*")}
     if not found.of(Fact.SEALED, session):
         size = len(found.of(Fact.HEAD, session)) + 1
         names |= {f"journal/leaves/{n:010d}" for n in range(size)}
@@ -278,6 +283,8 @@ def log_of_sessions_is_whole(found: Evidence) -> Found:
             for kind in ("open", "seal"):
                 if entered[session, kind] != 1:
                     yield f"{session}: its {kind} is entered {entered[session, kind]} times"
+                if not (found.session(session) / "proofs" / kind).is_file():
+                    yield f"{session}: there is no proof of its {kind}"
     anchors = [told.event.tree_size for told in found.of(Fact.ANCHOR_REQUESTED)]
     if anchors != sorted(set(anchors)):
         yield f"anchors are requested for {anchors}"
@@ -307,6 +314,25 @@ def keys_are_erased(found: Evidence) -> Found:
     for session in found.private_keys:
         if found.of(Fact.SEALED, session):
             yield f"{session}: a private key is left behind the seal"
+
+
+def receipts_are_kept(found: Evidence) -> Found:
+    """Each checkpoint that was receipted has its receipt, with the log and with its session."""
+    files = found.files()
+    for told in found.of(Fact.ANCHOR_REQUESTED):
+        if not any(each.event.tree_size == told.event.tree_size for each in found.of(RECEIPT)):
+            yield f"nobody receipted size {told.event.tree_size}"
+    for told in found.of(RECEIPT):
+        size, session = told.event.tree_size, told.event.session_id
+        places = ["log"] if session == NO_SESSION else ["log", f"sessions/{session}"]
+        for place in places:
+            held = {
+                data
+                for key, data in files.items()
+                if key.startswith(f"{place}/receipts/{size:020d}.") and key.endswith(".chain")
+            }
+            if held != {told.event.receipt}:
+                yield f"{place}: {len(held)} receipts for size {size}, or another one"
 
 
 def everybody_was_told(found: Evidence) -> Found:
@@ -339,6 +365,7 @@ INVARIANTS: tuple[Callable[[Evidence], Found], ...] = (
     log_of_sessions_is_whole,
     audit_trail_has_each_event_once,
     keys_are_erased,
+    receipts_are_kept,
     everybody_was_told,
 )
 

@@ -75,7 +75,7 @@ def test_every_effect_of_every_port_is_in_the_table() -> None:
 
 def test_every_stage_and_every_fact_of_the_pipeline_is_in_the_table() -> None:
     stages = {stage.name for stage in CONSUMERS}
-    left_out = {"receipts", "tsa"}  # they need an authority: test_a_kill_leaves_one_receipt
+    left_out = {"tsa"}  # it needs an authority: test_a_kill_leaves_one_receipt
     assert set(STAGES) == stages - left_out
     assert {stage for stage, _, _ in EFFECTS} == {*STAGES, AUDIT_KEEPER.name}
     told = {name.split(" ")[1] for _, name, _ in EFFECTS if name.startswith("EventLog.")}

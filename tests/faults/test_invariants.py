@@ -234,6 +234,7 @@ PLANTED: dict[str, tuple[Plant, ...]] = {
     "log_of_sessions_is_whole": (
         removed("log/tile/entries/*/*"),
         removed(f"sessions/{SESSION}/**/*"),
+        removed(f"sessions/{SESSION}/proofs/open"),
         again(Fact.LOGGED, session_id=SESSION, kind="seal"),
         without(Fact.LOGGED, lambda event: event.session_id != NO_SESSION),
         again(Fact.ANCHOR_REQUESTED),
@@ -244,6 +245,11 @@ PLANTED: dict[str, tuple[Plant, ...]] = {
         without(Fact.AUDIT_DENIED),
     ),
     "keys_are_erased": (key_left,),
+    "receipts_are_kept": (
+        removed(f"sessions/{SESSION}/receipts/*"),
+        removed("log/receipts/*"),
+        without(Fact.ANCHOR_RECEIPT),
+    ),
     "everybody_was_told": (owner_not_told, not_in_the_table, without(Fact.STORED)),
 }
 

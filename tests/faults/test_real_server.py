@@ -1,4 +1,4 @@
-"""A slice of the fault table on a real nats-server: what depends on how a server delivers.
+"""A slice of the fault table on a real nats-server and on files: what depends on how they behave.
 
 The same stages, faults and checker; messages come again after a second of the server's own.
 """
@@ -19,6 +19,7 @@ from faults.clock import SetClock
 from faults.collecting import collect, folder_in
 from faults.injector import Effect, Fault, Kind
 from faults.invariants import broken
+from faults.parts import FileParts
 from faults.table import faults
 from faults.world import World
 from recorder_worker.bus.streams.apply import apply_topology
@@ -67,6 +68,7 @@ def test_the_slice_is_one_of_the_table() -> None:
 async def test_on_a_real_server_nothing_is_lost_either(
     tmp_path: Path, broker: RealBroker, fault: Fault | None
 ) -> None:
-    world = World(folder_in(tmp_path), fault, broker, SetClock(time.time_ns()))
+    folder = folder_in(tmp_path)
+    world = World(folder, fault, broker, SetClock(time.time_ns()), FileParts(folder))
     await world.record()
     assert broken(await collect(world)) == []

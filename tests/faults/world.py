@@ -17,15 +17,14 @@ from typing import Any, NamedTuple
 import msgspec
 import nats.errors
 from faststream.exceptions import NackMessage, RejectMessage, SkipMessage
-from memory_ciphers import MemoryCipherKeys
-from memory_signer import MemorySigner
-from memory_store import MemoryStore
 from nats.aio.msg import Msg
 from nats.js.api import PubAck
 
 from faults.brokers import Broker, MemoryBroker
 from faults.clock import SetClock
+from faults.engine import Engine
 from faults.injector import LATE, Fault, Injector, Killed, Process
+from faults.parts import MemoryParts, Parts
 from faults.session import (
     EPOCH_AT,
     MARK,
@@ -38,6 +37,7 @@ from faults.session import (
 from recorder_worker.adapters.age import AgeRecipients, new_identity
 from recorder_worker.adapters.optics import OpenCvOptics
 from recorder_worker.bus.audit_stream import JetStreamAuditStream
+from recorder_worker.bus.codec import decode, encode
 from recorder_worker.bus.disposition import Disposition, RetryLimits
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
@@ -72,6 +72,7 @@ from recorder_worker.stages.control import ControlStage
 from recorder_worker.stages.gate import CommandGate
 from recorder_worker.stages.merkle.stage import MerkleStage
 from recorder_worker.stages.owners import OwnersStage
+from recorder_worker.stages.receipts import ReceiptsStage
 from recorder_worker.stages.rejection import Rejections
 from recorder_worker.stages.session_log.log_writer import LogWriter
 from recorder_worker.stages.session_log.numbering import number
@@ -82,7 +83,10 @@ NODE = "node"
 RECORDER = "recorder-of-tests"
 EPOCH_S = 60.0
 DIGEST_S = 60.0
-STAGES = ("control", "capture", "chunk", "compress", "merkle", "owners", "log", "storage", "table")
+STAGES = (
+    *("control", "capture", "chunk", "compress", "merkle"),
+    *("owners", "log", "receipts", "storage", "table"),
+)
 """In the order in which what is due at once is delivered."""
 KEEPER = "audit"
 STEPS = 3000
@@ -117,16 +121,16 @@ class World:
         fault: Fault | None = None,
         broker: Broker | None = None,
         clock: SetClock | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.clock = clock or SetClock()
         self.injector = Injector(fault)
         self.broker: Broker = broker or MemoryBroker(self.clock)
-        self.store = MemoryStore()
-        self.signer = MemorySigner()
-        self.ciphers = MemoryCipherKeys()
+        self.parts: Parts = parts or MemoryParts(folder)
         self.folder = folder
         self.identity, recipient = new_identity()
         self._wrap = AgeRecipients([recipient], "the fault table")
+        self.engine = Engine()
         self.metrics = Metrics(version="", node=NODE)
         jetstream: Callable[[], Any] = self.broker.jetstream
         self.log = JetStreamEventLog(jetstream, EventHeaders(NODE))
@@ -300,6 +304,7 @@ class World:
                 await self.broker.jetstream().publish(
                     where, payload, stream=stream, headers=headers
                 )
+                await self._receipted(where, payload)
             except nats.errors.Error:
                 continue  # refused by its fence; nobody hears of it
         return bool(late)
@@ -318,6 +323,13 @@ class World:
         if kept.done() and kept.result():
             self._kept = stored
         return True
+
+    async def _receipted(self, subject: str, payload: bytes) -> None:
+        """Whoever receipts checkpoints hears of what was stored, and answers."""
+        if subject == Fact.ANCHOR_REQUESTED.value:
+            request: Any = decode(Fact.ANCHOR_REQUESTED, payload)
+            receipt = self.engine.receipt(request, self.clock.now_ns // SECOND_NS)
+            await self.broker.jetstream().publish(Fact.ANCHOR_RECEIPT.value, encode(receipt))
 
     # --- processes ------------------------------------------------------------------------------
 
@@ -385,6 +397,7 @@ class World:
             stored: PubAck = await self.broker.jetstream().publish(
                 subject, payload, stream=stream, headers=headers, timeout=PUBLISH_S
             )
+            await self._receipted(subject, payload)
             return stored
         finally:
             await self._arrive(subject)
@@ -453,9 +466,9 @@ class _Bench:
         self._process = process
         self._jetstream = lambda: jetstream
         self._log = process.port("EventLog", JetStreamEventLog(self._jetstream, EventHeaders(NODE)))
-        self._store = process.port("BlobStore", world.store)
-        self._signer = process.port("Signer", world.signer)
-        self._ciphers = process.port("CipherKeys", world.ciphers)
+        self._store = process.port("BlobStore", world.parts.store)
+        self._signer = process.port("Signer", world.parts.signer)
+        self._ciphers = process.port("CipherKeys", world.parts.ciphers)
         self._clock = world.clock
         self._metrics = world.metrics
 
@@ -541,6 +554,11 @@ class _Bench:
         resorts = self._world.disposition.last_resorts
         resorts["log"] = last_resort(Fact.CHECKPOINT, stage.give_up)
         return stage.handle, decoder_of(Fact.CHECKPOINT)
+
+    def receipts(self) -> tuple[Handle, Callable[[Msg], Any]]:
+        anchors = [self._world.engine.anchor]
+        stage = ReceiptsStage(self._store, wall_ns=self._clock.wall_ns, anchors=anchors)
+        return stage.handle, decoder_of(Fact.ANCHOR_RECEIPT)
 
     def storage(self) -> tuple[Handle, Callable[[Msg], Any]]:
         stage = StoredSessions(self._log, self._store, self._reports())
