@@ -207,9 +207,9 @@ class World:
             if not (
                 await self._deliver()
                 or await self.broker.pass_time(STAGES)
+                or await self._keep()
                 or await self._wake_held()
                 or await self._arrive()
-                or await self._keep()
             ):
                 return
         raise AssertionError(f"it does not come to rest: {await self.broker.waiting()}")
