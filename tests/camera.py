@@ -85,6 +85,10 @@ class Camera:
         """Pictures get twice the width and height, in mid-stream."""
         self._signal(signal.SIGUSR1)
 
+    def cover(self) -> None:
+        """Pictures are black from now on, or no more."""
+        self._signal(signal.SIGUSR2)
+
     def uri(self, login: str = "", port: int | None = None) -> str:
         return f"rtsp://{login}localhost:{port or self.port}/cam"
 

@@ -61,6 +61,7 @@ def main() -> None:
     if camera["encoded"]:
         keep(factory, camera["encoded"])
     resize_when_told(factory, camera)
+    cover_when_told(factory)
     if camera["keyframes"] >= 0:
         leave_out_keyframes(factory, camera["keyframes"])
     if camera["user"]:
@@ -91,9 +92,28 @@ def resize_when_told(factory: Any, camera: dict[str, Any]) -> None:  # noqa: ANN
     factory.connect("media-configure", configured)
 
 
+def cover_when_told(factory: Any) -> None:  # noqa: ANN401  (gi has no types)
+    """At SIGUSR2 pictures become black, and at the next one they are as before."""
+
+    def configured(_: Any, media: Any) -> None:  # noqa: ANN401  (as above)
+        shown = media.get_element().get_by_name("shown")
+        covered = False
+
+        def turned() -> bool:
+            nonlocal covered
+            covered = not covered
+            Gst.util_set_object_arg(shown, "pattern", "black" if covered else "ball")
+            return bool(GLib.SOURCE_CONTINUE)
+
+        GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, signal.SIGUSR2, turned)
+
+    factory.connect("media-configure", configured)
+
+
 def launch(camera: dict[str, Any]) -> str:
     video = (
-        f"videotestsrc is-live=true pattern=ball ! capsfilter name=size caps={caps(camera)} "
+        f"videotestsrc name=shown is-live=true pattern=ball "
+        f"! capsfilter name=size caps={caps(camera)} "
         f"! {ENCODERS[camera['video']].format(**camera)} "
         f"! identity name=encoded signal-handoffs=true "
         f"! {PAYLOADERS[camera['video']]} name=pay0 pt=96"

@@ -11,6 +11,7 @@ from recorder_worker.cli.output import JsonOption, columns, fields, out, print_j
 from recorder_worker.cli.settings_option import ConfigOption, NatsOption, client_login
 from recorder_worker.core.command_parsing import check_session_id
 from recorder_worker.core.errors import RefusedError
+from recorder_worker.core.load.words import load_words
 from recorder_worker.core.screening.card_text import wall_time
 from recorder_worker.core.subjects import Fact
 
@@ -40,7 +41,7 @@ def ls(nats: NatsOption = None, config: ConfigOption = None, json: JsonOption = 
     lines += [
         (
             row["session_id"],
-            row["state"],
+            f"{row['state']}{_load_word(row)}",
             str(row["totals"]["frame_count"]),
             str(row["totals"]["gap_count"]),
             size(row["totals"]["stored_bytes"]),
@@ -68,6 +69,7 @@ def show(
     shown = {
         "session": row["session_id"],
         "state": f"{row['state']}{STATES.get(row['state'], '')}{row['paused']}",
+        "load": row["load"],
         "started": wall_time(row["started_wall_ns"]),
         "source": f"{source['kind']} {source['uri']} ({source['width']}x{source['height']})",
         "node": row["node"],
@@ -87,6 +89,12 @@ def show(
         "location": row["location"],
     }
     out.print(fields(**{k: v for k, v in shown.items() if v != ""}), markup=False)
+
+
+def _load_word(row: dict[str, Any]) -> str:
+    if row["held"]:
+        return " (held)"
+    return f" (slowed to {row['slowed']['fps']:g} fps)" if row["slowed"] else ""
 
 
 async def _all(nats: str | None, config: Any) -> list[dict[str, Any]]:  # noqa: ANN401  (Typer's path)
@@ -151,20 +159,24 @@ async def _row(client: RecorderClient, session_id: str) -> dict[str, Any] | None
     checkpoint = await client.last(Fact.CHECKPOINT, session_id)
     sealed = await client.last(Fact.SEALED, session_id)
     totals = checkpoint.totals if isinstance(checkpoint, events.Checkpoint) else events.Totals()
-    state = "recording"
+    state, slowed, held = "recording", None, False
     if isinstance(sealed, events.SessionSealed):
         state = "sealed"
     elif isinstance(captured, events.EndCaptured):
         state = "stopping"
     elif isinstance(captured, events.Captured) and captured.paused:
         state = "paused"
-    elif isinstance(captured, events.Captured) and captured.armed:
-        state = "armed"
+    elif isinstance(captured, events.Captured):
+        state = "armed" if captured.armed else "recording"
+        slowed, held = captured.slowed, captured.held
     seal = sealed if isinstance(sealed, events.SessionSealed) else None
     row: dict[str, Any] = msgspec.to_builtins(
         {
             "session_id": session_id,
             "state": state,
+            "slowed": slowed,
+            "held": held,
+            "load": load_words(slowed, held=held),
             "source": started.source,
             "node": started.node,
             "started_wall_ns": started.wall_ns,

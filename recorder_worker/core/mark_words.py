@@ -14,6 +14,7 @@ import msgspec
 
 from recorder_worker.core import notes
 from recorder_worker.core.commands import MarkSession
+from recorder_worker.core.load.words import WHY
 from recorder_worker.core.model import Mask
 from recorder_worker.core.packets.film import Jump
 from recorder_worker.core.printable import printable
@@ -62,8 +63,7 @@ def _rate(body: bytes | str) -> str:
     rates = f"from {said.from_fps:g} to {said.to_fps:g} frames a second"
     if said.to_fps > said.from_fps:
         return f"raised {rates}: {said.detail}"
-    why = "the machine is overloaded" if said.reason == "overload" else "later stages are behind"
-    return f"lowered {rates}, for {why}: {said.detail}"
+    return f"lowered {rates}, for {WHY[said.reason]}: {said.detail}"
 
 
 def _armed(body: bytes | str) -> str:

@@ -30,6 +30,7 @@ LOOKS: dict[str, frozenset[str]] = {
     "EntryTable": frozenset({"get", "all"}),
     "EventLog": frozenset({"last", "last_of_all", "read"}),
     "JwksSource": frozenset({"read"}),
+    "KeyframeDecoder": frozenset({"picture"}),
     "KeyWrap": frozenset({"recipients", "wrap"}),
     "Optics": frozenset({"shrink", "measure", "jpeg"}),
     "Revocations": frozenset({"find"}),

@@ -494,6 +494,7 @@ class _Bench:
             open_source=self._source,
             open_packets=None,  # type: ignore[arg-type]  # the session is one of pictures
             optics=OpenCvOptics(),
+            keyframes=None,  # type: ignore[arg-type]  # as open_packets
             number=partial(number, self._log, self._store),
             cipher_keys=self._ciphers,
             key_wrap=self._world.wrap,

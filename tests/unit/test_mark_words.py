@@ -9,7 +9,7 @@ import pytest
 
 from recorder_worker.core import notes
 from recorder_worker.core.mark_words import MAX_WORDS, mark_words
-from recorder_worker.core.model import Mask
+from recorder_worker.core.model import Mask, SlowedBy
 from recorder_worker.core.packets.film import Jump
 from recorder_worker.core.quality.conditions import Condition, QualityChange, Turn
 from recorder_worker.core.quality.measures import Measures
@@ -18,7 +18,7 @@ CORNER = Mask(x=0, y=10, width=200, height=40)
 SESSION = "0190a2b4-7c1e-7d2f-8a3b-5c6d7e8f9a0b"
 
 
-def rate(from_fps: float, to_fps: float, reason: notes.SlowedBy) -> str:
+def rate(from_fps: float, to_fps: float, reason: SlowedBy) -> str:
     body = notes.RateChanged(from_fps=from_fps, to_fps=to_fps, reason=reason, detail="measured so")
     return mark_words(notes.RATE, notes.note_text(body))
 
