@@ -1,4 +1,4 @@
-"""Strict keys of sessions in memory for tests of the stages: none is made behind its erasure."""
+"""Keys of sessions in memory for tests; behind an erasure there is none, or another one."""
 
 from __future__ import annotations
 
