@@ -190,9 +190,11 @@ class DurableFile:
         """Remove the spare file; harmless when repeated."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            with contextlib.suppress(FileNotFoundError):
-                self.path.unlink()
-            os.close(descriptor)
+            try:
+                with contextlib.suppress(FileNotFoundError):
+                    self.path.unlink()
+            finally:
+                os.close(descriptor)  # and its lock with it: what is left is the next start's
 
     def _name(self, final: Path) -> bool:
         """Give the file its name; False where the name is taken."""

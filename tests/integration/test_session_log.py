@@ -31,6 +31,7 @@ from recorder_worker.core.errors import (
     FencedError,
     IncidentError,
     PermanentError,
+    StoreError,
     StoreFullError,
 )
 from recorder_worker.core.events import (
@@ -106,12 +107,14 @@ class Bench:
         return signed
 
     async def deliver(self, stage: SessionLogStage, signed: list[Checkpoint]) -> None:
-        """Every checkpoint, as JetStream does: again, where another worker was quicker."""
+        """Every checkpoint, as JetStream does: again, where another worker was quicker, or the
+        store failed.
+        """
         for event in signed:
             while True:
                 try:
                     await stage.handle(event)
-                except FencedError:
+                except (FencedError, StoreError):
                     await asyncio.sleep(0.005)
                     continue
                 break

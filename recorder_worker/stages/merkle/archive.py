@@ -123,6 +123,14 @@ class Archive:
         self._store.delete_below(self._key(keys.JOURNAL))
         self._store.delete_below(self._key(keys.SEGMENTS))
 
+    def tidy(self) -> None:
+        """Behind a seal, remove what a worker has written that had stood still until then.
+
+        As `clear_journal`. Where there is no seal, the journal may be all that there is.
+        """
+        if self._store.size(self._key(keys.SEAL)) is not None:
+            self.clear_journal()
+
     def clear_spool(self, chunk: ChunkStored) -> None:
         """Remove the segments that a chunk under a signed checkpoint was made of."""
         first, end = chunk.span.first_unit, chunk.span.first_unit + chunk.span.unit_count

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import msgspec
 
 from recorder_worker.core.records.codec import decode_record
@@ -19,13 +17,14 @@ class SessionKeys:
     def __init__(self, signer: Signer, session_id: str) -> None:
         self._signer = signer
         self._session_id = session_id
-
-    @cached_property
-    def _salts(self) -> Salts:
-        return Salts(self._signer.session_secret(self._session_id))
+        # No `cached_property`: in Python 3.11 one lock is held for all objects of the class while
+        # it is made, and a signer that is slow for one session would hold up all others.
+        self._salts: Salts | None = None
 
     def salt(self, index: int) -> bytes:
         """The salt of a record, 16 bytes."""
+        if self._salts is None:
+            self._salts = Salts(self._signer.session_secret(self._session_id))
         return self._salts.salt(index)
 
     def device_keys(self) -> tuple[PublicKey, ...]:

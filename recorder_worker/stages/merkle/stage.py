@@ -11,6 +11,10 @@ The order of effects is the whole point (docs/architecture.md, "One writer"):
 A crash after any step is taken up by whoever handles the next message: it finds the head and
 finishes what is missing. Of two workers the fence lets one append a head, so there is never a
 second root for one size.
+
+A worker that stood still while another went on finds keys erased and records gone, as they should
+be. So whoever meets what looks like damage looks first whether he was overtaken: then it is his
+view that is wrong, and nothing is said aloud.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from dataclasses import dataclass
 import structlog
 
 from recorder_worker.core.errors import (
-    BlobMissingError,
+    FencedError,
     ImmutableConflictError,
     IncidentError,
     OutOfOrderError,
@@ -42,13 +46,13 @@ from recorder_worker.core.records.ledger import (
     LedgerState,
     advance,
     apply,
-    replay_records,
     state_from_head,
 )
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, CipherKeys, Clock, EventLog, Signer, StageMetrics
 from recorder_worker.stages.merkle.archive import Archive
 from recorder_worker.stages.merkle.facts import head_of, sealed_of
+from recorder_worker.stages.merkle.head_check import check_head
 from recorder_worker.stages.merkle.notary import Notary
 from recorder_worker.stages.merkle.sealed_before import state_sealed_before
 from recorder_worker.stages.merkle.session_keys import SessionKeys, same_but_for_signatures
@@ -62,9 +66,17 @@ STAGE = "merkle"
 
 @dataclass
 class _Seen:
-    """Whether this process has held a session's records against its head."""
+    """What this process knows of a session.
+
+    Attributes:
+        checked: whether it has held the records against the head.
+        head, checkpoint: the sequences of the newest ones, as it saw or wrote them last; None: it
+            has not looked yet.
+    """
 
     checked: bool = False
+    head: int = 0
+    checkpoint: int | None = None
 
 
 class MerkleStage:
@@ -103,8 +115,13 @@ class MerkleStage:
         async with self._sessions.entry(leaf.session_id) as seen:
             try:
                 await self._handle(leaf, seen)
-            except IncidentError as error:
-                await self._report(leaf.session_id, str(error))
+            except FencedError:
+                await self._tidy(leaf.session_id)
+                raise
+            except PermanentError as error:
+                await self._refuse_overtaken(leaf.session_id, seen, error)
+                if isinstance(error, IncidentError):
+                    await self._report(leaf.session_id, str(error))
                 raise
 
     async def give_up(self, leaf: CompressedEvent, reason: str) -> None:
@@ -121,12 +138,14 @@ class MerkleStage:
         logged = await self._log.last(Fact.HEAD, session_id)
         head = logged.event if logged else None
         state = LedgerState()
+        seen.head, seen.checkpoint = logged.sequence if logged else 0, None
         if isinstance(head, Head):
             state = state_from_head(head)
             if not seen.checked:
-                await self._check(head)
+                archive = Archive(self._store, session_id)
+                await asyncio.to_thread(check_head, archive, head)
                 seen.checked = True
-            await self._finish(head)
+            await self._finish(head, seen)
         if leaf.index < state.size:
             return
         if leaf.index > state.size:
@@ -135,10 +154,24 @@ class MerkleStage:
                 f"session {session_id}: leaf {leaf.index} waits for leaf {state.size}"
             )
         seen.checked = True
-        new = await self._append(leaf, state, logged.sequence if logged else 0)
-        await self._finish(new)
+        new = await self._append(leaf, state, seen)
+        await self._finish(new, seen)
         if isinstance(leaf, ChunkStored):
             await asyncio.to_thread(Archive(self._store, session_id).clear_spool, leaf)
+
+    async def _refuse_overtaken(self, session_id: str, seen: _Seen, error: PermanentError) -> None:
+        """Raises FencedError where another worker has written on since we looked."""
+        head = await self._log.last(Fact.HEAD, session_id)
+        checkpoint = await self._log.last(Fact.CHECKPOINT, session_id)
+        now = checkpoint.sequence if checkpoint else 0
+        went_on = seen.head != (head.sequence if head else 0)
+        if went_on or seen.checkpoint not in (None, now):
+            await self._tidy(session_id)
+            raise FencedError(f"session {session_id}: another worker went on: {error}") from error
+
+    async def _tidy(self, session_id: str) -> None:
+        """What a worker that was overtaken by the seal has written behind it."""
+        await asyncio.to_thread(Archive(self._store, session_id).tidy)
 
     async def _refuse_after_incident(self, leaf: CompressedEvent) -> None:
         stopped = await self._stopped(leaf.session_id)
@@ -163,28 +196,7 @@ class MerkleStage:
         signed = last.event if last else None
         return isinstance(signed, Checkpoint) and signed.tree_size > leaf.index
 
-    async def _check(self, head: Head) -> None:
-        """Hold a head that another process stored against the stored records.
-
-        Raises:
-            IncidentError: the records do not give the root that was to be signed.
-        """
-        archive = Archive(self._store, head.session_id)
-        try:
-            records = await asyncio.to_thread(archive.records, head.tree_size)
-        except BlobMissingError as error:
-            raise IncidentError(
-                f"session {head.session_id}: a leaf record is gone: {error}"
-            ) from error
-        stored = await asyncio.to_thread(replay_records, records)
-        root = stored.frontier.root().hex()
-        if (stored.size, root) != (head.tree_size, head.root_hash):
-            raise IncidentError(
-                f"session {head.session_id}: the {stored.size} stored records give root {root}, "
-                f"but {head.root_hash} over {head.tree_size} was signed; the store was changed"
-            )
-
-    async def _append(self, leaf: CompressedEvent, state: LedgerState, after: int) -> Head:
+    async def _append(self, leaf: CompressedEvent, state: LedgerState, seen: _Seen) -> Head:
         """Steps 1 and 2: leaf durable, head stored."""
         session_id = leaf.session_id
         new = await asyncio.to_thread(self._write, leaf, state)
@@ -192,7 +204,7 @@ class MerkleStage:
         key = event_key(
             Fact.HEAD.value, session_id, head.tree_size, head.root_hash, head.signed_at_s
         )
-        await self._log.append(Fact.HEAD, session_id, head, key=key, after=after)
+        seen.head = await self._log.append(Fact.HEAD, session_id, head, key=key, after=seen.head)
         return head
 
     def _write(self, leaf: CompressedEvent, state: LedgerState) -> LedgerState:
@@ -216,10 +228,11 @@ class MerkleStage:
             new = advance(state, decode_record(held), held)
         return new
 
-    async def _finish(self, head: Head) -> None:
+    async def _finish(self, head: Head, seen: _Seen) -> None:
         """Steps 3 and 4, as far as they are not done, and what may be erased behind them."""
         last = await self._log.last(Fact.CHECKPOINT, head.session_id)
         signed = last.event if last else None
+        seen.checkpoint = last.sequence if last else 0
         archive = Archive(self._store, head.session_id)
         if not isinstance(signed, Checkpoint) or signed.tree_size < head.tree_size:
             note = await asyncio.to_thread(self._notary.note, head, archive)
@@ -234,7 +247,9 @@ class MerkleStage:
             )
             key = event_key(Fact.CHECKPOINT.value, head.session_id, head.tree_size)
             after = last.sequence if last else 0
-            await self._log.append(Fact.CHECKPOINT, head.session_id, signed, key=key, after=after)
+            seen.checkpoint = await self._log.append(
+                Fact.CHECKPOINT, head.session_id, signed, key=key, after=after
+            )
             self._metrics.checkpoint_signed()
         if head.epoch.number != head.signing.number:
             await asyncio.to_thread(self._signer.close_epoch, head.session_id, head.signing.number)
@@ -248,7 +263,9 @@ class MerkleStage:
 
         Whoever hears of the seal may verify at once, so nothing moves in the folder behind it.
         """
-        if await self._log.last(Fact.SEALED, head.session_id) is None:
+        if await self._log.last(Fact.SEALED, head.session_id) is not None:
+            await asyncio.to_thread(archive.tidy)
+        else:
             await asyncio.to_thread(archive.seal, head.tree_size, note)
             await asyncio.to_thread(archive.clear_journal)
             sealed = sealed_of(head, archive.location, self._clock.wall_ns())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
@@ -46,6 +47,9 @@ from recorder_worker.stages.session_log.log_files import LogFiles
 
 logger = structlog.get_logger(__name__)
 
+PROOF_TRIES = 3
+"""So often a store that fails holds up the log for one proof: a passing fault must not cost it."""
+
 PROOF_NAMES = {EntryKind.OPEN: keys.PROOF_OPEN, EntryKind.SEAL: keys.PROOF_SEAL}
 
 
@@ -67,6 +71,7 @@ class Completion:
         self._files = LogFiles(store)
         self.known = KnownLog(self._files)
         self._not_proved: set[str] = set()
+        self._tries: Counter[str] = Counter()
 
     async def settle(self) -> tuple[LogHead, int]:
         """Finish what the newest head began.
@@ -195,7 +200,11 @@ class Completion:
     def _prove(self, entry: LogEntry, checkpoint: SignedNote) -> None:
         """Put the proof into the session's folder, that of AUDIT beside its bundle.
 
-        A damaged folder holds up no other session: `recorder log prove` makes the proof later.
+        A damaged folder holds up no other session for long: `recorder log prove` makes the proof
+        later.
+
+        Raises:
+            StoreError: the store fails; a few times for each proof, then it goes without.
         """
         signer = self._signer_of(checkpoint)
         if signer is None:
@@ -219,6 +228,9 @@ class Completion:
             raise
         except (PermanentError, StoreError) as error:
             where = f"{entry.kind.name.lower()} {entry.session_id} at {size}"
+            self._tries[where] += 1
+            if isinstance(error, StoreError) and self._tries[where] < PROOF_TRIES:
+                raise
             if where not in self._not_proved:
                 self._not_proved.add(where)
                 logger.error(  # noqa: TRY400  (one line, as it is a state and no defect)

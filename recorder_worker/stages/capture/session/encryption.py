@@ -16,7 +16,8 @@ from recorder_worker.core.cipher.declared import Encryption
 from recorder_worker.core.cipher.names import CIPHER_SEALED
 from recorder_worker.core.cipher.session_cipher import SessionCipher, key_id
 from recorder_worker.core.errors import SessionKeyMissingError, UnsupportedError
-from recorder_worker.ports import CipherKeys, KeyWrap
+from recorder_worker.core.keys import SEAL, blob_key
+from recorder_worker.ports import BlobStore, CipherKeys, KeyWrap
 from recorder_worker.stages.capture.session.manifest import Manifest
 
 
@@ -35,6 +36,16 @@ def with_encryption(manifest: Manifest, keys: CipherKeys, wrap: KeyWrap | None) 
             wrapped_key=wrap.wrap(key),
         ),
     )
+
+
+def forget_late_key(store: BlobStore, keys: CipherKeys, session_id: str) -> None:
+    """Erase what a worker has made that stood still until others had sealed the session.
+
+    Their key was erased at the seal, so that this one made another, which nothing is sealed with.
+    Raises StoreError.
+    """
+    if store.size(blob_key(session_id, SEAL)) is not None:
+        keys.erase(session_id)
 
 
 def session_cipher(manifest: Manifest, keys: CipherKeys) -> SessionCipher | None:

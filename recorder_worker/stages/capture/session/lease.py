@@ -42,7 +42,7 @@ from recorder_worker.stages.capture.session.controls import (
     masks_sent_meanwhile,
 )
 from recorder_worker.stages.capture.session.degradation import Degradation
-from recorder_worker.stages.capture.session.encryption import session_cipher
+from recorder_worker.stages.capture.session.encryption import forget_late_key, session_cipher
 from recorder_worker.stages.capture.session.first_opening import first_opened
 from recorder_worker.stages.capture.session.journal import CapturedJournal
 from recorder_worker.stages.capture.session.mailbox import Mailbox
@@ -120,9 +120,14 @@ class Lease:
             masks = await masks_sent_meanwhile(self._services.log, journal)
             if masks is not None and not self._copies:
                 reader.request(masks)
-        except BaseException:
+        except BaseException as error:
             if source is not None:
                 source.close()
+            if isinstance(error, LeaseLostError):
+                services = self._services
+                await asyncio.to_thread(
+                    forget_late_key, services.store, services.cipher_keys, self.session_id
+                )
             raise
         log.info("LeaseTaken", source=manifest.source.uri, takeover=last is not None)
         reader.start(gap=_gap_behind(last), paused=journal.paused, armed=journal.armed)

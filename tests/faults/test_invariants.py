@@ -1,0 +1,275 @@
+"""The checker is checked: whatever it promises to see is planted into good evidence, and seen."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from reference_format import CHUNK, GAP
+
+from faults.collecting import collect, folder_in
+from faults.evidence import Evidence, Told
+from faults.invariants import INVARIANTS, broken
+from faults.session import MISSING, SESSION, pixels
+from faults.world import World
+from recorder_worker.core.events import GapCaptured, SegmentCaptured, SessionIncident
+from recorder_worker.core.session_log.entries import NO_SESSION
+from recorder_worker.core.subjects import Fact
+
+CHUNK_FILE = f"sessions/{SESSION}/chunks/0000000002.zst.enc"
+Plant = Callable[[Evidence], None]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """What a session without a fault left."""
+
+    async def recorded() -> Evidence:
+        world = World(folder_in(tmp_path_factory.mktemp("good")))
+        await world.record()
+        return await collect(world)
+
+    return asyncio.run(recorded())
+
+
+@pytest.fixture
+def evidence(good: Evidence, tmp_path: Path) -> Evidence:
+    """A copy, to plant something in."""
+    made = copy.deepcopy(good)
+    made.folder = tmp_path / "data"
+    shutil.copytree(good.folder, made.folder)
+    return made
+
+
+def without(fact: Fact, which: Callable[[Any], bool] = lambda _: True) -> Plant:
+    """Events that the streams lost."""
+
+    def plant(found: Evidence) -> None:
+        kept = [told for told in found.told if told.fact is not fact or not which(told.event)]
+        assert len(kept) < len(found.told)
+        found.told = kept
+
+    return plant
+
+
+def again(fact: Fact, **changes: Any) -> Plant:  # noqa: ANN401  (fields of an event)
+    """The last event of a fact once more, perhaps with something changed in it."""
+
+    def plant(found: Evidence) -> None:
+        last = found.of(fact)[-1]
+        event = msgspec.structs.replace(last.event, **changes)
+        found.told.append(last._replace(sequence=last.sequence + 1, event=event))
+
+    return plant
+
+
+def instead(fact: Fact, **changes: Any) -> Plant:  # noqa: ANN401  (fields of an event)
+    """The last event of a fact with something changed in it."""
+
+    def plant(found: Evidence) -> None:
+        last = found.of(fact)[-1]
+        event = msgspec.structs.replace(last.event, **changes)
+        found.told[found.told.index(last)] = last._replace(event=event)
+
+    return plant
+
+
+def stored(key: str, data: bytes = b"x") -> Plant:
+    """A file that nobody should have written."""
+
+    def plant(found: Evidence) -> None:
+        path = found.folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    return plant
+
+
+def changed(key: str, change: Callable[[bytes], bytes]) -> Plant:
+    """A file that is not what it was."""
+
+    def plant(found: Evidence) -> None:
+        path = found.folder / key
+        before = path.read_bytes()
+        path.write_bytes(change(before))
+        assert path.read_bytes() != before
+
+    return plant
+
+
+def removed(pattern: str) -> Plant:
+    """Files that are gone."""
+
+    def plant(found: Evidence) -> None:
+        paths = [path for path in found.folder.glob(pattern) if path.is_file()]
+        assert paths
+        for path in paths:
+            path.unlink()
+
+    return plant
+
+
+def without_record(kind: int) -> Plant:
+    """A leaf that the tree lost; the others stay as they are."""
+
+    def plant(found: Evidence) -> None:
+        raw = [record["raw"] for record in found.records(SESSION)]
+        gone = next(n for n, r in enumerate(found.records(SESSION)) if r["type"] == kind)
+        kept = raw[:gone] + raw[gone + 1 :]
+        data = b"".join(len(each).to_bytes(4, "big") + each for each in kept)
+        (found.session(SESSION) / "records").write_bytes(data)
+
+    return plant
+
+
+def with_segment_left(found: Evidence) -> None:
+    event = next(t.event for t in found.of(Fact.CAPTURED) if isinstance(t.event, SegmentCaptured))
+    stored(f"sessions/{SESSION}/{event.name}")(found)
+
+
+def with_incident(found: Evidence) -> None:
+    event = SessionIncident(session_id=SESSION, stage="merkle", detail="planted", wall_ns=0)
+    found.told.append(Told(Fact.INCIDENT, 1, "planted", event))
+
+
+def with_what_the_source_gave(found: Evidence) -> None:
+    found.pixels[MISSING], found.lost = pixels(MISSING), frozenset()
+
+
+def with_another_picture(found: Evidence) -> None:
+    found.pixels[0] = pixels(77)
+
+
+def with_segment_twice(found: Evidence) -> None:
+    told = next(t for t in found.of(Fact.CAPTURED) if isinstance(t.event, SegmentCaptured))
+    found.told.append(told)
+
+
+def waiting(found: Evidence) -> None:
+    found.waiting["merkle"] = 1
+
+
+def dead(found: Evidence) -> None:
+    found.dead.append("planted")
+
+
+def key_left(found: Evidence) -> None:
+    found.private_keys.append(SESSION)
+
+
+def owner_not_told(found: Evidence) -> None:
+    found.copies[SESSION].remove(Fact.SEALED)
+
+
+def not_in_the_table(found: Evidence) -> None:
+    del found.entries[SESSION]
+
+
+def one_note_less(data: bytes) -> bytes:
+    """The file `checkpoints` without the first of them."""
+    notes = data.split(b"\n\n")
+    signatures, _, second = notes[1].partition(b"\nrecorder-of-tests/")
+    assert signatures
+    return b"recorder-of-tests/" + second + b"\n\n" + b"\n\n".join(notes[2:])
+
+
+PLANTED: dict[str, tuple[Plant, ...]] = {
+    "nothing_waits": (waiting, dead),
+    "sealed_or_says_why": (
+        without(Fact.SEALED),
+        again(Fact.SEALED),
+        without(Fact.CAPTURED, lambda event: type(event).__name__ == "EndCaptured"),
+    ),
+    "no_incident": (with_incident,),
+    "acknowledged_units_once": (with_segment_twice, without_record(CHUNK)),
+    "missing_units_are_gaps": (
+        with_what_the_source_gave,
+        without_record(GAP),
+        without_record(CHUNK),
+    ),
+    "spans_tile": (
+        without(Fact.CAPTURED, lambda event: isinstance(event, GapCaptured)),
+        without_record(GAP),
+    ),
+    "fenced_logs_are_in_order": (
+        again(Fact.HEAD),
+        again(Fact.STARTED),
+        again(Fact.CONTROL),
+        again(Fact.LOGGED),
+        again(Fact.NUMBERED),
+        without(Fact.CHUNKED, lambda event: event.index == 3),
+        without(Fact.CAPTURED, lambda event: event.ordinal == 2),
+    ),
+    "files_are_whole": (
+        changed(CHUNK_FILE, lambda data: data[: len(data) // 2]),
+        changed(f"sessions/{SESSION}/marks/0000000001.json", lambda data: data[:-1]),
+        removed(f"sessions/{SESSION}/chunks/*"),
+        stored(".tmp/123-0011223344556677"),
+    ),
+    "nothing_unnamed_is_stored": (
+        stored(f"sessions/{SESSION}/chunks/0000000099.zst.enc"),
+        stored(f"sessions/{SESSION}/journal/leaves/0000000000"),
+        stored(f"sessions/{SESSION[:-1]}0/session.json"),
+        stored("elsewhere/file"),
+    ),
+    "no_spool_is_left": (with_segment_left,),
+    "checkpoints_chain": (
+        instead(Fact.HEAD, root_hash="00" * 32),
+        instead(Fact.CHECKPOINT, note="another one"),
+        changed(f"sessions/{SESSION}/checkpoints", one_note_less),
+        without_record(GAP),
+    ),
+    "reference_agrees": (
+        with_another_picture,
+        changed(CHUNK_FILE, lambda data: data[:-1] + bytes([data[-1] ^ 1])),
+        instead(Fact.SEALED, root_hash="00" * 32),
+        removed(f"sessions/{SESSION}/seal"),
+    ),
+    "log_of_sessions_is_whole": (
+        removed("log/tile/entries/*/*"),
+        removed(f"sessions/{SESSION}/**/*"),
+        removed(f"sessions/{SESSION}/proofs/open"),
+        again(Fact.LOGGED, session_id=SESSION, kind="seal"),
+        without(Fact.LOGGED, lambda event: event.session_id != NO_SESSION),
+        again(Fact.ANCHOR_REQUESTED),
+    ),
+    "audit_trail_has_each_event_once": (
+        removed("audit/*.jsonl"),
+        without(Fact.AUDIT_ACCEPTED, lambda event: event.command == "session.mark"),
+        without(Fact.AUDIT_DENIED),
+    ),
+    "keys_are_erased": (key_left,),
+    "receipts_are_kept": (
+        removed(f"sessions/{SESSION}/receipts/*"),
+        removed("log/receipts/*"),
+        without(Fact.ANCHOR_RECEIPT),
+    ),
+    "everybody_was_told": (owner_not_told, not_in_the_table, without(Fact.STORED)),
+}
+
+
+def test_good_evidence_is_good(evidence: Evidence) -> None:
+    assert broken(evidence) == []
+
+
+def test_something_is_planted_for_every_invariant() -> None:
+    assert set(PLANTED) == {each.__name__ for each in INVARIANTS}
+
+
+@pytest.mark.parametrize(
+    ("name", "plant"),
+    [
+        pytest.param(name, plant, id=f"{name}-{number}")
+        for name, plants in PLANTED.items()
+        for number, plant in enumerate(plants, 1)
+    ],
+)
+def test_what_is_planted_is_seen(evidence: Evidence, name: str, plant: Plant) -> None:
+    plant(evidence)
+    assert name in {line.split(":")[0] for line in broken(evidence)}

@@ -1,0 +1,589 @@
+"""Everything a session passes through, in memory and by a clock of its own: the same each time.
+
+Each stage is a process; messages are delivered one after the other, in a fixed order; time passes
+only where nothing else is left to do. A process that dies or stands still is replaced by one that
+knows nothing, and its messages come again as JetStream brings them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import nats.errors
+from faststream.exceptions import NackMessage, RejectMessage, SkipMessage
+from nats.aio.msg import Msg
+from nats.js.api import PubAck
+
+from faults.brokers import Broker, MemoryBroker
+from faults.clock import SetClock
+from faults.engine import Engine
+from faults.injector import LATE, Fault, Injector, Killed, Process
+from faults.parts import MemoryParts, Parts
+from faults.session import (
+    EPOCH_AT,
+    MARK,
+    MARK_AT,
+    REFUSED,
+    SESSION,
+    START,
+    SteppedSource,
+)
+from recorder_worker.adapters.age import AgeRecipients, new_identity
+from recorder_worker.adapters.optics import OpenCvOptics
+from recorder_worker.bus.audit_stream import JetStreamAuditStream
+from recorder_worker.bus.codec import decode, encode
+from recorder_worker.bus.disposition import Disposition, RetryLimits
+from recorder_worker.bus.event_log import JetStreamEventLog
+from recorder_worker.bus.headers import EventHeaders
+from recorder_worker.bus.sessions.session_bucket import SessionBucket
+from recorder_worker.bus.streams.copies import JetStreamCopies
+from recorder_worker.bus.streams.topology import AUDIT_STREAM
+from recorder_worker.bus.subscriptions import decode_command, decode_fact, decoder_of
+from recorder_worker.core.events import Captured
+from recorder_worker.core.subjects import Command, Fact
+from recorder_worker.integrations.session_entries import EntryKeeper
+from recorder_worker.integrations.storage import StorageReports, StoredSessions
+from recorder_worker.service import policies
+from recorder_worker.service.audit_trail import AuditKeeping
+from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.service.settings.tree import (
+    CaptureSettings,
+    ChunkSettings,
+    DiskSettings,
+    Settings,
+)
+from recorder_worker.service.stages import last_resort
+from recorder_worker.stages.audit import AuditTrail
+from recorder_worker.stages.audit_trail.keeper import AuditKeeper
+from recorder_worker.stages.authoriser import OpenAuthoriser
+from recorder_worker.stages.capture.governor import Governor
+from recorder_worker.stages.capture.segments.write_watch import WriteWatch
+from recorder_worker.stages.capture.services import CaptureServices, NodeIdentity
+from recorder_worker.stages.capture.stage import CaptureStage
+from recorder_worker.stages.chunk import ChunkStage
+from recorder_worker.stages.compress import CompressStage
+from recorder_worker.stages.control import ControlStage
+from recorder_worker.stages.gate import CommandGate
+from recorder_worker.stages.merkle.stage import MerkleStage
+from recorder_worker.stages.owners import OwnersStage
+from recorder_worker.stages.receipts import ReceiptsStage
+from recorder_worker.stages.rejection import Rejections
+from recorder_worker.stages.session_log.log_writer import LogWriter
+from recorder_worker.stages.session_log.numbering import number
+from recorder_worker.stages.session_log.stage import SessionLogStage
+
+SECOND_NS = 1_000_000_000
+NODE = "node"
+RECORDER = "recorder-of-tests"
+EPOCH_S = 60.0
+DIGEST_S = 60.0
+STAGES = (
+    *("control", "capture", "chunk", "compress", "merkle"),
+    *("owners", "log", "receipts", "storage", "table"),
+)
+"""In the order in which what is due at once is delivered."""
+KEEPER = "audit"
+STEPS = 3000
+PUBLISH_S = 5.0
+SETTINGS = Settings(
+    data_dir="unused",
+    capture=CaptureSettings(segment_s=0.5, epoch_s=EPOCH_S, checkpoint_s=5),
+    chunk=ChunkSettings(duration_s=1),
+    disk=DiskSettings(floor_bytes=0),
+)
+POISON = (Fact.CHUNKED, b"no event at all")
+"""What a stage can never process: published once, so that a dead letter is among the effects."""
+
+Handle = Callable[[Any], Awaitable[None]]
+
+
+class _Running(NamedTuple):
+    """A message in the hands of a process."""
+
+    stage: str
+    message: Any
+    process: Process
+    task: asyncio.Future[None]
+
+
+class World:
+    """One run: `publish` what clients send, then `run` until nothing is left to do."""
+
+    def __init__(
+        self,
+        folder: Path,
+        fault: Fault | None = None,
+        broker: Broker | None = None,
+        clock: SetClock | None = None,
+        parts: Parts | None = None,
+    ) -> None:
+        self.clock = clock or SetClock()
+        self.injector = Injector(fault)
+        self.broker: Broker = broker or MemoryBroker(self.clock)
+        self.parts: Parts = parts or MemoryParts(folder)
+        self.folder = folder
+        self.identity, recipient = new_identity()
+        self._wrap = AgeRecipients([recipient], "the fault table")
+        self.engine = Engine()
+        self.metrics = Metrics(version="", node=NODE)
+        jetstream: Callable[[], Any] = self.broker.jetstream
+        self.log = JetStreamEventLog(jetstream, EventHeaders(NODE))
+        self._wakes: set[asyncio.Event] = set()
+        self._processes: dict[str, tuple[Process, Handle]] = {}
+        self._disposition = Disposition(
+            RetryLimits(backoff_s=(1.0, 5.0), max_deliver=4), self.metrics, {}
+        )
+        self._recording: list[_Running] = []
+        self._held: list[_Running] = []
+        self._late: list[tuple[str, bytes, str | None, dict[str, str]]] = []
+        self._late_answers: dict[tuple[str, int], Callable[[], Awaitable[None]]] = {}
+        self._happened: set[int] = set()
+        self._kept = 0
+        self._swapped = False
+
+    # --- what happens ---------------------------------------------------------------------------
+
+    async def record(self) -> None:
+        """Record the session of the table, from its start until nothing is left to do."""
+        await self.command(Command.START, msgspec.json.encode(START))
+        fact, garbage = POISON
+        await self.broker.jetstream().publish(fact.of(SESSION[:-1] + "b"), garbage)
+        await self.run()
+        fault = self.injector.fault
+        assert fault is None or self.injector.fired, f"{fault.id}: there was no such effect"
+
+    async def command(self, command: Command, body: bytes) -> None:
+        await self.broker.jetstream().publish(command.value, body)
+
+    async def happens(self, unit: int, process: Process) -> None:
+        """What comes in front of a unit, once; behind this it has taken effect."""
+        if unit == MARK_AT:
+            if unit not in self._happened:
+                self._happened.add(unit)
+                await self.command(Command.MARK, REFUSED)
+                await self.command(Command.MARK, MARK)
+            await self._until(process, lambda last: last.controls >= 1)
+        if unit == EPOCH_AT:
+            if unit not in self._happened:
+                self._happened.add(unit)
+                self.clock.now_ns += round(EPOCH_S * SECOND_NS)
+                self.wake()
+            await self._until(process, lambda last: last.epoch >= 1)
+
+    async def _until(self, process: Process, reached: Callable[[Captured], bool]) -> None:
+        while process.alive and not process.held.is_set():
+            last = await self.log.last(Fact.CAPTURED, SESSION)
+            if last is not None and isinstance(last.event, Captured) and reached(last.event):
+                return
+            await asyncio.sleep(0.001)
+
+    def wake(self) -> None:
+        for each in self._wakes:
+            each.set()
+
+    @contextmanager
+    def listen(self, session_id: str, wake: asyncio.Event) -> Iterator[None]:
+        """As `ControlFeed`."""
+        del session_id
+        self._wakes.add(wake)
+        try:
+            yield
+        finally:
+            self._wakes.discard(wake)
+
+    # --- the run --------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until no message waits, no process stands still, and the audit trail is entered."""
+        for _ in range(STEPS):
+            while self._recording and not await self._deliver():
+                await self._go_on_recording()
+            if not (
+                await self._deliver()
+                or await self.broker.pass_time(STAGES)
+                or await self._keep()
+                or await self._wake_held()
+                or await self._arrive()
+            ):
+                return
+        raise AssertionError(f"it does not come to rest: {await self.broker.waiting()}")
+
+    async def _deliver(self) -> bool:
+        """Deliver one message that is due. While a session is recorded, commands alone."""
+        for stage in ("control",) if self._recording else STAGES:
+            message = await self.broker.take(stage)
+            if message is None:
+                continue
+            if stage == "compress" and not self._swapped and SESSION in message.subject:
+                # Of two workers the second is quicker: so merkle gets leaf 1 before leaf 0.
+                self._swapped = True
+                second = await self.broker.take(stage)
+                if second is not None:
+                    await self._give(stage, second)
+            await self._give(stage, message)
+            return True
+        return False
+
+    async def _give(self, stage: str, message: Msg) -> None:
+        late = self._late_answers.pop((stage, message.metadata.sequence.stream), None)
+        if late is not None:
+            self._processes.pop(stage, None)  # it is another worker that gets it now
+            await late()
+        process, handle = self._process(stage)
+        task = asyncio.ensure_future(handle(message))
+        running = _Running(stage, message, process, task)
+        if stage == "capture":
+            self._recording.append(running)
+        else:
+            await self._attend(running)
+
+    async def _go_on_recording(self) -> None:
+        running = self._recording[0]
+        if await self._attend(running, within_s=0.002):
+            self._recording.remove(running)
+        else:
+            await self.broker.pass_time(("control",))
+        for each in self._recording:
+            await each.message.in_progress()
+
+    async def _attend(self, running: _Running, within_s: float | None = None) -> bool:
+        """Until the process is done, dead, or stands still; False where that takes too long."""
+        stage, _, process, task = running
+        signs = [asyncio.create_task(process.died.wait()), asyncio.create_task(process.held.wait())]
+        waited: tuple[asyncio.Future[Any], ...] = (task, *signs)
+        try:
+            await asyncio.wait(waited, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for sign in signs:
+                sign.cancel()
+        if process.held.is_set():
+            self._held.append(running)
+            self._forget(stage, process)
+            return True
+        if not process.alive:
+            task.cancel()
+            await asyncio.wait((task,))
+            if not task.cancelled():
+                assert isinstance(task.exception(), Killed | None), task.exception()
+            self._forget(stage, process)
+            return True
+        if task.done():
+            task.result()
+            return True
+        return False
+
+    def _forget(self, stage: str, process: Process) -> None:
+        if stage in self._processes and self._processes[stage][0] is process:
+            del self._processes[stage]
+
+    async def _wake_held(self) -> bool:
+        """Let who stood still go on, long after others did his work."""
+        if not self._held:
+            return False
+        running = self._held.pop()
+        await self.broker.forget_ids()
+        running.process.wake()
+        if running.stage == "capture":
+            self._recording.append(running)
+        else:
+            await self._attend(running)
+        return True
+
+    async def _arrive(self, subject: str = "") -> bool:
+        """What was given up as unanswered arrives: behind the next try, or at last."""
+        late = [each for each in self._late if not subject or each[0] == subject]
+        self._late = [each for each in self._late if each not in late]
+        for where, payload, stream, headers in late:
+            try:
+                await self.broker.jetstream().publish(
+                    where, payload, stream=stream, headers=headers
+                )
+                await self._receipted(where, payload)
+            except nats.errors.Error:
+                continue  # refused by its fence; nobody hears of it
+        return bool(late)
+
+    async def _keep(self) -> bool:
+        """Let the keeper of the audit trail enter what is new."""
+        info = await self.broker.jetstream().stream_info(AUDIT_STREAM)
+        stored: int = info.state.last_seq
+        if self._kept == stored:
+            return False
+        self.clock.now_ns += round(DIGEST_S * SECOND_NS)
+        process, fold = self._process(KEEPER)
+        kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        task = asyncio.ensure_future(fold(kept))
+        await self._attend(_Running(KEEPER, None, process, task))
+        if kept.done() and kept.result():
+            self._kept = stored
+        return True
+
+    async def _receipted(self, subject: str, payload: bytes) -> None:
+        """Whoever receipts checkpoints hears of what was stored, and answers."""
+        if subject == Fact.ANCHOR_REQUESTED.value:
+            request: Any = decode(Fact.ANCHOR_REQUESTED, payload)
+            receipt = self.engine.receipt(request, self.clock.now_ns // SECOND_NS)
+            await self.broker.jetstream().publish(Fact.ANCHOR_RECEIPT.value, encode(receipt))
+
+    # --- processes ------------------------------------------------------------------------------
+
+    def _process(self, stage: str) -> tuple[Process, Handle]:
+        if stage not in self._processes:
+            process = Process(stage, self.injector)
+            self._processes[stage] = process, self._made(stage, process)
+        return self._processes[stage]
+
+    def _made(self, stage: str, process: Process) -> Handle:
+        bench = _Bench(self, process)
+        if stage == KEEPER:
+            return bench.keeper()
+        handle, decoded = getattr(bench, stage)()
+        return partial(self._handled, process, handle, decoded)
+
+    async def _handled(
+        self, process: Process, handle: Handle, decoded: Callable[[Msg], Any], message: Msg
+    ) -> None:
+        """As a subscription and its middleware: the value, the handler, and what becomes of it."""
+        try:
+            await handle(decoded(message))
+        except Exception as error:  # noqa: BLE001  (the product's own table decides)
+            await self._disposed(process, message, error)
+        else:
+            await self._answer(process, message, "ack", message.ack)
+
+    async def _disposed(self, process: Process, message: Msg, error: Exception) -> None:
+        disposed = self._disposition(message, context=_Context(self, process))
+        try:
+            await disposed.after_processed(type(error), error, error.__traceback__)
+        except SkipMessage:
+            return
+        except NackMessage as nack:
+            nak = partial(message.nak, **nack.extra_options)
+            await self._answer(process, message, "nak", nak)
+        except RejectMessage:
+            await self._answer(process, message, "term", message.term)
+
+    async def _answer(
+        self, process: Process, message: Msg, verb: str, answer: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Nobody confirms an answer: one that is lost is noticed when the message comes again."""
+
+        async def given() -> None:
+            if LATE.get():
+                key = process.stage, message.metadata.sequence.stream
+                self._late_answers[key] = answer
+                return
+            await answer()
+
+        try:
+            await process.strike_async(f"Delivery.{verb}", given)
+        except nats.errors.Error:
+            return
+
+    async def published(
+        self, subject: str, payload: bytes, stream: str | None, headers: dict[str, str]
+    ) -> PubAck:
+        """What a process publishes."""
+        if LATE.get():
+            self._late.append((subject, payload, stream, headers))
+            raise nats.errors.TimeoutError
+        try:
+            stored: PubAck = await self.broker.jetstream().publish(
+                subject, payload, stream=stream, headers=headers, timeout=PUBLISH_S
+            )
+            await self._receipted(subject, payload)
+            return stored
+        finally:
+            await self._arrive(subject)
+            if subject.startswith(Fact.CONTROL.value):
+                self.wake()
+
+    @property
+    def wrap(self) -> AgeRecipients:
+        return self._wrap
+
+    @property
+    def disposition(self) -> Disposition:
+        return self._disposition
+
+
+class _ProcessJetStream:
+    """JetStream as one process sees it."""
+
+    def __init__(self, world: World, process: Process) -> None:
+        self._world = world
+        self._process = process
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  (all else is the broker's)
+        return getattr(self._world.broker.jetstream(), name)
+
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float | None = None,  # noqa: ASYNC109  (nats-py's own parameter)
+        stream: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> PubAck:
+        del timeout
+        self._process.check()
+        return await self._world.published(subject, payload, stream, headers or {})
+
+
+class _Context:
+    """What the middleware asks FastStream's context for: the broker, to publish dead letters."""
+
+    def __init__(self, world: World, process: Process) -> None:
+        self._jetstream = _ProcessJetStream(world, process)
+        self._process = process
+
+    def get(self, name: str) -> _Context:
+        assert name == "broker"
+        return self
+
+    @property
+    def jetstream(self) -> _Context:
+        return self
+
+    async def publish(self, *args: Any, **kwargs: Any) -> PubAck:  # noqa: ANN401  (passed on)
+        effect = partial(self._jetstream.publish, *args, **kwargs)
+        found: PubAck = await self._process.strike_async("DeadLetter.publish", effect)
+        return found
+
+
+class _Bench:
+    """The stages, on the ports of one process."""
+
+    def __init__(self, world: World, process: Process) -> None:
+        jetstream: Any = _ProcessJetStream(world, process)
+        self._world = world
+        self._process = process
+        self._jetstream = lambda: jetstream
+        self._log = process.port("EventLog", JetStreamEventLog(self._jetstream, EventHeaders(NODE)))
+        self._store = process.port("BlobStore", world.parts.store)
+        self._signer = process.port("Signer", world.parts.signer)
+        self._ciphers = process.port("CipherKeys", world.parts.ciphers)
+        self._clock = world.clock
+        self._metrics = world.metrics
+
+    def _gate(self) -> CommandGate:
+        rejections = Rejections(self._log, self._clock, self._metrics)
+        return CommandGate(OpenAuthoriser(), AuditTrail(self._log, self._clock, NODE), rejections)
+
+    def _reports(self) -> StorageReports:
+        return StorageReports(self._log, self._clock, NODE)
+
+    def control(self) -> tuple[Handle, Callable[[Msg], Any]]:
+        return ControlStage(self._log, self._clock, self._gate()).handle, decode_command
+
+    def capture(self) -> tuple[Handle, Callable[[Msg], Any]]:
+        services = CaptureServices(
+            log=self._log,
+            store=self._store,
+            clock=self._clock,
+            metrics=self._metrics,
+            controls=self._world,
+            gate=self._gate(),
+            rejections=Rejections(self._log, self._clock, self._metrics),
+            open_source=self._source,
+            open_packets=None,  # type: ignore[arg-type]  # the session is one of pictures
+            optics=OpenCvOptics(),
+            keyframes=None,  # type: ignore[arg-type]  # as open_packets
+            number=partial(number, self._log, self._store),
+            cipher_keys=self._ciphers,
+            key_wrap=self._world.wrap,
+            identity=NodeIdentity(
+                node=NODE,
+                boot_id="boot",
+                software="tests",
+                software_blake3="00" * 32,
+                worker=f"{NODE}:{id(self._process)}",
+            ),
+            policy=policies.capture_policy(SETTINGS),
+            governor=Governor(policies.load_limits(SETTINGS), self._clock, self._metrics),
+            writes=WriteWatch(self._clock, self._metrics),
+        )
+        return CaptureStage(services).handle, decode_command
+
+    def _source(self, source: Any, fps: float | None, first_unit: int) -> SteppedSource:  # noqa: ANN401  (any kind)
+        del fps
+        loop = self._process._loop
+        return SteppedSource(self._process, self._world.happens, loop, source, first_unit)
+
+    def owners(self) -> tuple[Handle, Callable[[Msg], Any]]:
+        copies = JetStreamCopies(self._jetstream, EventHeaders(NODE))
+        stage = OwnersStage(self._log.last, self._process.port("Copies", copies))
+        return stage.handle, decode_fact
+
+    def chunk(self) -> tuple[Handle, Callable[[Msg], Any]]:
+        return ChunkStage(self._log).handle, decoder_of(Fact.CAPTURED)
+
+    def compress(self) -> tuple[Handle, Callable[[Msg], Any]]:
+        stage = CompressStage(self._log, self._store, self._metrics, self._ciphers)
+        resorts = self._world.disposition.last_resorts
+        resorts["compress"] = last_resort(Fact.CHUNKED, stage.give_up)
+        return self._reports().watching("compress", stage.handle), decoder_of(Fact.CHUNKED)
+
+    def merkle(self) -> tuple[Handle, Callable[[Msg], Any]]:
+        stage = MerkleStage(
+            log=self._log,
+            store=self._store,
+            signer=self._signer,
+            cipher_keys=self._ciphers,
+            clock=self._clock,
+            metrics=self._metrics,
+            recorder=RECORDER,
+        )
+        resorts = self._world.disposition.last_resorts
+        resorts["merkle"] = last_resort(Fact.COMPRESSED, stage.give_up)
+        return self._reports().watching("merkle", stage.handle), decoder_of(Fact.COMPRESSED)
+
+    def log(self) -> tuple[Handle, Callable[[Msg], Any]]:
+        stage = SessionLogStage(
+            log=self._log,
+            store=self._store,
+            signer=self._signer,
+            clock=self._clock,
+            recorder=RECORDER,
+        )
+        resorts = self._world.disposition.last_resorts
+        resorts["log"] = last_resort(Fact.CHECKPOINT, stage.give_up)
+        return stage.handle, decoder_of(Fact.CHECKPOINT)
+
+    def receipts(self) -> tuple[Handle, Callable[[Msg], Any]]:
+        anchors = [self._world.engine.anchor]
+        stage = ReceiptsStage(self._store, wall_ns=self._clock.wall_ns, anchors=anchors)
+        return stage.handle, decoder_of(Fact.ANCHOR_RECEIPT)
+
+    def storage(self) -> tuple[Handle, Callable[[Msg], Any]]:
+        stage = StoredSessions(self._log, self._store, self._reports())
+        return stage.handle, decoder_of(Fact.SEALED)
+
+    def table(self) -> tuple[Handle, Callable[[Msg], Any]]:
+        bucket = self._process.port("EntryTable", SessionBucket(self._jetstream))
+        return EntryKeeper(self._log, self._store, bucket).handle, decode_fact
+
+    def keeper(self) -> Handle:
+        writer = LogWriter(log=self._log, store=self._store, signer=self._signer, recorder=RECORDER)
+        keeper = AuditKeeper(
+            JetStreamAuditStream(self._jetstream),
+            self._store,
+            writer,
+            self._clock,
+            digest_s=DIGEST_S,
+            max_age_s=90 * 86_400,
+        )
+
+        keeping = AuditKeeping(keeper, self._log, self._clock)
+
+        async def fold(kept: asyncio.Future[bool]) -> None:
+            wait_s = await keeping._fold()
+            kept.set_result(wait_s == DIGEST_S)  # else it says how soon it tries again
+
+        return fold
