@@ -6,8 +6,9 @@ import errno
 import os
 import re
 import stat
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from recorder_worker.adapters.durable_file import (
@@ -80,18 +81,23 @@ class DirectoryStore:
         self._root = root.absolute()
         self._floor_bytes = floor_bytes
         self._below_floor = below_floor
+        self._promising = threading.Lock()
+        self._promised_bytes = 0
         with _explained("prepare the store", self._root):
             self._folder = DurableFolder(self._root)
             self._folder.clear_spares()
 
     def put(self, key: str, data: bytes) -> None:
         """Store bytes durably. See `BlobStore.put`."""
-        writer = self.writer(key)
-        try:
-            writer.write(data)
-            writer.commit()
-        finally:
-            writer.abort()
+        path = self._path(key)
+        with nullcontext() if self._below_floor(key) else self._room_for(len(data)):
+            with _explained("begin", path):
+                writer = DirectoryWriter(self._folder.spare(), path, None)
+            try:
+                writer.write(data)
+                writer.commit()
+            finally:
+                writer.abort()
 
     def replace(self, key: str, data: bytes) -> None:
         """Store bytes durably in the place of what is there. See `BlobStore.replace`."""
@@ -209,12 +215,28 @@ class DirectoryStore:
             )
         return self._root.joinpath(*parts)
 
-    def _refuse_below_floor(self) -> None:
+    @contextmanager
+    def _room_for(self, size: int) -> Iterator[None]:
+        """Hold room above the floor for so many bytes, among all threads that write now.
+
+        Each of many writers would else find room for itself, and all of them none.
+        """
+        with self._promising:
+            self._refuse_below_floor(self._promised_bytes + size)
+            self._promised_bytes += size
+        try:
+            yield
+        finally:
+            with self._promising:
+                self._promised_bytes -= size
+
+    def _refuse_below_floor(self, wanted: int = 0) -> None:
         free = self.free_bytes()
-        if free < self._floor_bytes:
+        if self._floor_bytes and free - wanted < self._floor_bytes:
             raise StoreFullError(
                 f"{self._root}: expected at least {self._floor_bytes} bytes free "
-                f"(disk.floor_bytes), found {free}; make room, or lower the floor"
+                f"(disk.floor_bytes) behind {wanted} to be written, found {free} before them; "
+                "make room, or lower the floor"
             )
 
 

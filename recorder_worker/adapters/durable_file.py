@@ -189,9 +189,13 @@ class DurableFile:
     def discard(self) -> None:
         """Remove the spare file; harmless when repeated."""
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
+        if descriptor < 0:
+            return
+        try:
             with contextlib.suppress(FileNotFoundError):
                 self.path.unlink()
+        finally:
+            # Also where it cannot be removed: without its lock it is a leftover to `clear_spares`.
             os.close(descriptor)
 
     def _name(self, final: Path) -> bool:

@@ -55,6 +55,10 @@ class LeaseReleasedError(TransientError):
     """This worker shuts down and gives its session to another."""
 
 
+class NoRoomError(TransientError):
+    """There is no room here for a new session: another worker may have some, or there is soon."""
+
+
 class StoreError(TransientError):
     """The blob store failed: an I/O error, a missing permission, a read-only mount."""
 

@@ -32,6 +32,8 @@ LOG_RECEIPTS = "receipts"
 AUDIT = "audit"
 AUDIT_PROOFS = "proofs"
 AUDIT_SUFFIX = ".jsonl"
+PROBE = "probe"
+"""Written and taken away again at once, to see whether a store takes anything at all."""
 
 
 def session_prefix(session_id: str) -> str:

@@ -26,6 +26,7 @@ from recorder_worker.core.events import IntegrityFailed, SessionSealed, SessionS
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, Clock, EventLog
+from recorder_worker.stages.store_check import check_store
 
 log = structlog.get_logger(__name__)
 
@@ -109,6 +110,7 @@ class StoredSessions:
         try:
             stored = await asyncio.to_thread(self._look, sealed)
         except BlobMissingError as error:
+            await asyncio.to_thread(check_store, self._store)
             await self._reports.failed(sealed.session_id, NAME, "missing", str(error))
             return
         count, size = stored.chunk_count, stored.chunk_bytes

@@ -53,6 +53,7 @@ from recorder_worker.stages.merkle.notary import Notary
 from recorder_worker.stages.merkle.sealed_before import state_sealed_before
 from recorder_worker.stages.merkle.session_keys import SessionKeys, same_but_for_signatures
 from recorder_worker.stages.session_table import SessionTable
+from recorder_worker.stages.store_check import check_store
 
 log = structlog.get_logger(__name__)
 
@@ -99,12 +100,15 @@ class MerkleStage:
             FencedError: another worker applies this session's leaves too.
             IncidentError: the stored record contradicts the head; nothing is signed any more.
             PermanentError: signing has stopped at an earlier leaf, which will never come.
+            StoreError: the whole store is away, whatever seems to be missing in it.
         """
         async with self._sessions.entry(leaf.session_id) as seen:
             try:
                 await self._handle(leaf, seen)
-            except IncidentError as error:
-                await self._report(leaf.session_id, str(error))
+            except PermanentError as error:
+                await asyncio.to_thread(check_store, self._store)
+                if isinstance(error, IncidentError):
+                    await self._report(leaf.session_id, str(error))
                 raise
 
     async def give_up(self, leaf: CompressedEvent, reason: str) -> None:
