@@ -36,6 +36,10 @@ class KeysUnreadableError(TransientError):
     """The keys that check tokens cannot be read: commands wait, for nobody knows who sends them."""
 
 
+class NewerVersionError(TransientError):
+    """A newer recorder wrote this: it waits for a worker that knows it, and is never half read."""
+
+
 class OutOfOrderError(TransientError):
     """An earlier event of this session has not been applied yet."""
 

@@ -77,6 +77,7 @@ async def test_a_start_is_refused_where_there_is_no_room_and_taken_when_there_is
         async with RunningRecorder(settings) as full:
             ballast = disk / "ballast"
             ballast.write_bytes(bytes(floor))
+            await until(lambda: full.metric("recorder_disk_state") >= 2)
             error = await full.refusal(SMALL)
             assert error.refusal.field == "data_dir"
             assert error.refusal.expected == "room for a new session"

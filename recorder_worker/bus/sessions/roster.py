@@ -31,6 +31,7 @@ from recorder_worker.core.events import (
     SessionSealed,
     SessionStarted,
 )
+from recorder_worker.core.errors import NewerVersionError
 from recorder_worker.core.pipeline import MERKLE
 from recorder_worker.core.subjects import Fact, session_of
 
@@ -261,7 +262,7 @@ def _event(fact: Fact, message: RawStreamMsg) -> Event | None:
     """What does not decode is nobody's event; its consumer dead-letters it."""
     try:
         event = codec.decode(fact, message.data or b"")
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, NewerVersionError):
         return None
     named = getattr(event, "session_id", None)
     return event if named == session_of(message.subject or "") else None
