@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -167,6 +168,50 @@ def test_a_long_blob_stops_when_the_floor_is_reached_on_the_way(
         write_on()
     writer.abort()
     assert spares(root) == []
+
+
+def test_many_writers_at_once_do_not_get_below_the_floor_together(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is room for one of them, and the bytes of nobody are on the disk yet."""
+    store = DirectoryStore(root, floor_bytes=1000)
+    monkeypatch.setattr(DirectoryStore, "free_bytes", lambda _self: 1015)
+    inside, go_on = threading.Event(), threading.Event()
+    fsync = os.fsync
+
+    def waiting(descriptor: int) -> None:
+        inside.set()
+        assert go_on.wait(10)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", waiting)
+    first = threading.Thread(target=store.put, args=(KEY, bytes(10)))
+    first.start()
+    assert inside.wait(10)
+    with pytest.raises(StoreFullError, match="behind 20 to be written, found 1015 before them"):
+        store.put("other", bytes(10))
+    go_on.set()
+    first.join()
+    store.put("other", bytes(10))
+    assert store.keys("") == sorted([KEY, "other"])
+
+
+def test_a_spare_that_cannot_be_removed_is_let_go_of_and_removed_later(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DirectoryStore(root)
+    writer = store.writer(KEY)
+    with monkeypatch.context() as patched:
+
+        def refused(*_: object, **__: object) -> None:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        patched.setattr(Path, "unlink", refused)
+        with pytest.raises(StoreError, match="mount the file system for writing"):
+            writer.abort()
+    assert spares(root)
+    DirectoryStore(root)
+    assert spares(root) == [], "nobody holds its lock any more"
 
 
 # --- faults: every system call, not done or done and reported as failed -------------------------
