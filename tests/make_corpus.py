@@ -77,8 +77,8 @@ async def make(folder: Path) -> None:
         await _judged(recorder)
         await recorder.nothing_is_left()
     async with RunningRecorder(sealed) as recorder:
-        source = PATTERN | {"frames": 20, "pace": "fast"}
-        await recorder.client.start(source, session_id=SEALED)
+        pattern = PATTERN | {"frames": 20, "pace": "fast"}
+        await recorder.client.start(pattern, session_id=SEALED)
         await recorder.sealed(SEALED)
         await recorder.nothing_is_left()
         stored = await messages(recorder)

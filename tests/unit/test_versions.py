@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, get_args
+
 import msgspec
 import pytest
 from captured_events import SESSION
@@ -10,6 +12,7 @@ from recordings import whole
 
 from recorder_worker.bus import codec
 from recorder_worker.bus.disposition import DISPOSITIONS, Verdict
+from recorder_worker.bus.sessions.session_bucket import read_entry
 from recorder_worker.core import keys
 from recorder_worker.core.errors import NewerVersionError, UnsupportedError
 from recorder_worker.core.events import Event, SessionPaused
@@ -21,9 +24,9 @@ from recorder_worker.stages.capture.session.manifest import Manifest, read_manif
 PAUSED = SessionPaused(session_id=SESSION, t_ns=5, by="alice", wall_ns=7)
 
 
-def members(kind: object) -> tuple[type, ...]:
-    """The Structs of a fact: itself, or those of a union."""
-    return kind.__args__ if hasattr(kind, "__args__") else (kind,)  # type: ignore[attr-defined,return-value]
+def members(kind: Any) -> tuple[type, ...]:  # noqa: ANN401  (a Struct, or a union of some)
+    """The Structs of a fact."""
+    return get_args(kind) or (kind,)
 
 
 @pytest.mark.parametrize("fact", list(Fact))
@@ -75,6 +78,16 @@ def test_a_manifest_of_a_newer_version_is_not_gone_on_with() -> None:
     with pytest.raises(NewerVersionError, match=r"session\.json: expected version"):
         read_manifest(store, SESSION)
     assert msgspec.structs.fields(Manifest)[0].name == "v"
+
+
+@pytest.mark.parametrize("more", [{}, {"state": "as never before"}], ids=["known", "unknown"])
+def test_an_entry_of_a_newer_version_is_not_written_over(more: dict[str, str]) -> None:
+    entry = {"v": SCHEMA_VERSION + 1, "session_id": SESSION} | more
+    with pytest.raises(NewerVersionError, match="KV_recorder-sessions: expected version"):
+        read_entry(msgspec.json.encode(entry), {})
+    old = read_entry(msgspec.json.encode(entry | {"v": 1, "state": "sealed"}), {})
+    assert old is not None
+    assert old.session_id == SESSION
 
 
 def test_every_record_carries_its_version_and_another_one_is_refused() -> None:

@@ -20,6 +20,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from recorder_worker.bus import codec
 from recorder_worker.bus.streams.topology import STREAM_OF
+from recorder_worker.core.errors import NewerVersionError
 from recorder_worker.core.events import (
     Captured,
     Checkpoint,
@@ -31,7 +32,6 @@ from recorder_worker.core.events import (
     SessionSealed,
     SessionStarted,
 )
-from recorder_worker.core.errors import NewerVersionError
 from recorder_worker.core.pipeline import MERKLE
 from recorder_worker.core.subjects import Fact, session_of
 
