@@ -18,6 +18,7 @@ from benchmarks import (
     screen,
     seek,
     sizing,
+    x11grab,
 )
 from recorder_worker.service.observing import logs
 from recorder_worker.service.settings.tree import LogSettings
@@ -33,6 +34,7 @@ if __name__ == "__main__":
         "frames": frames.main,
         "screen": lambda: screen.main(given.clips),
         "displays": displays.main,
+        "x11grab": x11grab.main,
         "desktops": desktops.main,
         "pipeline": pipeline.main,
         "integrity": integrity.main,

@@ -168,8 +168,9 @@ def turn(display: str, pid: int, *, damage: bool | None) -> Cost:
     return Cost(*(100 * seconds / taken_s for seconds in cost))
 
 
-def measure(what: str, width: int, height: int) -> dict[str, Cost]:
-    """The median cost of each way, of one load."""
+@contextmanager
+def drawn_on(what: str, width: int, height: int) -> Iterator[tuple[str, int]]:
+    """As `server`, with a program of its own that draws; none where `what` is empty."""
     with server() as (display, pid):
         process = None
         if what:
@@ -178,14 +179,20 @@ def measure(what: str, width: int, height: int) -> dict[str, Cost]:
             process.start()
             time.sleep(2)  # an interpreter has started by then
         try:
-            found: dict[str, list[Cost]] = {way: [] for way in WAYS}
-            for _ in range(ROUNDS):
-                for way, damage in WAYS.items():
-                    found[way].append(turn(display, pid, damage=damage))
+            yield display, pid
         finally:
             if process is not None:
                 process.terminate()
                 process.join()
+
+
+def measure(what: str, width: int, height: int) -> dict[str, Cost]:
+    """The median cost of each way, of one load."""
+    found: dict[str, list[Cost]] = {way: [] for way in WAYS}
+    with drawn_on(what, width, height) as (display, pid):
+        for _ in range(ROUNDS):
+            for way, damage in WAYS.items():
+                found[way].append(turn(display, pid, damage=damage))
     return {way: Cost(*map(statistics.median, zip(*costs))) for way, costs in found.items()}  # noqa: B905  (all of one length)
 
 

@@ -10,27 +10,29 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import cv2
 from blake3 import blake3
 
 from benchmarks.encryption import medians
 from benchmarks.peers import print_table
 from recorder_worker.adapters.directory_store import DirectoryStore
+from recorder_worker.adapters.keyframes import AvKeyframes
 from recorder_worker.adapters.optics import OpenCvOptics
 from recorder_worker.adapters.sources.pattern import PatternDesktop
 from recorder_worker.adapters.system_clock import SystemClock
-from recorder_worker.core.frames.keyframes import KeyframePolicy
 from recorder_worker.core.frames.pictures import Picture
-from recorder_worker.core.model import Cursor
 from recorder_worker.core.sources.kinds import PatternSource
-from recorder_worker.ports import Frame
+from recorder_worker.ports import Coding, Frame, Packet
+from recorder_worker.service.observing.metrics import Metrics
 from recorder_worker.service.policies import SMALL_PICTURE_PIXELS, thumbnail_policy, watch_policy
 from recorder_worker.service.settings.pictures import QualitySettings, ThumbnailSettings
+from recorder_worker.stages.capture.reading.keyframe_looks import KeyframeLooks
 from recorder_worker.stages.capture.reading.picture_watch import PictureWatch
-from recorder_worker.stages.capture.segments.frame_spool import SegmentWriter
-from recorder_worker.stages.capture.segments.spool import SegmentLimits
 from recorder_worker.stages.capture.segments.thumbnails import Thumbnails
 
 SESSION = "00000000-0000-4000-8000-000000000001"
@@ -39,6 +41,8 @@ SECOND_NS = 1_000_000_000
 FPS = 10
 SIZES = ((1280, 720), (1920, 1080), (3840, 2160))
 REPEATED = 20
+CODECS = {"h264": "libx264", "hevc": "libx265", "mjpeg": "mjpeg"}
+"""Of packets that are copied, and who encodes them here."""
 THUMBNAIL_MINUTES = 20
 
 
@@ -53,23 +57,13 @@ def demo() -> list[Picture]:
         found.append(picture.astype("uint8"))
 
 
-def watch(folder: Path, kind: str) -> tuple[PictureWatch, SegmentWriter]:
-    """The watch of a session that records a kind of source, and the writer that it looks at."""
+def watch(folder: Path, kind: str) -> PictureWatch:
+    """The watch of a session that records a kind of source."""
     store, optics = DirectoryStore(folder), OpenCvOptics()
     policy, small = watch_policy(QualitySettings()), thumbnail_policy(ThumbnailSettings())
     if small is None:
         raise TypeError("thumbnails are off by default now")
-    writer = SegmentWriter(
-        store=store,
-        session_id=SESSION,
-        clock=SystemClock(),
-        cursor=Cursor(unit=1),  # as if the frame of unit 0 had been added
-        limits=SegmentLimits(duration_ns=SECOND_NS, plain_size=1 << 25, level=1),
-        keyframes=KeyframePolicy(),
-        masks=(),
-    )
-    watching = PictureWatch(
-        writer=writer,
+    return PictureWatch(
         optics=optics,
         policy=policy,
         conditions=policy.told_of(kind),
@@ -77,7 +71,6 @@ def watch(folder: Path, kind: str) -> tuple[PictureWatch, SegmentWriter]:
             store=store, session_id=SESSION, cipher=None, optics=optics, policy=small
         ),
     )
-    return watching, writer
 
 
 def time_a_look(picture: Picture) -> None:
@@ -120,17 +113,91 @@ def time_a_minute(pictures: list[Picture]) -> None:
         taken = []
         for _ in range(3):
             with tempfile.TemporaryDirectory() as folder:
-                watching, writer = watch(Path(folder), kind)
+                watching = watch(Path(folder), kind)
                 shown = itertools.cycle(large)
                 begin = time.process_time()
                 for number in range(60 * FPS):
                     t_ns = number * SECOND_NS // FPS
-                    writer.restart(Cursor(unit=number + 1, t_ns=t_ns))  # as if it were added
-                    watching.see(Frame(next(shown), t_ns, changed if number else None), t_ns)
+                    frame = Frame(next(shown), t_ns, changed if number else None)
+                    watching.see(frame, t_ns, number)
                 taken.append(time.process_time() - begin)
                 if not list(Path(folder).rglob("*.jpg")):
                     raise RuntimeError("expected a thumbnail, found none: the watch has stopped")
         rows[name] = (f"{sorted(taken)[1]:.3f} s",)
+    print_table("1920x1080, of a recorded minute", rows, ("processor time",))
+
+
+def keyframe(codec: str, picture: Picture) -> tuple[Coding, bytes]:
+    """A picture as a camera sends it: by one of `CODECS`."""
+    encoder: Any = av.CodecContext.create(CODECS[codec], "w")
+    encoder.height, encoder.width = picture.shape[:2]
+    encoder.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    encoder.time_base = Fraction(1, FPS)
+    if codec != "mjpeg":
+        encoder.options = {"preset": "veryfast", "x265-params": "log-level=none"}
+    frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+    frame.pts = 0
+    made = [*encoder.encode(frame.reformat(format=encoder.pix_fmt)), *encoder.encode(None)]
+    return Coding(codec, bytes(encoder.extradata or b"")), bytes(made[0])
+
+
+def time_a_keyframe(picture: Picture) -> None:
+    """Milliseconds of decoding one keyframe, by its codec and its size."""
+    decoder, rows = AvKeyframes(1 << 27, 1), {}
+    for width, height in SIZES:
+        large = cv2.resize(picture, (width, height)).astype("uint8")
+        made = {codec: keyframe(codec, large) for codec in CODECS}
+        found = medians(
+            {
+                codec: _repeated(lambda k=each: decoder.picture(*k))  # type: ignore[misc]
+                for codec, each in made.items()
+            }
+        )
+        rows[f"{width}x{height}"] = tuple(
+            f"{seconds / REPEATED * 1e3:.1f} ms" for seconds in found.values()
+        )
+    print_table("one keyframe, decoded", rows, tuple(CODECS))
+
+
+def time_a_copied_minute(picture: Picture) -> None:
+    """Processor seconds of a recorded minute of packets, of which one a second is looked at."""
+    large = cv2.resize(picture, (1920, 1080)).astype("uint8")
+    rows = {}
+    for codec in CODECS:
+        coding, data = keyframe(codec, large)
+        taken = []
+        for _ in range(3):
+            with tempfile.TemporaryDirectory() as folder:
+                metrics = Metrics(version="", node="")
+                looks = KeyframeLooks(
+                    decoder=AvKeyframes(1 << 27, 1),
+                    watch=watch(Path(folder), "rtsp"),
+                    look_ns=SECOND_NS,
+                    clock=SystemClock(),
+                    metrics=metrics,
+                    waits=True,
+                )
+                begin = time.process_time()
+                for second in range(60):
+                    t_ns = second * SECOND_NS
+                    packet = Packet(
+                        video=True,
+                        keyframe=True,
+                        pts=second,
+                        dts=second,
+                        duration=1,
+                        t_ns=t_ns,
+                        data=data,
+                    )
+                    looks.see(packet, coding, second, t_ns)
+                looks.finish()
+                taken.append(time.process_time() - begin)
+                seen = metrics.registry.get_sample_value(
+                    "recorder_keyframe_looks_total", {"outcome": "seen"}
+                )
+                if seen != 60:
+                    raise RuntimeError(f"expected 60 looks, found {seen}: the machine is too busy")
+        rows[f"copied packets, {codec}"] = (f"{sorted(taken)[1]:.3f} s",)
     print_table("1920x1080, of a recorded minute", rows, ("processor time",))
 
 
@@ -145,11 +212,10 @@ def weigh_thumbnails(pictures: list[Picture]) -> None:
     rows = {}
     for name, shown in sources.items():
         with tempfile.TemporaryDirectory() as folder:
-            watching, writer = watch(Path(folder), "x11")
+            watching = watch(Path(folder), "x11")
             for second in range(THUMBNAIL_MINUTES * 60):
                 t_ns = second * SECOND_NS
-                writer.restart(Cursor(unit=second + 1, t_ns=t_ns))
-                watching.see(Frame(next(shown), t_ns), t_ns)
+                watching.see(Frame(next(shown), t_ns), t_ns, second)
             sizes = [path.stat().st_size for path in Path(folder).rglob("*.jpg")]
         hours = THUMBNAIL_MINUTES / 60
         rows[name] = (
@@ -166,8 +232,10 @@ def _pictures(pattern: PatternDesktop) -> Iterator[Picture]:
 
 
 def main() -> None:
-    """Print all three."""
+    """Print them all."""
     pictures = demo()
     time_a_look(pictures[0])
     time_a_minute(pictures)
+    time_a_keyframe(pictures[0])
+    time_a_copied_minute(pictures[0])
     weigh_thumbnails(pictures)

@@ -81,6 +81,14 @@ class Camera:
     def go_on(self) -> None:
         self._signal(signal.SIGCONT)
 
+    def resize(self) -> None:
+        """Pictures get twice the width and height, in mid-stream."""
+        self._signal(signal.SIGUSR1)
+
+    def cover(self) -> None:
+        """Pictures are black from now on, or no more."""
+        self._signal(signal.SIGUSR2)
+
     def uri(self, login: str = "", port: int | None = None) -> str:
         return f"rtsp://{login}localhost:{port or self.port}/cam"
 

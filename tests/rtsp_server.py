@@ -5,6 +5,7 @@ written to the file `encoded` as well.
 """
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ CAMERA = {
     "fps": 20,
     "size": [160, 120],
     "encoded": "",
+    "keyframes": -1,
     "user": "",
     "password": "",
 }
@@ -58,6 +60,10 @@ def main() -> None:
     factory.set_shared(True)
     if camera["encoded"]:
         keep(factory, camera["encoded"])
+    resize_when_told(factory, camera)
+    cover_when_told(factory)
+    if camera["keyframes"] >= 0:
+        leave_out_keyframes(factory, camera["keyframes"])
     if camera["user"]:
         guard(server, factory, camera)
     server.get_mount_points().add_factory("/cam", factory)
@@ -66,11 +72,48 @@ def main() -> None:
     GLib.MainLoop().run()
 
 
+def caps(camera: dict[str, Any], times: int = 1) -> str:
+    width, height = (times * side for side in camera["size"])
+    return f"video/x-raw,format=I420,width={width},height={height},framerate={camera['fps']}/1"
+
+
+def resize_when_told(factory: Any, camera: dict[str, Any]) -> None:  # noqa: ANN401  (gi has no types)
+    """At SIGUSR1 pictures get twice the width and height, and the stream goes on."""
+
+    def configured(_: Any, media: Any) -> None:  # noqa: ANN401  (as above)
+        size = media.get_element().get_by_name("size")
+
+        def resized() -> bool:
+            size.set_property("caps", Gst.Caps.from_string(caps(camera, 2)))
+            return bool(GLib.SOURCE_CONTINUE)
+
+        GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, signal.SIGUSR1, resized)
+
+    factory.connect("media-configure", configured)
+
+
+def cover_when_told(factory: Any) -> None:  # noqa: ANN401  (gi has no types)
+    """At SIGUSR2 pictures become black, and at the next one they are as before."""
+
+    def configured(_: Any, media: Any) -> None:  # noqa: ANN401  (as above)
+        shown = media.get_element().get_by_name("shown")
+        covered = False
+
+        def turned() -> bool:
+            nonlocal covered
+            covered = not covered
+            Gst.util_set_object_arg(shown, "pattern", "black" if covered else "ball")
+            return bool(GLib.SOURCE_CONTINUE)
+
+        GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, signal.SIGUSR2, turned)
+
+    factory.connect("media-configure", configured)
+
+
 def launch(camera: dict[str, Any]) -> str:
-    width, height = camera["size"]
     video = (
-        f"videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width={width},"
-        f"height={height},framerate={camera['fps']}/1 "
+        f"videotestsrc name=shown is-live=true pattern=ball "
+        f"! capsfilter name=size caps={caps(camera)} "
         f"! {ENCODERS[camera['video']].format(**camera)} "
         f"! identity name=encoded signal-handoffs=true "
         f"! {PAYLOADERS[camera['video']]} name=pay0 pt=96"
@@ -89,6 +132,23 @@ def keep(factory: Any, path: str) -> None:  # noqa: ANN401  (gi has no types)
         element.connect(
             "handoff", lambda _, buffer: file.write(buffer.extract_dup(0, buffer.get_size()))
         )
+
+    factory.connect("media-configure", configured)
+
+
+def leave_out_keyframes(factory: Any, passing: int) -> None:  # noqa: ANN401  (gi has no types)
+    """Let so many keyframes pass, and none behind them."""
+
+    def passes(_: Any, info: Any) -> Any:  # noqa: ANN401  (as above)
+        nonlocal passing
+        if info.get_buffer().has_flags(Gst.BufferFlags.DELTA_UNIT):
+            return Gst.PadProbeReturn.OK
+        passing -= 1
+        return Gst.PadProbeReturn.OK if passing >= 0 else Gst.PadProbeReturn.DROP
+
+    def configured(_: Any, media: Any) -> None:  # noqa: ANN401  (as above)
+        pad = media.get_element().get_by_name("encoded").get_static_pad("src")
+        pad.add_probe(Gst.PadProbeType.BUFFER, passes)
 
     factory.connect("media-configure", configured)
 

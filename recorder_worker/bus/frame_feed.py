@@ -24,7 +24,7 @@ from nats.aio.msg import Msg
 from recorder_worker.bus.connection.broker import Login
 from recorder_worker.bus.connection.client_connection import Denials, connect_client, reach_server
 from recorder_worker.core.errors import BusUnavailableError, SourceError, SourceLostError
-from recorder_worker.core.frame_messages import STATUS, FrameAnswer, FrameStatus
+from recorder_worker.core.frame_messages import END, STATUS, FrameAnswer, FrameStatus, tells_end
 from recorder_worker.ports.frame_feed import PublishedFrame
 
 MOST_MESSAGES: Final = 64
@@ -35,6 +35,7 @@ MOST_ANSWERS: Final = 1024
 """Answers that are being sent; a publisher who gets none asks again."""
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
+_ENDS = FrameAnswer(status=FrameStatus.ACCEPTED, hint="the session ends with it once it goes on")
 _BUSY = FrameAnswer(
     status=FrameStatus.BUSY,
     expected=f"at most {MOST_MESSAGES} frames or packets that wait to be recorded",
@@ -101,6 +102,7 @@ class FrameQueue(Denials):
         self._came_count = 0
         self._cut: deque[int] = deque()
         self._refuse: FrameAnswer | None = None
+        self._ends = False
         self._closed = False
         self._changed = threading.Condition()
         self._answers: set[asyncio.Task[None]] = set()
@@ -136,6 +138,10 @@ class FrameQueue(Denials):
             refused = self._refuse
             self._count_cut()
             self._came_count += 1
+            if refused is not None and refused.status is FrameStatus.PAUSED:
+                # Nobody would tell it again: it is kept, and taken as if it came on going on.
+                ends = tells_end(message.headers or {})
+                refused, self._ends = (_ENDS if ends else refused), self._ends or ends
             if refused is None and not self._has_room(len(message.data)):
                 refused = _BUSY
                 self._dropped += 1
@@ -227,12 +233,17 @@ class FrameQueue(Denials):
     def hold(self) -> None:
         """As the port."""
         self._set_refusal(
-            FrameAnswer(status=FrameStatus.PAUSED, hint="publish again once it is resumed")
+            FrameAnswer(status=FrameStatus.PAUSED, hint="publish again once it goes on")
         )
 
     def go_on(self) -> None:
         """As the port."""
         self._set_refusal(None)
+        with self._changed:
+            if self._ends:
+                self._ends = False
+                self._waiting.append(_end_now())
+                self._changed.notify_all()
 
     def close(self) -> None:
         """As the port; the connection is closed by the event loop, and not waited for."""
@@ -251,3 +262,13 @@ class FrameQueue(Denials):
     def _set_refusal(self, answer: FrameAnswer | None) -> None:
         with self._changed:
             self._refuse = answer
+
+
+def _end_now() -> PublishedFrame:
+    """The end that was told while nothing was taken; it has been answered."""
+    return PublishedFrame(
+        data=b"",
+        headers={END: "1"},
+        arrived_ns=time.clock_gettime_ns(_CLOCK),
+        answer=lambda _: None,
+    )

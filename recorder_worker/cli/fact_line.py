@@ -5,6 +5,8 @@ from __future__ import annotations
 from recorder_worker.cli.output import seconds, size
 from recorder_worker.core import events
 from recorder_worker.core.events import Event
+from recorder_worker.core.mark_words import mark_words
+from recorder_worker.core.notes import RECORDER
 from recorder_worker.core.subjects import Fact
 
 
@@ -19,15 +21,24 @@ def _says(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  (one case for e
             facts = event.source
             return f"{facts.kind} {facts.uri} {facts.width}x{facts.height} on {event.node}"
         case events.SessionRejected():
-            return f"{event.command}: {event.field}: expected {event.expected}, got {event.got}"
+            refused = f"{event.command}: {event.field}: expected {event.expected}, got {event.got}"
+            return f"{refused}; {event.hint}" if event.hint else refused
         case events.SegmentCaptured():
             return f"segment {event.span.unit_count} frames, {size(event.stored_size)}"
         case events.GapCaptured() | events.GapLeaf():
-            return f"gap: {event.reason.value}, {event.span.unit_count} frames; {event.detail}"
+            span = event.span
+            times = f"{seconds(span.t0_ns)} to {seconds(span.t1_ns)}, {span.unit_count} frames lost"
+            return f"gap: {event.reason.value}, {times}; {event.detail}".rstrip("; ")
         case events.EndCaptured() | events.EndLeaf():
             return f"ended: {event.reason.value} {event.detail}".rstrip()
         case events.MarkCaptured() | events.MarkLeaf():
-            return f"mark at {seconds(event.t_ns)}: {event.kind}"
+            by = "" if event.by == RECORDER else _by(event.by)
+            said = mark_words(event.kind, event.body)
+            return f"mark at {seconds(event.t_ns)}: {event.kind}{by}" + (
+                f": {said}" if said else ""
+            )
+        case events.SessionPaused() | events.SessionResumed() | events.PauseCaptured():
+            return f"{event.__struct_config__.tag} at {seconds(event.t_ns)}{_by(event.by)}"
         case events.ChunkPlanned():
             return f"chunk {event.index}: {event.span.unit_count} frames in segments"
         case events.ChunkStored():
@@ -47,3 +58,7 @@ def _says(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  (one case for e
             return f"{event.command} by {event.by or 'nobody named'}"
         case _:
             return str(event.__struct_config__.tag)
+
+
+def _by(name: str) -> str:
+    return f" by {name}" if name else ""

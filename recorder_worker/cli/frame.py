@@ -15,7 +15,7 @@ from recorder_worker.cli.output import JsonOption, fields, out, print_json, seco
 from recorder_worker.cli.times import TIME_HELP, time_of
 from recorder_worker.cli.verify import RecordingArgument, check_is_outside, check_is_recording
 from recorder_worker.core.cipher.session_cipher import SessionCipher
-from recorder_worker.core.errors import StoreError
+from recorder_worker.core.errors import RefusedError, StoreError
 from recorder_worker.core.evidence.clip_plan import Window
 from recorder_worker.core.frames.playback import DecodedFrame
 from recorder_worker.core.frames.pointer_overlay import draw_pointer
@@ -57,18 +57,27 @@ def frame(
     the picture is what FFmpeg decodes.
 
     Exit codes: 0 written; 65 nothing was recorded then, a chunk is damaged, it is encrypted and
-    for none of the identities, or OUT is taken; 74 it cannot be written; 2 wrong usage.
+    for none of the identities, or OUT is taken or no .png; 74 it cannot be written; 2 wrong usage.
     """
     from recorder_worker.adapters.png import png_of  # noqa: PLC0415  (OpenCV, where it is needed)
 
     if (at is None) is (unit is None):
         raise typer.BadParameter("expected one of --at and --unit", param_hint="--at")
+    if target.suffix.lower() != ".png":
+        raise RefusedError(
+            field="OUT",
+            expected="a name that ends in .png",
+            got=str(target),
+            hint="PNG keeps every pixel as it is; convert the file for other forms",
+        )
     check_is_recording(folder)
     check_is_outside(folder, target)
     recording = FolderRecording(folder)
     moment = None if at is None else _session_time(recording, at)
     with NewFile(target, replace=force) as file:
-        found = _found(recording, cipher_of(recording, identity), moment, unit or 0)
+        packets = holds_packets(recording)
+        find = _found_in_packets if packets else _found
+        found = find(recording, cipher_of(recording, identity), moment, unit or 0)
         picture = found.picture
         if cursor and found.pointer is not None:
             picture = picture.copy()
@@ -78,20 +87,25 @@ def frame(
         except OSError as error:
             raise StoreError(f"{target}: cannot be written: {error}") from error
         file.publish()
-    _tell(target, found, json=json)
+    _tell(target, found, packets=packets, json=json)
 
 
 def _found(
     recording: FolderRecording, cipher: SessionCipher | None, moment: int | None, unit: int
 ) -> DecodedFrame:
     """The picture of a session time, in ns, or where there is none, of a unit."""
-    if holds_packets(recording):
-        # Only here: pictures that are not encoded need no PyAV.
-        from recorder_worker.service.films.packet_frame import packet_frame  # noqa: PLC0415  (as above)
-
-        return packet_frame(recording, cipher, moment, unit)
     finder = PictureFinder(recording, cipher)
     return finder.at_unit(unit) if moment is None else finder.at_time(moment)
+
+
+def _found_in_packets(
+    recording: FolderRecording, cipher: SessionCipher | None, moment: int | None, unit: int
+) -> DecodedFrame:
+    """As `_found`, of copied packets."""
+    # Only here: pictures that are not encoded need no PyAV.
+    from recorder_worker.service.films.packet_frame import packet_frame  # noqa: PLC0415  (as above)
+
+    return packet_frame(recording, cipher, moment, unit)
 
 
 def _session_time(recording: FolderRecording, at: str) -> int:
@@ -103,7 +117,7 @@ def _session_time(recording: FolderRecording, at: str) -> int:
     return extent_of(lambda: recording_records(recording), window).begin_ns
 
 
-def _tell(target: Path, found: DecodedFrame, *, json: bool) -> None:
+def _tell(target: Path, found: DecodedFrame, *, packets: bool, json: bool) -> None:
     digest = blake3(found.picture.tobytes()).hexdigest()
     if json:
         print_json(
@@ -118,9 +132,10 @@ def _tell(target: Path, found: DecodedFrame, *, json: bool) -> None:
             }
         )
         return
+    whose = "as FFmpeg decodes them" if packets else "as `recorder frames` prints it"
     text = fields(
         picture=f"{target}, {found.width}x{found.height}",
         frame=f"{found.unit}, {seconds(found.t_ns)}, {wall_time(found.wall_ns)}",
-        blake3=f"{digest} (of its pixels, as `recorder frames` prints it)",
+        blake3=f"{digest} (of its pixels, {whose})",
     )
     out.print(text, markup=False)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 from recorder_worker.core.errors import RefusedError
+
+_NUMBER = re.compile(r" *[0-9]{1,9} *")
 
 
 def rectangle_of(option: str, text: str) -> dict[str, int]:
     """The rectangle that X,Y,WIDTH,HEIGHT names. Raises RefusedError."""
     names = ("x", "y", "width", "height")
     parts = text.split(",")
-    if len(parts) != len(names) or not all(part.strip().isdigit() for part in parts):
+    if len(parts) != len(names) or not all(map(_NUMBER.fullmatch, parts)):
         raise RefusedError(
             field=option, expected="X,Y,WIDTH,HEIGHT", got=text, hint="four numbers of pixels"
         )

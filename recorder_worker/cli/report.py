@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from recorder_worker.cli.output import fields, out, seconds, size
-from recorder_worker.core.verify.report import ClipShown, Report, TrustStatus
+from recorder_worker.core.mark_words import masks_words
+from recorder_worker.core.notes import RECORDER
+from recorder_worker.core.verify.report import ClipShown, Recorded, Report, TrustStatus
 from recorder_worker.core.verify.steps import Status
 
 MARKS = {
@@ -35,7 +37,7 @@ def print_report(report: Report) -> None:
             word = f": {step.detail}" if step.detail else ""
         out.print(step.title + word, markup=False)
     _print_chunks(report)
-    for text in _gaps(report):
+    for text in (*_gaps(report), *_marks(report)):
         out.print(text, markup=False)
     out.print()
     out.print(_summary(report), markup=False)
@@ -68,20 +70,32 @@ def _gaps(report: Report) -> Iterator[str]:
     for gap in report.gaps:
         yield (
             f"  gap {gap.reason}: {seconds(gap.t0_ns)} to {seconds(gap.t1_ns)}, "
-            f"{gap.lost_units} frames, {_utc(gap.wall0_ns)} to {_utc(gap.wall1_ns)} {gap.detail}"
+            f"{gap.lost_units} frames lost, {_utc(gap.wall0_ns)} to {_utc(gap.wall1_ns)}"
+            + (f": {gap.detail}" if gap.detail else "")
         )
     if report.totals.gap_count > len(report.gaps):
         yield f"  gaps: {report.totals.gap_count - len(report.gaps)} more"
 
 
+def _marks(report: Report) -> Iterator[str]:
+    for mark in report.marks:
+        said = f": {mark.says}" if mark.says else ""
+        by = f" by {mark.by}" if mark.by and mark.by != RECORDER else ""
+        yield f"  mark {mark.kind}{by}: {seconds(mark.t_ns)}, {_utc(mark.wall_ns)}{said}"
+    if report.totals.mark_count > len(report.marks):
+        yield f"  marks: {report.totals.mark_count - len(report.marks)} more"
+
+
 def _summary(report: Report) -> str:
     totals, cadence = report.totals, report.cadence
+    what = "packets" if report.recorded and report.recorded.profile == "copy" else "pixels"
     trust = f"{TRUST[report.trust.status]} {report.trust.name}".rstrip()
     clip = {"shows": _clip(report.clip)} if report.clip else {}
     window = report.window
     return fields(
         session=f"{report.session_id} (number {report.session_counter})",
         recorder=report.recorder,
+        **_recorded(report.recorded),
         root_hash=report.root_hash,
         tree_size=f"{report.tree_size} ({report.signed_size} signed)",
         epochs=report.epochs,
@@ -89,7 +103,7 @@ def _summary(report: Report) -> str:
         **clip,
         covers=f"{seconds(report.t_end_ns)}, ended: {report.end_reason or 'not sealed'}",
         frames=totals.frame_count,
-        stored=f"{size(totals.raw_bytes)} of pixels in {size(totals.stored_bytes)}",
+        stored=f"{size(totals.raw_bytes)} of {what} in {size(totals.stored_bytes)}",
         signed=f"at most {cadence.longest_ns / 1e9:.1f} s and {cadence.most_records} records "
         "without a checkpoint"
         if report.clip is None
@@ -98,6 +112,20 @@ def _summary(report: Report) -> str:
         f"not after {_proved(window.not_after_ns)}",
         key=f"{report.trust.public_key} ({trust})",
     )
+
+
+def _recorded(found: Recorded | None) -> dict[str, str]:
+    """What OPEN says of the source, a line each; nothing where there is no OPEN."""
+    if found is None:
+        return {}
+    rate = f"{found.fps:g} frames a second" if found.fps else "at the source's own rate"
+    lines = {
+        "source": f"{found.kind} {found.uri} on {found.node}: {found.description}",
+        "profile": f"{found.profile}, {rate}",
+    }
+    if found.mask_count:
+        lines["masked"] = f"{masks_words(found.masks, found.mask_count)}, from the begin"
+    return lines
 
 
 def _clip(clip: ClipShown) -> str:

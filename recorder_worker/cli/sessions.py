@@ -11,10 +11,18 @@ from recorder_worker.cli.output import JsonOption, columns, fields, out, print_j
 from recorder_worker.cli.settings_option import ConfigOption, NatsOption, client_login
 from recorder_worker.core.command_parsing import check_session_id
 from recorder_worker.core.errors import RefusedError
+from recorder_worker.core.load.words import load_words
+from recorder_worker.core.screening.card_text import wall_time
 from recorder_worker.core.subjects import Fact
 
 if TYPE_CHECKING:
     from recorder_worker.bus.client import RecorderClient
+
+STATES = {
+    "armed": ": it keeps its last seconds in memory, and waits for `mark --type trigger`",
+    "stopping": ": its end is captured, its seal is on its way",
+}
+"""What a state means to somebody who did not read of it."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,7 +41,7 @@ def ls(nats: NatsOption = None, config: ConfigOption = None, json: JsonOption = 
     lines += [
         (
             row["session_id"],
-            row["state"],
+            f"{row['state']}{_load_word(row)}",
             str(row["totals"]["frame_count"]),
             str(row["totals"]["gap_count"]),
             size(row["totals"]["stored_bytes"]),
@@ -52,7 +60,7 @@ def show(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show one session: its source, its state, its totals, its newest checkpoint or its seal."""
+    """Show one session: source, state, what was told of it, totals, newest checkpoint or seal."""
     row = asyncio.run(_one(session, nats, config))
     if json:
         print_json(row)
@@ -60,22 +68,33 @@ def show(
     totals, source = row["totals"], row["source"]
     shown = {
         "session": row["session_id"],
-        "state": row["state"],
+        "state": f"{row['state']}{STATES.get(row['state'], '')}{row['paused']}",
+        "load": row["load"],
+        "started": wall_time(row["started_wall_ns"]),
         "source": f"{source['kind']} {source['uri']} ({source['width']}x{source['height']})",
         "node": row["node"],
         "covered": seconds(row["covered_ns"]),
         "frames": totals["frame_count"],
         "chunks": totals["chunk_count"],
-        "gaps": f"{totals['gap_count']} ({totals['lost_units']} frames)",
+        "gaps": f"{totals['gap_count']} ({totals['lost_units']} frames lost)",
         "marks": totals["mark_count"],
+        "picture": row["picture"],
         "raw": size(totals["raw_bytes"]),
         "stored": size(totals["stored_bytes"]),
         "tree size": row["tree_size"],
         "root hash": row["root_hash"],
         "reason": row["reason"],
+        "failed": row["failed"],
+        "incident": row["incident"],
         "location": row["location"],
     }
     out.print(fields(**{k: v for k, v in shown.items() if v != ""}), markup=False)
+
+
+def _load_word(row: dict[str, Any]) -> str:
+    if row["held"]:
+        return " (held)"
+    return f" (slowed to {row['slowed']['fps']:g} fps)" if row["slowed"] else ""
 
 
 async def _all(nats: str | None, config: Any) -> list[dict[str, Any]]:  # noqa: ANN401  (Typer's path)
@@ -93,6 +112,7 @@ async def _one(session_id: str, nats: str | None, config: Any) -> dict[str, Any]
     check_session_id(session_id)
     async with RecorderClient.connect(client_login(config, nats)) as client:
         row = await _row(client, session_id)
+        more = await _told(client, session_id)
     if row is None:
         raise RefusedError(
             field="SESSION",
@@ -100,7 +120,31 @@ async def _one(session_id: str, nats: str | None, config: Any) -> dict[str, Any]
             got=session_id,
             hint="`recorder ls` lists them",
         )
-    return row
+    if row["state"] != "paused":
+        more["paused"] = ""
+    return row | more
+
+
+async def _told(client: RecorderClient, session_id: str) -> dict[str, str]:
+    """What is wrong with a session, and since when it is paused, in words; empty where nothing."""
+    from recorder_worker.core import events  # noqa: PLC0415  (only here)
+
+    told = {"paused": "", "picture": "", "failed": "", "incident": ""}
+    for fact in (Fact.PAUSED, Fact.QUALITY, Fact.FAILED, Fact.INCIDENT):
+        match await client.last(fact, session_id):
+            case events.SessionPaused() as event:
+                by = f" by {event.by}" if event.by else ""
+                told["paused"] = f" since {seconds(event.t_ns)}{by}"
+            case events.SessionQuality() as event:
+                since = seconds(event.since_ns)
+                told["picture"] = f"{event.condition.value} {event.state.value}, {since} (newest)"
+            case events.SessionFailed() as event:
+                told["failed"] = f"{event.reason.value}: {event.detail}"
+            case events.SessionIncident() as event:
+                told["incident"] = event.detail
+            case _:
+                pass
+    return told
 
 
 async def _row(client: RecorderClient, session_id: str) -> dict[str, Any] | None:
@@ -115,20 +159,24 @@ async def _row(client: RecorderClient, session_id: str) -> dict[str, Any] | None
     checkpoint = await client.last(Fact.CHECKPOINT, session_id)
     sealed = await client.last(Fact.SEALED, session_id)
     totals = checkpoint.totals if isinstance(checkpoint, events.Checkpoint) else events.Totals()
-    state = "recording"
+    state, slowed, held = "recording", None, False
     if isinstance(sealed, events.SessionSealed):
         state = "sealed"
     elif isinstance(captured, events.EndCaptured):
         state = "stopping"
     elif isinstance(captured, events.Captured) and captured.paused:
         state = "paused"
-    elif isinstance(captured, events.Captured) and captured.armed:
-        state = "armed"
+    elif isinstance(captured, events.Captured):
+        state = "armed" if captured.armed else "recording"
+        slowed, held = captured.slowed, captured.held
     seal = sealed if isinstance(sealed, events.SessionSealed) else None
     row: dict[str, Any] = msgspec.to_builtins(
         {
             "session_id": session_id,
             "state": state,
+            "slowed": slowed,
+            "held": held,
+            "load": load_words(slowed, held=held),
             "source": started.source,
             "node": started.node,
             "started_wall_ns": started.wall_ns,

@@ -68,18 +68,22 @@ def start(
     ] = None,
     profile: Annotated[
         Profile,
-        typer.Option(help="`copy` keeps the packets of a file, camera or subject as they are."),
+        typer.Option(
+            help="`screen`: pictures, lossless; `copy`: packets of a file, camera or subject."
+        ),
     ] = Profile.SCREEN,
     transport: Annotated[
-        Transport, typer.Option(help="What a camera sends its packets by.")
-    ] = Transport.TCP,
+        Transport | None,
+        typer.Option(help="What a network camera sends its packets by: `tcp` (left out) or `udp`."),
+    ] = None,
     credentials: Annotated[
         str | None, typer.Option(help="Name of a login for a camera that the worker keeps.")
     ] = None,
     fps: Annotated[float | None, typer.Option(help="Frames per second.")] = None,
     pace: Annotated[
-        Pace, typer.Option(help="`fast` reads a file, pictures or a pattern as fast as possible.")
-    ] = Pace.NATIVE,
+        Pace | None,
+        typer.Option(help="`fast` reads a file, pictures or a pattern as fast as possible."),
+    ] = None,
     frames: Annotated[int | None, typer.Option(help="Length of a pattern, in frames.")] = None,
     mask: Annotated[
         list[str] | None,
@@ -109,11 +113,16 @@ def start(
     ] = None,
     priority: Annotated[
         int | None,
-        typer.Option(help="0 to 9: who is slowed down last when the machine is overloaded."),
+        typer.Option(
+            help="0 to 9, left out 5: the lowest are slowed down first on a busy machine."
+        ),
     ] = None,
     when_behind: Annotated[
         WhenBehind | None,
-        typer.Option("--when-behind", help="What to do while later stages do not keep up."),
+        typer.Option(
+            "--when-behind",
+            help="`slow` (left out), `gap` or `stop`, while later stages do not keep up.",
+        ),
     ] = None,
     owner: Annotated[str, typer.Option(help="Who the session belongs to.")] = "",
     label: Annotated[
@@ -156,10 +165,15 @@ def start(
     }
     given = {name: value for name, value in options.items() if value not in (None, "", [], {})}
 
-    what = {**source_of(source, pace.value, frames), **_part(monitor, region)}
-    if what["kind"] == "rtsp":
-        what["transport"] = transport.value
-        what |= {"credentials": credentials} if credentials else {}
+    fields: dict[str, Any] = {
+        "pace": None if pace is None else pace.value,
+        "frames": frames,
+        "transport": None if transport is None else transport.value,
+        "credentials": credentials,
+        "monitor": monitor,
+        "region": None if region is None else rectangle_of("--region", region),
+    }
+    what = source_of(source, {name: value for name, value in fields.items() if value is not None})
 
     async def go() -> None:
         from recorder_worker.bus.client import RecorderClient  # noqa: PLC0415  (loads NATS)
@@ -178,9 +192,3 @@ def start(
         out.print(started.session_id, markup=False)
 
     asyncio.run(go())
-
-
-def _part(monitor: str | None, region: str | None) -> dict[str, Any]:
-    """What of a display is recorded; the worker refuses it for other sources."""
-    part: dict[str, Any] = {} if monitor is None else {"monitor": monitor}
-    return part if region is None else {**part, "region": rectangle_of("--region", region)}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
+from recorder_worker.core.command_words import expected_words, hint_at, hint_for_unknown
 from recorder_worker.core.commands import (
     ControlCommand,
     MarkSession,
@@ -18,9 +18,7 @@ from recorder_worker.core.commands import (
     StopSession,
 )
 from recorder_worker.core.errors import RefusedError
-from recorder_worker.core.model import Mask
 from recorder_worker.core.profiles import check_start
-from recorder_worker.core.sources.kinds import Source
 from recorder_worker.core.sources.urls import shown
 from recorder_worker.core.subjects import UNKNOWN_SESSION, Command, is_owner_name
 
@@ -46,22 +44,6 @@ _MISSING = re.compile(r"missing required field `(?P<name>[^`]+)`")
 _UNKNOWN = re.compile(r"contains unknown field `(?P<name>[^`]+)`")
 _EXPECTED = re.compile(r"^Expected (?P<what>.*?)(?:, got `(?P<got>[^`]+)`)?$", re.DOTALL)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-_KINDS = ", ".join(str(kind.__struct_config__.tag) for kind in get_args(Source))
-_WORDS = {
-    "$.source.kind": f"one of {_KINDS}",
-    "$.session_id": "a UUID in lower case with hyphens",
-    "$.source.pace": "native or fast",
-    "$.profile": "screen or copy",
-    "$.type": "1 to 64 characters that do not begin with recorder.",
-}
-"""Expectations that a regular expression would state badly."""
-_HINTS = {
-    "$.session_id": "take it from session.started.<id>; in session.start it may be left out",
-    "$.source.uri": "an absolute path for file and images, a display such as :10 for x11, "
-    "rtsp://host/path for rtsp, a device such as /dev/video0 for v4l2, a subject such as "
-    "source.lab.frames for nats",
-}
 
 
 def parse_command(command: Command, data: bytes) -> AnyCommand:
@@ -124,9 +106,9 @@ def check_session_id(text: str) -> None:
     if not _UUID.fullmatch(text):
         raise RefusedError(
             field="session_id",
-            expected=_WORDS["$.session_id"],
+            expected=expected_words("$.session_id", ""),
             got=_shown(text),
-            hint=_HINTS["$.session_id"],
+            hint=hint_at("$.session_id", ""),
         )
 
 
@@ -145,23 +127,24 @@ def _invalid(command: Command, message: str, value: object) -> RefusedError:
     problem, path = (match["problem"], match["path"] or "$") if match else (message, "$")
     hint = f"see schemas/{command.value}.json"
     if missing := _MISSING.search(problem):
+        wanted = expected_words(f"{path}.{missing['name']}", "a value", _kind_in(value))
         return RefusedError(
-            field=_join(path, missing["name"]), expected="a value", got="nothing", hint=hint
+            field=_join(path, missing["name"]), expected=wanted, got="nothing", hint=hint
         )
     if unknown := _UNKNOWN.search(problem):
         return RefusedError(
             field=_join(path, unknown["name"]),
             expected="a known field",
             got=_shown(unknown["name"]),
-            hint=_similar(unknown["name"], _known_fields()) or hint,
+            hint=hint_for_unknown(path, unknown["name"]) or hint,
         )
     expected = _EXPECTED.match(problem)
     got = _value_at(path, value)
     return RefusedError(
         field=_join(path, ""),
-        expected=_WORDS.get(path) or (expected["what"].replace("`", "") if expected else problem),
+        expected=expected_words(path, expected["what"] if expected else problem, _kind_in(value)),
         got=got if got is not None else (expected and expected["got"]) or "something else",
-        hint=_HINTS.get(path, hint),
+        hint=hint_at(path, hint),
     )
 
 
@@ -183,14 +166,11 @@ def _value_at(path: str, value: Any) -> str | None:  # noqa: ANN401  (whatever J
     return _shown(msgspec.json.encode(value).decode())
 
 
-def _known_fields() -> list[str]:
-    structs: list[type[msgspec.Struct]] = [*COMMAND_TYPES.values(), *get_args(Source), Mask]
-    return sorted({name for struct in structs for name in struct.__struct_fields__})
-
-
-def _similar(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else ""
+def _kind_in(value: object) -> str:
+    """The kind of source that a start of any quality names."""
+    source = value.get("source") if isinstance(value, dict) else None
+    kind = source.get("kind") if isinstance(source, dict) else None
+    return kind if isinstance(kind, str) else ""
 
 
 def _shown(text: str) -> str:

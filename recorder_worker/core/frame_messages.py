@@ -87,6 +87,11 @@ class FrameHeaders(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int | None = None
 
 
+def tells_end(headers: Mapping[str, str]) -> bool:
+    """Whether a message says that no more come."""
+    return any(name.lower() == END.lower() for name in headers)
+
+
 def frame_headers(headers: Mapping[str, str], size: int, max_pixels: int) -> FrameHeaders:
     """What the headers of a frame of `size` bytes say, upper and lower case alike.
 

@@ -7,7 +7,7 @@ in, and the one source of `schemas/`.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -139,6 +139,17 @@ class Cursor(Wire, frozen=True, kw_only=True):
     t_ns: Nanoseconds = 0
     wall_ns: Nanoseconds = 0
     boot_ns: Nanoseconds = 0
+
+
+SlowedBy = Literal["overload", "behind"]
+"""Why a session has another frame rate than its own: the machine, or the stages behind capture."""
+
+
+class Slowed(Wire, frozen=True, kw_only=True):
+    """A lower frame rate than the session's own is in force: frames a second, and why."""
+
+    fps: Annotated[float, Meta(gt=0)]
+    reason: SlowedBy
 
 
 class RecordingPolicy(Wire, frozen=True, kw_only=True):

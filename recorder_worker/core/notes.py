@@ -5,11 +5,11 @@ Their bodies are JSON objects, made here.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-from recorder_worker.core.model import Mask
+from recorder_worker.core.model import Mask, SlowedBy
 
 RECORDER: Final = "recorder"
 """Who says so."""
@@ -31,9 +31,6 @@ ARMED: Final = "recorder.armed"
 
 TIMESTAMPS: Final = "recorder.timestamps"
 """The times of a source jumped, or begin anew: which, and by how much."""
-
-SlowedBy = Literal["overload", "behind"]
-"""Why a session has another frame rate than its own: the machine, or the stages behind capture."""
 
 
 class MasksChanged(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,9 @@ import msgspec
 
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.events import (
+    Captured,
     Checkpoint,
+    EndCaptured,
     Event,
     SessionFailed,
     SessionIncident,
@@ -26,6 +28,7 @@ from recorder_worker.core.model import (
     Count,
     Nanoseconds,
     SessionId,
+    Slowed,
     SourceFacts,
     Wire,
 )
@@ -47,6 +50,9 @@ class SessionEntry(Wire, frozen=True, kw_only=True):
         tree_size: of that checkpoint; so is `root_hash`.
         turned_t_ns: session time of the newest pause or resume; 0: there was none.
         turned_wall_ns: the same by the wall clock.
+        slowed: the lower frame rate in force, and why; null: its own, or it is not recorded now. As
+            `held`, it is looked up with each checkpoint, so it may lag behind by one.
+        held: whether nothing is read, for later stages are behind.
         failed: why recording ended against the client's wish; empty: it did not.
         incident: what contradicts what was signed; empty: nothing.
         sealed_wall_ns: when it was sealed; 0: it is not. `reason` and `location` come with it.
@@ -68,6 +74,8 @@ class SessionEntry(Wire, frozen=True, kw_only=True):
     paused: bool = False
     turned_t_ns: Nanoseconds = 0
     turned_wall_ns: Nanoseconds = 0
+    slowed: Slowed | None = None
+    held: bool = False
     failed: str = ""
     incident: str = ""
     sealed_wall_ns: Nanoseconds = 0
@@ -116,6 +124,13 @@ def described(entry: SessionEntry, command: StartSession) -> SessionEntry:
     return msgspec.structs.replace(entry, state=_state(entry))
 
 
+def read_as(entry: SessionEntry, captured: Captured) -> SessionEntry:
+    """The entry with how its session is read now, as the newest captured event says."""
+    if isinstance(captured, EndCaptured) or entry.sealed_wall_ns:
+        return msgspec.structs.replace(entry, slowed=None, held=False)
+    return msgspec.structs.replace(entry, slowed=captured.slowed, held=captured.held)
+
+
 def _turned(entry: SessionEntry, event: SessionPaused | SessionResumed) -> SessionEntry:
     paused = isinstance(event, SessionPaused)
     known = (entry.turned_t_ns, entry.turned_wall_ns, not entry.paused)
@@ -144,6 +159,8 @@ def _sealed(entry: SessionEntry, event: SessionSealed) -> SessionEntry:
         ),
         tree_size=event.tree_size,
         root_hash=event.root_hash,
+        slowed=None,
+        held=False,
         sealed_wall_ns=event.wall_ns,
         reason=event.reason.value,
         location=event.location,

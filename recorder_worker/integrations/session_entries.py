@@ -14,6 +14,7 @@ import msgspec
 
 from recorder_worker.core.errors import StoreError
 from recorder_worker.core.events import (
+    Captured,
     Checkpoint,
     SessionFailed,
     SessionIncident,
@@ -22,7 +23,7 @@ from recorder_worker.core.events import (
     SessionSealed,
     SessionStarted,
 )
-from recorder_worker.core.session_entry import SessionEntry, described, merged
+from recorder_worker.core.session_entry import SessionEntry, described, merged, read_as
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, EntryTable, EventLog, FactMessage
 from recorder_worker.stages.capture.session.manifest import read_manifest
@@ -61,6 +62,10 @@ class EntryKeeper:
             # An incident of the log of sessions may even name none that was started.
             started = await self._log.last(Fact.STARTED, event.session_id)
             entry = entry if started is None else merged(entry, started.event)
+        if isinstance(event, Checkpoint) and not event.sealed:
+            captured = await self._log.last(Fact.CAPTURED, event.session_id)
+            if captured is not None and isinstance(captured.event, Captured):
+                entry = read_as(entry, captured.event)
         if not entry.described:
             entry = await asyncio.to_thread(self._described, entry)
         if entry != known:

@@ -7,9 +7,16 @@ from recorder_worker.ports.clock import Clock
 from recorder_worker.ports.encryption import CipherKeys, KeyWrap
 from recorder_worker.ports.frame_feed import FrameFeed, FrameSubscription, PublishedFrame
 from recorder_worker.ports.gate import Admission, Asked, RequestGate
+from recorder_worker.ports.keyframes import KeyframeDecoder
 from recorder_worker.ports.metrics import StageMetrics
 from recorder_worker.ports.optics import Optics, SmallPicture
-from recorder_worker.ports.packets import ArrivingPackets, Packet, PacketOpener, PacketSource
+from recorder_worker.ports.packets import (
+    ArrivingPackets,
+    Coding,
+    Packet,
+    PacketOpener,
+    PacketSource,
+)
 from recorder_worker.ports.signing import Signer
 from recorder_worker.ports.sources import ArrivingSource, Frame, FrameSource, SourceOpener
 from recorder_worker.ports.stores import BlobStore, BlobWriter
@@ -26,6 +33,7 @@ __all__ = [
     "BlobWriter",
     "CipherKeys",
     "Clock",
+    "Coding",
     "ControlFeed",
     "Copies",
     "Delivery",
@@ -38,6 +46,7 @@ __all__ = [
     "FrameSubscription",
     "JwksSource",
     "KeyWrap",
+    "KeyframeDecoder",
     "Logged",
     "NoTracing",
     "Optics",

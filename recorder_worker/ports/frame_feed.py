@@ -43,11 +43,11 @@ class FrameSubscription(Protocol):
         ...
 
     def hold(self) -> None:
-        """Answer what comes from now on with `paused`, and keep none of it."""
+        """Answer what comes from now on with `paused`, and keep none of it but an end."""
         ...
 
     def go_on(self) -> None:
-        """Take what comes again."""
+        """Take what comes again; an end that was told meanwhile is the first of it."""
         ...
 
     def close(self) -> None:

@@ -52,6 +52,13 @@ class StageMetrics(Protocol):
         """A session's frame rate was changed, for a reason of `SlowedBy`."""
         ...
 
+    def keyframe_looked(self, outcome: str) -> None:
+        """A keyframe of copied packets was `seen`, `undecodable`, or left out, for it came `busy`.
+
+        That is: while the one before it was being decoded still, or had taken long.
+        """
+        ...
+
     def behind(self, *, behind: bool) -> None:
         """Whether the stages behind capture are behind."""
         ...

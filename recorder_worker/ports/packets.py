@@ -28,6 +28,17 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes
 
 
+class Coding(msgspec.Struct, frozen=True):
+    """What the packets of a track are decoded with.
+
+    `codec` is `h264`, `hevc` or `mjpeg`. `parameters` say how their bytes are laid out, and hold
+    the parameter sets that are not in the packets themselves; empty where there are none.
+    """
+
+    codec: str
+    parameters: bytes
+
+
 class PacketSource(Protocol):
     """An open source. One thread uses it."""
 
@@ -44,6 +55,11 @@ class PacketSource(Protocol):
     @property
     def skipped(self) -> int:
         """Units of a `media` source before the first that is given, for want of a keyframe."""
+        ...
+
+    @property
+    def coding(self) -> Coding:
+        """What the video that was read last is decoded with. Nobody has to decode it."""
         ...
 
     def read(self, wait_s: float) -> tuple[Packet, ...] | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from recorder_worker.adapters.keyframes import AvKeyframes
 from recorder_worker.adapters.optics import OpenCvOptics
 from recorder_worker.adapters.sources.opener import GuardedOpener
 from recorder_worker.bus.bus import Bus
@@ -125,6 +126,7 @@ class StageSet:
                 open_source=opener,
                 open_packets=opener,
                 optics=OpenCvOptics(),
+                keyframes=AvKeyframes(self._settings.sources.max_pixels, os.cpu_count() or 1),
                 number=partial(number, bus.log, self._store),
                 identity=self.identity,
                 cipher_keys=cipher_keys(self._settings),

@@ -83,6 +83,20 @@ async def test_a_codec_that_cannot_be_copied(recorder: RunningRecorder) -> None:
     assert "found vp8" in text
 
 
+@pytest.mark.parametrize(
+    ("keyframes", "said"),
+    [(0, "expected the parameter sets of its h264 video"), (1, "expected a keyframe within 3 s")],
+)
+async def test_a_stream_without_keyframes(
+    recorder: RunningRecorder, keyframes: int, said: str
+) -> None:
+    """One keyframe is what the server itself needs, to know what it sends."""
+    with Camera(keyframes=keyframes) as camera:
+        assert said in await refusal(recorder, camera.uri(), open_s=3.0)
+        error = await recorder.refusal(source(camera.uri()), profile="screen")
+        assert "expected a picture within 2 s, found none; have the camera" in str(error)
+
+
 async def test_a_server_that_says_nothing(recorder: RunningRecorder) -> None:
     with Camera() as camera:
         camera.stall()

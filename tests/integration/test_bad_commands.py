@@ -80,7 +80,7 @@ async def test_what_is_no_command_is_refused_with_its_reason(
         name: (answer.field, answer.expected) for name, answer in zip(bodies, answers, strict=True)
     }
     assert said["text"] == ("$", "a JSON object")
-    assert said["null"] == ("$", "object")
+    assert said["null"] == ("$", "an object")
     assert said["200 kB"] == ("$", "at most 65536 bytes")
     assert await recorder.dead_letter_count() == dead
 

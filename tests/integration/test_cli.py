@@ -140,6 +140,7 @@ def test_a_session_is_led_from_its_start_to_its_seal_in_json(cli: Cli) -> None:
     paused = cli.json("pause", session_id, "--by", "kim")
     assert (paused["type"], paused["by"]) == ("paused", "kim")
     assert cli.json("show", session_id)["state"] == "paused"
+    assert cli.json("show", session_id)["paused"].endswith(" s by kim")
     assert cli.json("resume", session_id)["type"] == "resumed"
     sealed = cli.json("stop", session_id)
     assert (sealed["type"], sealed["reason"]) == ("sealed", "stopped")
@@ -171,6 +172,7 @@ def test_an_armed_session_says_so_and_is_triggered_from_the_shell(cli: Cli) -> N
     session_id = cli.text("start", "pattern", "--pre-record", "5", "--priority", "7").strip()
     cli.json("mark", session_id, "somebody rang", "--type", "bell")
     assert cli.json("show", session_id)["state"] == "armed"
+    assert "armed: it keeps its last seconds in memory" in cli.text("show", session_id)
     assert cli.json("mark", session_id, "now", "--type", "trigger")["kind"] == "trigger"
     assert cli.json("show", session_id)["state"] == "recording"
     sealed = cli.json("stop", session_id)
@@ -179,17 +181,42 @@ def test_an_armed_session_says_so_and_is_triggered_from_the_shell(cli: Cli) -> N
     assert (command["pre_record_s"], command["priority"]) == (5.0, 7)
 
 
+def test_what_happens_to_a_session_is_told_in_words(cli: Cli) -> None:
+    session_id = cli.text("start", "pattern", "--fps", "5").strip()
+    cli.text("mask", session_id, "--mask", "1,2,30,40", "--by", "kim")
+    cli.text("mark", session_id, "valve 7 opened", "--type", "alarm", "--by", "kim")
+    cli.text("pause", session_id, "--by", "kim")
+    cli.text("resume", session_id)
+    cli.text("stop", session_id)
+    masked = "recorder.masks: blacked out: 30x40 at 1,2, asked by kim"
+    marked = "alarm by kim: valve 7 opened"
+    watched = cli.text("watch", session_id, "--history", "--until-sealed")
+    for said in (masked, marked, "gap: pause, ", " frames lost; paused by kim", "paused at "):
+        assert said in watched
+    verified = cli.text("verify", str(cli.folder(session_id)))
+    for said in (
+        "mark recorder.masks: ",
+        "blacked out: 30x40 at 1,2, asked by kim",
+        "alarm by kim",
+    ):
+        assert said in verified
+    shown = cli.text("show", session_id)
+    assert "reason     stopped" in shown
+    assert "1 (0 frames lost)" in shown
+
+
 def test_a_refused_command_says_what_to_do_and_exits_with_65(cli: Cli, recorded: str) -> None:
     missing = cli.worker.folder / "none.mkv"
     for arguments, said in (
         (("start", str(missing)), "source.uri: expected a source that can be opened"),
         (("start", ":64999"), "display :64999: expected"),
-        (("start", "pattern", "--fps", "1000"), "fps: expected float <= 120"),
+        (("start", "pattern", "--fps", "1000"), "fps: expected a number <= 120"),
         (("start", "pattern", "--session", "7"), "session_id: expected a UUID in lower case"),
         (("start", "pattern", "--mask", "1,2,3"), "--mask: expected X,Y,WIDTH,HEIGHT, got 1,2,3"),
         (("mask", recorded), "--mask: expected at least one rectangle, or --none, got neither"),
         (("start", ":1", "--region", "all"), "--region: expected X,Y,WIDTH,HEIGHT, got all"),
-        (("start", "pattern", "--monitor", "A"), "source.monitor: expected a known field"),
+        (("start", "pattern", "--monitor", "A"), "--monitor: expected nothing, for pattern is"),
+        (("start", "http://camera/x"), "SOURCE: expected a URL that begins with rtsp://"),
         (("start", "pattern", "--label", "x"), "--label: expected KEY=VALUE, got x"),
         (("pause", recorded), "expected a session that is being recorded, got one that has ended"),
         (("stop", "a b"), "session_id: expected a UUID in lower case with hyphens, got a b"),

@@ -405,6 +405,23 @@ async def test_a_pause_is_told_and_lasts_until_a_keyframe_behind_it(
     assert any("builds on a missing one" in gap.detail for gap in report.gaps)
 
 
+async def test_an_end_that_is_told_in_a_pause_ends_a_session_of_packets_once_it_goes_on(
+    recorder: RunningRecorder, units: list[Unit]
+) -> None:
+    publisher = new_publisher(recorder)
+    session_id = await started(recorder, publisher, units[0], sequence="0")
+    await recorder.client.pause(session_id)
+    async with asyncio.timeout(30):
+        while not await recorder.facts(Fact.PAUSED, session_id):
+            await asyncio.sleep(0.05)
+    assert (await publisher.packet(units[1])).status is FrameStatus.PAUSED
+    assert (await publisher.end()).status is ACCEPTED
+    await recorder.client.resume(session_id)
+    report = await sealed(recorder, session_id)
+    assert (report.end_reason, {gap.reason for gap in report.gaps}) == ("source_ended", {"pause"})
+    assert recorded(recorder, session_id) == samples(units[0])
+
+
 async def test_a_publisher_of_packets_that_falls_silent_is_a_gap_and_goes_on(
     recorder: RunningRecorder, units: list[Unit]
 ) -> None:

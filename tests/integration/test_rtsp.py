@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import itertools
 import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import av
 import msgspec
 import pytest
 import pytest_asyncio
@@ -156,6 +159,31 @@ async def test_a_camera_that_comes_back_with_another_picture_plays_chunk_by_chun
     assert packets(films[0][0]) + packets(films[1][0]) == [
         each for chunk in chunks for each in packets(chunk)
     ]
+
+
+async def test_a_camera_whose_picture_grows_in_mid_stream_is_recorded_on(
+    recorder: RunningRecorder, tmp_path: Path
+) -> None:
+    """The new parameter sets are in the stream, where players find them."""
+    with Camera() as camera:
+        session_id = await start(recorder, rtsp(camera))
+        before = await recorder.captured(session_id)
+        camera.resize()
+        await recorder.captured(session_id, before.cursor.t_ns + 3 * SECOND_NS)
+        chunks = await stop(recorder, session_id)
+    assert await gaps(recorder, session_id) == []
+    assert recorder.export(session_id, tmp_path / "film.mp4")[0] == 0
+    for film in (b"".join(chunks), (tmp_path / "film.mp4").read_bytes()):
+        assert sizes(film) == [(160, 120), (320, 240)]
+        assert decoded(film) == len(packets(film))
+    assert sizes(chunks[-1]) == [(320, 240)]
+
+
+def sizes(film: bytes) -> list[tuple[int, int]]:
+    """The sizes of the pictures of a film, one behind the other."""
+    with av.open(io.BytesIO(film), "r") as container:
+        shown = ((frame.width, frame.height) for frame in container.decode(video=0))
+        return [size for size, _ in itertools.groupby(shown)]
 
 
 @pytest.mark.parametrize("how", ["stall", "garble"])

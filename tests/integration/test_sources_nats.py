@@ -328,6 +328,24 @@ async def test_a_publisher_is_told_of_a_pause_and_of_the_end(recorder: RunningRe
     np.testing.assert_array_equal(recorder.pictures(session_id)[-1], picture_of(9))
 
 
+async def test_an_end_that_is_told_in_a_pause_ends_the_session_once_it_goes_on(
+    recorder: RunningRecorder,
+) -> None:
+    publisher = new_publisher(recorder)
+    session_id = await started(recorder, publisher)
+    await recorder.client.pause(session_id)
+    async with asyncio.timeout(30):
+        while (await publisher.raw(picture_of(8))).status is not FrameStatus.PAUSED:
+            pass
+    for _ in range(2):
+        assert (await publisher.end()).status is ACCEPTED
+    assert (await publisher.raw(picture_of(8))).status is FrameStatus.PAUSED
+    assert not await recorder.facts(Fact.SEALED, session_id)
+    await recorder.client.resume(session_id)
+    report = await sealed(recorder, session_id)
+    assert (report.end_reason, {gap.reason for gap in report.gaps}) == ("source_ended", {"pause"})
+
+
 async def test_what_came_before_a_stop_is_recorded(recorder: RunningRecorder) -> None:
     publisher = new_publisher(recorder)
     session_id = await started(recorder, publisher)
@@ -426,7 +444,7 @@ async def test_what_is_no_subject_of_one_source_is_refused(
 ) -> None:
     refused = await recorder.refusal({"kind": "nats", "uri": uri})
     assert refused.refusal.field == "source.uri"
-    assert "source.lab.frames" in refused.refusal.hint
+    assert "source.lab.frames" in refused.refusal.expected
 
 
 async def test_the_list_of_subjects_and_of_kinds_holds(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from xclient import XClient
 from xserver import PLIABLE, PROGRAMS, XServer
 
+from recorder_worker.adapters.sources.x11 import pointer as pointers
 from recorder_worker.adapters.sources.x11.source import X11Display
 from recorder_worker.core.errors import SourceError, SourceLostError
 from recorder_worker.core.frames.pointer_part import pack_pointer, unpack_pointer
@@ -263,4 +264,35 @@ def test_a_pointer_larger_than_a_recording_takes_is_cut_around_its_hot_spot(
     assert np.array_equal(pointer.shape, bgra[top : top + 1024, left : left + 1024])
     code, data = pack_pointer(pointer, None)
     assert unpack_pointer(code, memoryview(data), None)[1] == len(data)
+    display.close()
+
+
+@pytest.mark.parametrize("server", ["Xvfb"], indirect=True)
+def test_behind_a_pointer_that_was_cut_no_other_shape_is_asked_for_for_a_while(
+    server: XServer, client: XClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr(pointers, "monotonic", lambda: now_s[0])
+    display = connect(server)
+
+    def shape() -> NDArray[np.uint8]:
+        pointer = display.read().pointer
+        assert pointer is not None
+        return pointer.shape
+
+    client.set_pointer(np.full((1100, 1500, 4), 255, np.uint8), 0, 0)
+    client.warp(7, 8)
+    huge = shape()
+    assert huge.shape == (1024, 1024, 4)
+    client.set_pointer(arrow(1), 0, 0)
+    client.warp(9, 9)
+    now_s[0] += pointers.CUT_REST_S - 1
+    pointer = display.read().pointer
+    assert pointer is not None
+    assert pointer.shape is huge
+    assert (pointer.x, pointer.y) == (9, 9), "where it is, is still told"
+    now_s[0] += 1
+    assert np.array_equal(shape(), arrow(1))
+    client.set_pointer(arrow(2), 0, 0)
+    assert np.array_equal(shape(), arrow(2)), "behind others nobody waits"
     display.close()

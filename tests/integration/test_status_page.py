@@ -16,7 +16,8 @@ from nats_process import NatsProcess
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 
 from recorder_worker.bus.sessions.roster import SessionState
-from recorder_worker.core.model import ClockState
+from recorder_worker.core.load.words import load_words
+from recorder_worker.core.model import ClockState, Slowed
 from recorder_worker.service.observing.health import Check, Health
 from recorder_worker.service.observing.metrics import Metrics
 from recorder_worker.service.settings.tree import NatsSettings, SidecarSettings
@@ -39,6 +40,7 @@ def row(**fields: object) -> SessionRow:
         session_id="0192aaaa-0000-7000-8000-000000000001",
         number=1,
         state=SessionState.RECORDING,
+        load="",
         here=True,
         kind="pattern",
         uri="pattern:desktop",
@@ -136,6 +138,7 @@ async def test_hostile_text_is_shown_as_text_and_nothing_may_run_or_be_loaded() 
                 kind=HOSTILE,
                 uri=HOSTILE,
                 node=HOSTILE,
+                load=HOSTILE,
                 reason=HOSTILE,
                 incident=HOSTILE,
                 state=SessionState.INCIDENT,
@@ -193,6 +196,7 @@ async def test_it_fits_its_screen_and_says_nothing_on_the_console(
             uri="/srv/videos/" + "a-very-long-name" * 9,
             node="recorder-capture-7d9f8b6c5-x2x9z.example.internal",
             state=state,
+            load=load_words(Slowed(fps=2.5, reason="overload"), held=False),
             captured_units=1_234_567_890,
             frames=1_234_567_000,
             gaps=98_765,

@@ -98,51 +98,57 @@ def test_a_mark_may_be_as_long_as_a_page() -> None:
 
 
 KINDS = "one of file, x11, pattern, rtsp, images, v4l2, nats"
+DISPLAY_WANTED = "a display such as :10 or host:10"
+SUBJECT = "a subject of at least two names, such as source.lab.frames, without * and >"
+FILE = "an absolute path or a file:// URI of a video on the worker's machine"
 
 
 @pytest.mark.parametrize(
     ("body", "field", "expected", "got"),
     [
         ({}, "source", "a value", "nothing"),
-        ({"source": {}}, "source.kind", "a value", "nothing"),
-        ({"source": 5}, "source", "object", "5"),
+        ({"source": {}}, "source.kind", KINDS, "nothing"),
+        ({"source": 5}, "source", "an object", "5"),
         (
             {"source": {"kind": "film"}},
             "source.kind",
             KINDS,
             '"film"',
         ),
-        ({"source": {"kind": "file"}}, "source.uri", "a value", "nothing"),
-        ({"source": {"kind": "file", "uri": ""}}, "source.uri", "str of length >= 1", '""'),
+        ({"source": {"kind": "file"}}, "source.uri", FILE, "nothing"),
+        ({"source": {"kind": "file", "uri": ""}}, "source.uri", FILE, '""'),
         (start(session_id="7"), "session_id", UUID_WANTED, '"7"'),
         (start(session_id=ID.upper()), "session_id", UUID_WANTED, f'"{ID.upper()}"'),
         (start(session_id=ID + "\n"), "session_id", UUID_WANTED, f'"{ID}\\n"'),
         (start(session_id=7), "session_id", UUID_WANTED, "7"),
-        (start(fps=0), "fps", "float >= 0.001", "0"),
-        (start(fps=121), "fps", "float <= 120.0", "121"),
-        (start(fps="10"), "fps", "float | null", '"10"'),
-        (start(max_duration_s=-1), "max_duration_s", "float > 0.0", "-1"),
+        (start(fps=0), "fps", "a number >= 0.001", "0"),
+        (start(fps=121), "fps", "a number <= 120", "121"),
+        (start(fps="10"), "fps", "a number or null", '"10"'),
+        (start(max_duration_s=-1), "max_duration_s", "a number > 0", "-1"),
+        (start(when_behind="drop"), "when_behind", "slow, gap or stop", '"drop"'),
+        ({"source": {"kind": "x11", "uri": "10"}}, "source.uri", DISPLAY_WANTED, '"10"'),
+        ({"source": {"kind": "nats", "uri": "a.>"}}, "source.uri", SUBJECT, '"a.>"'),
         (start(profile="film"), "profile", "screen or copy", '"film"'),
         (start(profile="copy"), "profile", "screen, for this kind of source", "copy"),
         (
             start(masks=[{"x": 0, "y": 0, "width": 0, "height": 1}]),
             "masks[0].width",
-            "int >= 1",
+            "a whole number >= 1",
             "0",
         ),
-        (start(masks=7), "masks", "array", "7"),
-        (start(masks=[MASK] * 65), "masks", "array of length <= 64", None),
-        (start(owner="x" * 257), "owner", "str of length <= 256", None),
-        (start(labels={"": "1"}), "labels", "str of length >= 1", '{"":"1"}'),
-        ({"source": {**PATTERN, "width": 7681}}, "source.width", "int <= 7680", "7681"),
-        ({"source": {**PATTERN, "width": 1.5}}, "source.width", "int", "1.5"),
+        (start(masks=7), "masks", "a list", "7"),
+        (start(masks=[MASK] * 65), "masks", "a list of length <= 64", None),
+        (start(owner="x" * 257), "owner", "a text of length <= 256", None),
+        (start(labels={"": "1"}), "labels", "a text of length >= 1", '{"":"1"}'),
+        ({"source": {**PATTERN, "width": 7681}}, "source.width", "a whole number <= 7680", "7681"),
+        ({"source": {**PATTERN, "width": 1.5}}, "source.width", "a whole number", "1.5"),
         ({"source": {**PATTERN, "pace": "slow"}}, "source.pace", "native or fast", '"slow"'),
-        ({"source": {**DISPLAY, "monitor": ""}}, "source.monitor", "str of length >= 1", '""'),
-        ({"source": {**DISPLAY, "region": "1x1"}}, "source.region", "object | null", '"1x1"'),
+        ({"source": {**DISPLAY, "monitor": ""}}, "source.monitor", "a text of length >= 1", '""'),
+        ({"source": {**DISPLAY, "region": "1x1"}}, "source.region", "an object or null", '"1x1"'),
         (
             {"source": {**DISPLAY, "region": {"x": 0, "y": -1, "width": 1, "height": 1}}},
             "source.region.y",
-            "int >= 0",
+            "a whole number >= 0",
             "-1",
         ),
         (
@@ -151,10 +157,10 @@ KINDS = "one of file, x11, pattern, rtsp, images, v4l2, nats"
             "a monitor or a region",
             None,
         ),
-        (b"[]", "$", "object", "[]"),
-        (b'"x"', "$", "object", '"x"'),
-        (b"null", "$", "object", "null"),
-        (b"7", "$", "object", "7"),
+        (b"[]", "$", "an object", "[]"),
+        (b'"x"', "$", "an object", '"x"'),
+        (b"null", "$", "an object", "null"),
+        (b"7", "$", "an object", "7"),
     ],
     ids=lambda value: repr(value)[:60],
 )
@@ -181,6 +187,18 @@ def test_an_unknown_field_is_named_with_a_guess(body: object, field: str, guess:
     found = refusal(body)
     assert (found.field, found.expected) == (field, "a known field")
     assert found.hint == f"did you mean '{guess}'?"
+
+
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [
+        ({"source": {**DISPLAY, "fps": 5}}, "'fps' stands beside source, not in it"),
+        ({**start(), "uri": ":1"}, "'uri' stands in source"),
+        ({"source": {**DISPLAY, "transport": "udp"}}, "sources of these kinds have it: rtsp"),
+    ],
+)
+def test_a_field_in_the_wrong_place_is_answered_with_the_right_one(body: object, hint: str) -> None:
+    assert refusal(body).hint == hint
 
 
 def test_an_unknown_field_like_no_other_is_answered_with_the_schema() -> None:

@@ -14,7 +14,8 @@ from recorder_worker.core.load.disk_ladder import DiskLimits
 from recorder_worker.core.load.disk_ladder import Room as DiskRoom
 from recorder_worker.core.load.hysteresis import Marks
 from recorder_worker.core.load.rate_ladder import LadderLimits
-from recorder_worker.core.model import EndReason, GapReason, SourceClock, SourceFacts
+from recorder_worker.core.model import EndReason, GapReason, Slowed, SourceClock, SourceFacts
+from recorder_worker.core.notes import RateChanged, note_text
 from recorder_worker.core.sources.kinds import NatsSource, PatternSource, Source
 from recorder_worker.service.observing.metrics import Metrics
 from recorder_worker.stages.capture.governor import Governor, LoadLimits
@@ -61,6 +62,7 @@ class Room:
         name: str,
         kind: SourceClock = SourceClock.LIVE,
         source: Source | None = None,
+        slowed: Slowed | None = None,
         **wishes: Any,  # noqa: ANN401  (fields of session.start)
     ) -> tuple[Degradation, AskedReader]:
         reader = AskedReader()
@@ -77,6 +79,7 @@ class Room:
             reader=cast("Reader", reader),
             clock=self.clock,
             metrics=self.metrics,
+            slowed=slowed,
         )
         degradation.look(armed=False)
         assert reader.asked == []
@@ -258,3 +261,36 @@ def test_a_session_that_has_left_counts_no_more() -> None:
     low.leave()
     high.look(armed=False)
     assert [type(one) for one in high_reader.asked] == [Hold]
+
+
+def test_a_lower_rate_is_kept_at_a_takeover_until_this_worker_has_been_calm() -> None:
+    room = Room()
+    session, reader = room.session("a", slowed=Slowed(fps=2.5, reason="behind"))
+    room.clock.now_ns += SECOND
+    reader.ticks = (100, 0)
+    session.look(armed=False)
+    assert reader.asked == [SetRate(fps=5, reason="overload", detail="0% of reads came late")]
+    room.clock.now_ns += SECOND
+    session.look(armed=False)
+    assert [cast("SetRate", one).fps for one in reader.asked] == [5, 10]
+
+
+def test_a_lower_rate_is_kept_while_this_worker_is_overloaded_too() -> None:
+    room = Room()
+    session, reader = room.session("a", slowed=Slowed(fps=2.5, reason="behind"))
+    room.clock.now_ns += SECOND
+    reader.ticks = (100, 10)  # between the marks: neither up nor down
+    session.look(armed=False)
+    assert reader.asked == []
+    room.clock.now_ns += SECOND
+    reader.ticks = (200, 100)
+    session.look(armed=False)
+    assert [cast("SetRate", one).fps for one in reader.asked] == [1.25]
+
+
+def test_a_note_of_a_rate_says_what_is_in_force() -> None:
+    session, _ = Room().session("a")
+    note = RateChanged(from_fps=10, to_fps=2.5, reason="overload", detail="")
+    assert session.slowed_by(note_text(note)) == Slowed(fps=2.5, reason="overload")
+    back = RateChanged(from_fps=2.5, to_fps=10, reason="overload", detail="")
+    assert session.slowed_by(note_text(back)) is None

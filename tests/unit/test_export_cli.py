@@ -367,8 +367,8 @@ def test_one_picture_is_written_pixel_by_pixel(run: Run, folder: Path, tmp_path:
     [
         ((), 2, "one of --at and --unit"),
         (("--at", "1", "--unit", "1"), 2, "one of --at and --unit"),
-        (("--at", "1"), 65, "in a gap from 600000000 to 3600600000000 ns (pause)"),
-        (("--unit", "99"), 65, "unit: expected one inside of what was recorded"),
+        (("--at", "1"), 65, "1 s, in a gap from 0.6 s to 3600.6 s (pause)"),
+        (("--unit", "99"), 65, "--unit: expected one inside of what was recorded"),
         (("--at", "2025-10-09T07:53:20.45Z"), 65, "a time from"),
     ],
 )

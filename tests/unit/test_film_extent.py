@@ -57,9 +57,9 @@ def test_a_wall_clock_that_runs_slower_is_followed_in_proportion() -> None:
 @pytest.mark.parametrize(
     ("begin", "end", "said"),
     [
-        (5, 5, "a time before `--to`"),
-        (0, 11 * FRAME_NS, "a time up to 1000000000 ns"),
-        (-1, 5, "a time from 0 ns on"),
+        (5, 5, "a time before `--to`, 0.000000005 s"),
+        (0, 11 * FRAME_NS, "a time up to 1 s, where it ends"),
+        (-1, 5, "a time from 0 s on, where it begins"),
     ],
 )
 def test_a_window_that_reaches_out_is_refused(begin: int, end: int, said: str) -> None:

@@ -1,91 +1,106 @@
-"""When a keyframe is due."""
+"""Single keyframes become pictures, whatever they are and whoever made them."""
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
+import itertools
+import os
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
 
-from recorder_worker.core.frames.keyframes import KeyframePolicy, KeyframeState
+import av
+import numpy as np
+import pytest
+from quality_pictures import noisy, scene
 
-S = 1_000_000_000
-POLICY = KeyframePolicy()
+from recorder_worker.adapters.keyframes import AvKeyframes
+from recorder_worker.core.errors import FormatError
+from recorder_worker.core.frames.pictures import Picture
+from recorder_worker.ports import Coding
 
-
-def test_the_first_segment_needs_one() -> None:
-    assert KeyframeState().due(POLICY, 0)
-
-
-def keyframes_of(seconds: int, *, keyframe: int, delta: int, plain: int = 0) -> list[int]:
-    """The seconds that begin with a keyframe, where segments of a second take so many bytes."""
-    state, found = KeyframeState(), []
-    for second in range(seconds):
-        due = state.due(POLICY, second * S)
-        if due:
-            found.append(second)
-        size = keyframe if due else delta
-        state = state.after(keyframe=due, t0_ns=second * S, plain_size=plain, stored_size=size)
-    return found
+SIZE = (160, 90)
+ENCODERS = {"h264": "libx264", "hevc": "libx265", "mjpeg": "mjpeg"}
+ROOM = 256 * 128
+"""Pixels: FFmpeg counts those with which it fills up lines and columns, too."""
 
 
-def test_an_idle_desktop_with_a_photo_gets_one_every_five_minutes() -> None:
-    assert keyframes_of(700, keyframe=1_000_000, delta=700) == [0, 300, 600]
+def encoded(codec: str, *, apart: bool = False) -> tuple[Coding, bytes]:
+    """A keyframe; `apart`: its parameter sets are not in it."""
+    encoder: Any = av.CodecContext.create(ENCODERS[codec], "w")
+    encoder.width, encoder.height = SIZE
+    encoder.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    encoder.time_base = Fraction(1, 10)
+    encoder.options = {} if codec == "mjpeg" else {"x265-params": "log-level=none"}
+    if apart:
+        encoder.flags |= av.codec.context.Flags.global_header
+    frame = av.VideoFrame.from_ndarray(scene(SIZE), format="bgr24")
+    frame.pts = 0
+    made = [*encoder.encode(frame.reformat(format=encoder.pix_fmt)), *encoder.encode(None)]
+    parameters = bytes(encoder.extradata or b"") if apart else b""
+    return Coding(codec, parameters), bytes(made[0])
 
 
-def test_where_they_are_small_they_come_every_minute() -> None:
-    assert keyframes_of(181, keyframe=10_000, delta=700) == [0, 60, 120, 180]
-
-
-def test_a_film_gets_one_where_a_seek_would_take_too_long() -> None:
-    assert keyframes_of(26, keyframe=2 * 2**20, delta=2 * 2**20) == [0, 8, 16, 24]
-
-
-def test_so_does_text_by_its_plain_bytes() -> None:
-    assert keyframes_of(20, keyframe=9, delta=9, plain=32 * 2**20) == [0, 6, 12, 18]
-
-
-def test_deltas_must_exceed_the_keyframe_not_only_reach_it() -> None:
-    state = KeyframeState().after(keyframe=True, t0_ns=0, plain_size=1, stored_size=100)
-    state = state.after(keyframe=False, t0_ns=S, plain_size=1, stored_size=100)
-    assert not state.due(POLICY, 120 * S)
-    more = state.after(keyframe=False, t0_ns=2 * S, plain_size=1, stored_size=1)
-    assert more.due(POLICY, 120 * S)
-    assert not more.due(POLICY, 59 * S)
-
-
-segments = st.lists(st.tuples(st.integers(1, 20 * S), st.integers(0, 1000)), max_size=60)
-SMALL = KeyframePolicy(
-    min_interval_ns=0, max_interval_ns=S, max_plain_size=2000, max_stored_size=3000
+@pytest.mark.parametrize(
+    ("codec", "apart"),
+    [("h264", False), ("h264", True), ("hevc", False), ("hevc", True), ("mjpeg", False)],
 )
+def test_a_keyframe_is_decoded_by_itself(codec: str, apart: bool) -> None:
+    coding, data = encoded(codec, apart=apart)
+    assert bool(coding.parameters) == apart
+    picture = AvKeyframes(ROOM, 1).picture(coding, data)
+    assert picture.shape == (*SIZE[::-1], 3)
+    assert picture.dtype == np.uint8
+    assert float(np.abs(picture.astype(np.int16) - scene(SIZE)).mean()) < 12
 
 
-@given(segments, st.sampled_from([POLICY, SMALL]))
-def test_a_group_never_outgrows_its_bounds(
-    steps: list[tuple[int, int]], policy: KeyframePolicy
-) -> None:
-    state, t_ns = KeyframeState(), 0
-    group: list[tuple[int, int]] = []
-    for duration_ns, size in steps:
-        sizes = [size for _, size in group]
-        elapsed_ns = t_ns - group[0][0] if group else 0
-        full = sum(sizes) >= min(policy.max_plain_size, policy.max_stored_size)
-        outgrown = elapsed_ns >= policy.min_interval_ns and sum(sizes[1:]) > sum(sizes[:1])
-        due = state.due(policy, t_ns)
-        assert due == (not group or full or outgrown or elapsed_ns >= policy.max_interval_ns)
-        group = [*([] if due else group), (t_ns, size)]
-        state = state.after(keyframe=due, t0_ns=t_ns, plain_size=size, stored_size=size)
-        t_ns += duration_ns
+def keyframes_of(shown: Sequence[Picture], **options: str) -> list[Picture]:
+    """What is decoded of pictures that are a keyframe each (x264)."""
+    encoder: Any = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height = SIZE
+    encoder.pix_fmt, encoder.gop_size = "yuv420p", 1
+    encoder.time_base, encoder.framerate = Fraction(1, 10), Fraction(10)
+    encoder.bit_rate = int(options.pop("rate", 0))
+    encoder.options = {"preset": "ultrafast", "tune": "zerolatency", **options}
+    made: list[Any] = []
+    for number, picture in enumerate(shown):
+        frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+        frame.pts = number
+        made += encoder.encode(frame.reformat(format="yuv420p"))
+    decoder = AvKeyframes(ROOM, 1)
+    made += encoder.encode(None)
+    return [decoder.picture(Coding("h264", b""), bytes(packet)) for packet in made]
 
 
-@given(segments, st.integers(0, 2**62))
-def test_forced_is_due_at_once_whatever_came_before(
-    steps: list[tuple[int, int]], t_ns: int
-) -> None:
-    state = KeyframeState()
-    for begin_ns, size in steps:
-        state = state.after(keyframe=size % 2 == 0, t0_ns=begin_ns, plain_size=9, stored_size=size)
-    assert state.forced().due(POLICY, t_ns)
+def test_of_a_frozen_picture_keyframes_are_equal_where_the_encoder_keeps_a_quality() -> None:
+    """What docs/quality.md says of `frozen`, also where it cannot be told."""
+    frozen = [noisy(scene(SIZE), 2, 1)] * 20
+    live = [noisy(scene(SIZE), 2, seed) for seed in range(20)]
+    assert equal_pairs(keyframes_of(frozen, qp="28")) == 19
+    assert equal_pairs(keyframes_of(live, qp="28")) == 0
+    assert equal_pairs(keyframes_of(frozen, rate="60000")) < 10
 
 
-def test_deltas_alone_never_satisfy_what_was_forced() -> None:
-    state = KeyframeState().after(keyframe=False, t0_ns=0, plain_size=5, stored_size=5)
-    assert state.due(POLICY, 1)
+def equal_pairs(shown: Sequence[Picture]) -> int:
+    return sum(np.array_equal(*pair) for pair in itertools.pairwise(shown))
+
+
+@pytest.mark.parametrize("codec", list(ENCODERS))
+def test_a_picture_with_more_pixels_than_allowed_is_not_decoded(codec: str) -> None:
+    coding, data = encoded(codec)
+    with pytest.raises(FormatError, match=r"at most 10000 pixels \(sources\.max_pixels\)"):
+        AvKeyframes(10_000, 1).picture(coding, data)
+
+
+@pytest.mark.parametrize("codec", list(ENCODERS))
+def test_what_is_no_picture_is_refused_and_the_next_one_is_decoded(codec: str) -> None:
+    coding, data = encoded(codec)
+    decoder = AvKeyframes(ROOM, 1)
+    for wrong in (os.urandom(2000), b"\0\0\0\1", b"", data[:8]):
+        with pytest.raises(FormatError, match="that FFmpeg can decode, found"):
+            decoder.picture(coding, wrong)
+    assert decoder.picture(coding, data).shape == (*SIZE[::-1], 3)
+
+
+def test_a_codec_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(FormatError, match="bytes of mpeg9"):
+        AvKeyframes(ROOM, 1).picture(Coding("mpeg9", b""), b"x")

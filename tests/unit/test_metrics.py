@@ -52,6 +52,7 @@ def use_all(metrics: StageMetrics) -> None:
     metrics.gap_captured("pause", 7)
     metrics.segment_refused()
     metrics.rate_changed("behind", lower=True)
+    metrics.keyframe_looked("seen")
     metrics.behind(behind=True)
     metrics.chunk_stored("zstd", 150, 100)
     metrics.received("chunk", 300, again=False)

@@ -400,6 +400,7 @@ def test_one_picture_is_the_one_that_a_player_shows(run: Run, tmp_path: Path, re
         expected = shown.pictures[order.index(unit)]
         assert told["blake3"] == blake3(expected.tobytes()).hexdigest()
         assert np.array_equal(pixels(tmp_path / f"{unit}.png"), expected)
+    assert "as FFmpeg decodes them" in run("frame", folder, "s.png", "--at", "1.35")[1]
     assert json.loads(run("frame", folder, "t.png", "--at", "1.35", "--json")[1])["index"] == 13
     assert json.loads(run("frame", folder, "u.png", "--at", "1.4", "--json")[1])["index"] == 14
 

@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable, Sequence
 
 import msgspec
+import numpy as np
 import pytest
 import zstandard
 from handmade_pieces import fragment, head
 from memory_store import MemoryStore
 from reader_bench import DEADLINE_S, FPS, SECOND, SESSION, HandedOver, no_source
 
+from recorder_worker.adapters.optics import OpenCvOptics
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core.errors import (
     SourceError,
@@ -19,13 +21,19 @@ from recorder_worker.core.errors import (
     SourceLostError,
     UnitsMissingError,
 )
+from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock, SourceFacts
 from recorder_worker.core.packets.fmp4_stream import Piece, scan_pieces
-from recorder_worker.ports import Packet, PacketSource
+from recorder_worker.core.quality.conditions import Condition, QualityChange, Turn
+from recorder_worker.ports import Coding, KeyframeDecoder, Packet, PacketSource
 from recorder_worker.service.observing.metrics import Metrics
-from recorder_worker.stages.capture.reading import packet_reader
+from recorder_worker.service.policies import watch_policy
+from recorder_worker.service.settings.pictures import QualitySettings
+from recorder_worker.stages.capture.reading import keyframe_looks, packet_reader
 from recorder_worker.stages.capture.reading.coverage import Coverage
+from recorder_worker.stages.capture.reading.keyframe_looks import KeyframeLooks
 from recorder_worker.stages.capture.reading.packet_reader import PacketReader
+from recorder_worker.stages.capture.reading.picture_watch import PictureWatch
 from recorder_worker.stages.capture.reading.policy import ReaderPolicy
 from recorder_worker.stages.capture.reading.requests import GoOn, Hold, Pause, Release, Resume, Stop
 from recorder_worker.stages.capture.reading.timeline import Timeline
@@ -53,6 +61,7 @@ class Material:
     """A source of packets as a test wrote them down; behind them nothing, an end, or an error."""
 
     tick = (1, FPS)
+    coding = Coding("h264", b"")
 
     def __init__(
         self,
@@ -129,6 +138,7 @@ class Bench(HandedOver):
         reopen: Callable[[int], PacketSource] | None = None,
         kind: SourceClock = SourceClock.MEDIA,
         retry_s: float = 0.4,
+        decoder: KeyframeDecoder | None = None,
     ) -> None:
         super().__init__()
         self.clock = SystemClock()
@@ -157,6 +167,24 @@ class Bench(HandedOver):
             timeline=timeline,
             policy=ReaderPolicy(native=False, max_duration_ns=None, retry_s=retry_s),
             clock=self.clock,
+            looks=None if decoder is None else self._looks(decoder, kind),
+        )
+
+    def _looks(self, decoder: KeyframeDecoder, kind: SourceClock) -> KeyframeLooks:
+        policy = watch_policy(QualitySettings(look_s=0.1))
+        watch = PictureWatch(
+            optics=OpenCvOptics(),
+            policy=msgspec.structs.replace(policy, look_ns=0),
+            conditions=(Condition.BLACK,),
+            thumbnails=None,
+        )
+        return KeyframeLooks(
+            decoder=decoder,
+            watch=watch,
+            look_ns=policy.look_ns,
+            clock=self.clock,
+            metrics=Metrics(version="", node=""),
+            waits=kind is SourceClock.MEDIA,
         )
 
     def start(self, gap: GapReason | None = None) -> Bench:
@@ -188,6 +216,55 @@ class Bench(HandedOver):
 def now(units: int, *, group: int = 10) -> list[Packet]:
     at = SystemClock().monotonic_ns()
     return [video(unit, group=group, t_ns=at + unit) for unit in range(units)]
+
+
+class Dark:
+    """Every keyframe is a black picture."""
+
+    def picture(self, coding: Coding, data: bytes) -> Picture:
+        assert (coding, data[0] % 10) == (Material.coding, 0)
+        return np.zeros((9, 16, 3), np.uint8)
+
+
+def test_what_keyframes_show_is_told_among_the_segments_up_to_the_end() -> None:
+    bench = Bench(Material([video(unit) for unit in range(200)]), decoder=Dark()).start()
+    bench.end()
+    (note,) = bench.notes()
+    change = msgspec.json.decode(note.body, type=QualityChange)
+    assert (change.condition, change.state, change.since_ns) == (Condition.BLACK, Turn.BEGUN, 0)
+    assert note.t_ns == 2 * SECOND
+
+    # The look that makes it certain is at the last keyframe, and nothing comes behind it.
+    bench = Bench(Material([video(unit) for unit in range(101)]), decoder=Dark()).start()
+    bench.end()
+    assert len(bench.notes()) == 1
+
+
+@pytest.mark.parametrize("kind", [SourceClock.MEDIA, SourceClock.LIVE])
+def test_a_decoder_that_hangs_changes_nothing_in_what_is_recorded(
+    kind: SourceClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyframe_looks, "PATIENCE_S", 0.05)
+    released = threading.Event()
+
+    class Hanging:
+        def picture(self, coding: Coding, data: bytes) -> Picture:  # noqa: ARG002  (of the port)
+            released.wait(DEADLINE_S)
+            raise ZeroDivisionError
+
+    def recorded(decoder: KeyframeDecoder | None) -> tuple[int, int]:
+        live = kind is SourceClock.LIVE
+        packets = now(45) if live else [video(unit) for unit in range(45)]
+        bench = Bench(Material(packets, kind), decoder=decoder).start()
+        assert bench.end().reason is EndReason.SOURCE_ENDED
+        assert bench.notes() == []
+        pieces = bench.pieces()
+        return sum(len(piece.times.times) for piece in pieces), sum(each.size for each in pieces)
+
+    try:
+        assert recorded(Hanging()) == recorded(None) == (45, 450)
+    finally:
+        released.set()
 
 
 def test_material_is_cut_at_keyframes_alone() -> None:

@@ -88,7 +88,7 @@ def test_only_the_chunks_that_a_picture_needs_are_read() -> None:
 @pytest.mark.parametrize(
     ("t_ns", "said"),
     [
-        (9 * FRAME_NS, "in a gap from 900000000 to 1100000000 ns (pause)"),
+        (9 * FRAME_NS, "0.9 s, in a gap from 0.9 s to 1.1 s (pause)"),
         (16 * FRAME_NS, "one inside of what was recorded"),
         (-1, "one inside of what was recorded"),
     ],

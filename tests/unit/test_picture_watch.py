@@ -74,7 +74,6 @@ class Bench:
             masks=masks,
         )
         self.watch = PictureWatch(
-            writer=self.writer,
             optics=self.optics,
             policy=watch_policy(QualitySettings()),
             conditions=conditions,
@@ -102,7 +101,7 @@ class Bench:
             if not self.writer.fits(frame, t_ns):
                 self.writer.close(t_ns)
             self.writer.add(frame, t_ns)
-            self.notes += self.watch.see(frame, t_ns)
+            self.notes += self.watch.see(frame, t_ns, self.writer.newest_unit, self.writer.masks)
             self.frames += 1
         return self
 
@@ -193,9 +192,9 @@ def test_a_change_between_two_looks_is_looked_at() -> None:
     bench = Bench(Condition.BLACK).see(lambda _: flat((0, 0, 0)), 1)
     t_ns = bench.frames * SECOND_NS // FPS
     early = Frame(picture=scene(), t_ns=t_ns - 1, changed=None)
-    assert bench.watch.see(early, t_ns - 1) == ()
+    assert bench.watch.see(early, t_ns - 1, bench.frames) == ()
     later = Frame(picture=scene(), t_ns=t_ns, changed=())
-    assert bench.watch.see(later, t_ns) == ()
+    assert bench.watch.see(later, t_ns, bench.frames) == ()
     assert bench.optics.looks == 2
 
 

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.events import (
+    BeatCaptured,
+    CapturedEvent,
     Checkpoint,
+    EndCaptured,
     Event,
     SessionFailed,
     SessionIncident,
@@ -20,8 +23,8 @@ from recorder_worker.core.events import (
     Totals,
 )
 from recorder_worker.core.lifecycle import State
-from recorder_worker.core.model import EndReason, SourceClock, SourceFacts
-from recorder_worker.core.session_entry import SessionEntry, described, merged
+from recorder_worker.core.model import Cursor, EndReason, Slowed, SourceClock, SourceFacts
+from recorder_worker.core.session_entry import SessionEntry, described, merged, read_as
 from recorder_worker.core.sources.kinds import PatternSource
 
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -142,3 +145,39 @@ def test_an_event_that_says_nothing_of_the_entry_leaves_it_alone() -> None:
     whole = entry_of(*EVERYTHING)
     assert merged(whole, checkpoint(3)) == whole
     assert merged(whole, Event()) is whole
+
+
+def test_how_a_session_is_read_is_that_of_its_newest_captured_event_until_its_end() -> None:
+    slowed = Slowed(fps=2.5, reason="overload")
+    beat = BeatCaptured(
+        session_id=ID, ordinal=7, lease="l", controls=0, cursor=Cursor(), wall_ns=1, slowed=slowed
+    )
+    held = msgspec.structs.replace(beat, slowed=None, held=True)
+    end = EndCaptured(
+        session_id=ID,
+        ordinal=9,
+        lease="l",
+        controls=0,
+        cursor=Cursor(),
+        wall_ns=1,
+        slowed=slowed,
+        held=True,
+        t_ns=1,
+        reason=EndReason.STOPPED,
+        detail="",
+    )
+    entry = read_as(merged(SessionEntry(session_id=ID), STARTED), beat)
+    assert (entry.slowed, entry.held) == (slowed, False)
+    entry = read_as(entry, held)
+    assert (entry.slowed, entry.held) == (None, True)
+    for over in (read_as(entry, end), merged(entry, SEALED), read_as(merged(entry, SEALED), beat)):
+        assert (over.slowed, over.held) == (None, False)
+
+
+def test_a_captured_event_from_before_it_said_how_a_session_is_read_is_still_read() -> None:
+    text = (
+        f'{{"type":"beat","v":1,"session_id":"{ID}","ordinal":7,"lease":"l","controls":0,'
+        '"cursor":{"unit":3},"paused":false,"armed":false,"wall_ns":1}'
+    )
+    beat = msgspec.json.decode(text, type=CapturedEvent)
+    assert (beat.slowed, beat.held) == (None, False)

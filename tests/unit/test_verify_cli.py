@@ -71,6 +71,39 @@ def test_json_has_every_field(run: Run, folder: Path, tmp_path: Path) -> None:
     assert (found["clip"], found["damaged_count"], found["session_counter"]) == (None, 0, 1)
 
 
+def test_what_was_recorded_is_told(run: Run, folder: Path) -> None:
+    code, said, _ = run(folder)
+    recorded = json.loads(run(folder, "--json")[1])["recorded"]
+    assert (code, recorded["profile"], recorded["mask_count"]) == (0, "screen", 1)
+    source = f"{recorded['kind']} {recorded['uri']} on {recorded['node']}"
+    assert f"source     {source}: {recorded['description']}\n" in said
+    assert f"profile    screen, {recorded['fps']:g} frames a second\n" in said
+    assert "masked     3x4 at 1,2, from the begin\n" in said
+
+
+def test_marks_are_told_with_what_they_say(run: Run, tmp_path: Path) -> None:
+    body = '{"session_id":"0190a2b4-7c1e-7d2f-8a3b-5c6d7e8f9a0b","text":"valve 7\\u001b[2J"}'
+    made = Recording(checkpoint_every=1).open().chunk().mark(body).mark("[").chunk().seal()
+    folder = write(tmp_path / "session", made.sealed())
+    code, said, _ = run(folder)
+    first, second = (line for line in said.splitlines() if line.startswith("  mark"))
+    assert (code, first.startswith("  mark note by tester: ")) == (0, True)
+    assert first.endswith(r"Z: valve 7\x1b[2J")
+    assert second.endswith("Z: [")
+    marks = json.loads(run(folder, "--json")[1])["marks"]
+    assert [(mark["index"], mark["says"]) for mark in marks] == [(2, r"valve 7\x1b[2J"), (3, "[")]
+
+
+def test_of_a_mark_whose_body_was_changed_nothing_is_believed(run: Run, tmp_path: Path) -> None:
+    made = Recording(checkpoint_every=1).open().chunk().mark().seal()
+    folder = write(tmp_path / "session", made.sealed())
+    (folder / keys.mark(2)).write_text('{"type":"note","text":"olleh"}')
+    code, said, _ = run(folder, "--json")
+    found = json.loads(said)
+    assert (code, found["failed_step"]) == (13, 13)
+    assert [(mark["by"], mark["says"]) for mark in found["marks"]] == [("tester", "")]
+
+
 def test_checkpoints_that_were_seen_elsewhere(run: Run, folder: Path, tmp_path: Path) -> None:
     ours, other = tmp_path / "ours", tmp_path / "other"
     ours.write_bytes(b"".join(recording().notes.values()))

@@ -10,6 +10,7 @@ import cv2
 
 from recorder_worker.adapters.sources.decoding import as_bgr
 from recorder_worker.adapters.sources.guard import OpenFile, SourceGuard
+from recorder_worker.adapters.sources.mp4_tables import check_tables
 from recorder_worker.core.errors import FormatError, SourceError, SourceLostError
 from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.model import SourceClock, SourceFacts
@@ -47,7 +48,8 @@ class VideoFile:
         """
         with guard.open(source) as file:
             self._path = file.path
-            self._capture: cv2.VideoCapture | None = _open_capture(file)
+            check_tables(file)
+            self._capture: cv2.VideoCapture | None = _open_capture(file, guard.max_pixels)
         self._unit = 0
         self._base_ms = self._last_ms = 0.0
         self._t_ns = 0
@@ -175,7 +177,8 @@ class VideoFile:
         )
 
 
-def _open_capture(file: OpenFile) -> cv2.VideoCapture:
+def _open_capture(file: OpenFile, max_pixels: int) -> cv2.VideoCapture:
+    """A capture of pictures that are not larger; in mid-file OpenCV neither tells nor bounds it."""
     # FFmpeg writes to stderr by itself, past every log setting; what it would say is said by the
     # errors here. OpenCV reads the variable once, in the first capture that a process opens.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -192,5 +195,13 @@ def _open_capture(file: OpenFile) -> cv2.VideoCapture:
             f"file {file.path}: expected a video that FFmpeg can open, found none in its "
             f"{file.size} bytes; try ffprobe on it: it may be of another kind, a list of other "
             "files, or cut short before its index was written"
+        )
+    sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+    width, height = (int(capture.get(side)) for side in sides)
+    if width * height > max_pixels:
+        capture.release()
+        raise SourceError(
+            f"file {file.path}: expected pictures of at most {max_pixels} pixels "
+            f"(sources.max_pixels), found {width}x{height}; make them smaller, or raise it"
         )
     return capture

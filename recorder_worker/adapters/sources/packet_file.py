@@ -11,12 +11,13 @@ from av.container import InputContainer
 
 from recorder_worker.adapters.sources.file import CONTAINERS
 from recorder_worker.adapters.sources.guard import SourceGuard
+from recorder_worker.adapters.sources.mp4_tables import check_tables
 from recorder_worker.adapters.sources.stamps import Stamped, Stamps
 from recorder_worker.adapters.sources.tracks import Tracks
 from recorder_worker.core.errors import SourceError, SourceLostError
 from recorder_worker.core.model import SourceClock, SourceFacts
 from recorder_worker.core.sources.kinds import FileSource
-from recorder_worker.ports import Packet
+from recorder_worker.ports import Coding, Packet
 
 _SECOND_NS = 1_000_000_000
 JUMP_S = 10
@@ -37,6 +38,7 @@ class PacketFile:
         self._name = f"file {source.uri}"
         self._container: InputContainer | None = None
         with guard.open(source) as file:
+            check_tables(file)
             try:
                 opened = av.open(file.name, "r", options=dict(_OPTIONS))
             except (av.error.FFmpegError, ValueError) as error:
@@ -72,6 +74,11 @@ class PacketFile:
     def tick(self) -> tuple[int, int]:
         """As `PacketSource.tick`."""
         return self._tracks.tick.numerator, self._tracks.tick.denominator
+
+    @property
+    def coding(self) -> Coding:
+        """As `PacketSource.coding`."""
+        return self._tracks.coding
 
     def read(self, wait_s: float) -> tuple[Packet, ...] | None:  # noqa: ARG002  (a file never waits)
         """The next packet; None behind the last."""

@@ -14,7 +14,7 @@ from recorder_worker.core.errors import SourceLostError
 from recorder_worker.core.frame_messages import FrameHeaders, packet_headers
 from recorder_worker.core.model import GapReason, SourceClock, SourceFacts
 from recorder_worker.core.sources.kinds import NatsSource
-from recorder_worker.ports import FrameFeed, Packet
+from recorder_worker.ports import Coding, FrameFeed, Packet
 
 AGAIN_WAIT_S: Final = 10.0
 """Seconds in which a source that was there before has a keyframe; nobody hears commands then."""
@@ -79,6 +79,11 @@ class PublishedPackets:
     def skipped(self) -> int:
         """None: what was published before the first keyframe was before the session."""
         return 0
+
+    @property
+    def coding(self) -> Coding:
+        """As `PacketSource.coding`; nothing where the source ended before it began."""
+        return Coding("", b"") if self._tracks is None else self._tracks.coding
 
     def read(self, wait_s: float) -> tuple[Packet, ...] | None:
         """The next packet; None behind the last, which its publisher has told.

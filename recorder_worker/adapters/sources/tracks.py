@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 from recorder_worker.core.errors import FormatError, SourceError, SourceLostError
 from recorder_worker.core.packets.fmp4_boxes import boxes
-from recorder_worker.ports import Packet
+from recorder_worker.ports import Coding, Packet
 
 VIDEO_CODECS: Final = ("h264", "hevc", "mjpeg")
 G711: Final = ("pcm_mulaw", "pcm_alaw")
@@ -37,6 +37,7 @@ class Tracks:
     Attributes:
         video: index of the video in the input.
         codec: of the video.
+        coding: what that is decoded with.
         audio: that of the sound; None where there is none, or none that MP4 can hold.
         tick: of the video, in seconds.
         sound_tick: of the sound.
@@ -56,6 +57,7 @@ class Tracks:
         self.name = name
         self.video = video.index
         self.codec = _codec(video)
+        self.coding = Coding(self.codec, bytes(video.codec_context.extradata or b""))
         self.audio = audio.index if audio is not None else None
         self.tick = tick or _tick(video.time_base, name)
         self.sound_tick = _tick(audio.time_base, name) if audio is not None else self.tick

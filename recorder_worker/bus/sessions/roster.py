@@ -32,6 +32,7 @@ from recorder_worker.core.events import (
     SessionSealed,
     SessionStarted,
 )
+from recorder_worker.core.load.words import load_words
 from recorder_worker.core.pipeline import MERKLE
 from recorder_worker.core.subjects import Fact, session_of
 
@@ -74,16 +75,22 @@ class SessionState(StrEnum):
     INCIDENT = "incident"
 
 
+READ = (SessionState.RECORDING, SessionState.ARMED)
+"""The states in which a session's source is read, so that load can be in the way."""
+
+
 class SessionSeen(msgspec.Struct, frozen=True, kw_only=True):
     """One session as of the last look.
 
     `signed_ns` is when the newest signed checkpoint was published, 0 before the first one; what is
-    counted is under it, but for `units`, which are captured.
+    counted is under it, but for `units`, which are captured. `load` says in words whether it is
+    held, or read at a lower rate than its own; empty: neither.
     """
 
     session_id: str
     number: int
     state: SessionState = SessionState.STARTING
+    load: str = ""
     numbered_ns: int = 0
     signed_ns: int = 0
     tree_size: int = 0
@@ -215,12 +222,15 @@ class SessionRoster:
                 found |= {"source_kind": source.kind, "source_uri": source.uri}
                 found["node"] = started.node
         if seen.state is SessionState.SEALED:
+            found["load"] = ""
             _, sealed = await self._last(Fact.SEALED, Fact.SEALED.of(seen.session_id))
             if isinstance(sealed, SessionSealed):
                 found["reason"] = sealed.reason.value
         elif seen.state is not SessionState.INCIDENT:
             _, captured = await self._last(Fact.CAPTURED, Fact.CAPTURED.of(seen.session_id))
-            found["state"] = _doing(captured)
+            found |= {"state": _doing(captured), "load": ""}
+            if isinstance(captured, Captured) and found["state"] in READ:
+                found["load"] = load_words(captured.slowed, held=captured.held)
             if isinstance(captured, Captured):
                 found["units"] = captured.cursor.unit
         return msgspec.structs.replace(seen, **found)

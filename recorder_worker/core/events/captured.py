@@ -19,6 +19,7 @@ from recorder_worker.core.model import (
     Nanoseconds,
     RecordingPolicy,
     SessionId,
+    Slowed,
     SourceFacts,
     Span,
 )
@@ -31,6 +32,8 @@ class Captured(Event, frozen=True, kw_only=True):
     many control events had been applied by then, `cursor` is how far the stream is covered, and
     `epoch` the number of the key epoch: the last captured event is all that another worker needs
     to go on. `boot` is the boot id of the machine that wrote it, `clock` the state of its clock.
+    `slowed` is set while a lower frame rate than the session's own is in force, `held` while
+    nothing is read, for later stages are behind.
     """
 
     session_id: SessionId
@@ -40,6 +43,8 @@ class Captured(Event, frozen=True, kw_only=True):
     cursor: Cursor
     paused: bool = False
     armed: bool = False
+    slowed: Slowed | None = None
+    held: bool = False
     boot: str = ""
     epoch: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
     clock: ClockState = ClockState.UNKNOWN

@@ -18,7 +18,7 @@ The records are read a few times over and never kept: what is held grows with th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -36,6 +36,7 @@ from recorder_worker.core.records.leaves import (
     OpenRecord,
     SealRecord,
 )
+from recorder_worker.core.time_words import time_words
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -60,6 +61,10 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
         if begin_ns == end_ns:
             return self.begin_ns <= begin_ns < self.end_ns
         return begin_ns < self.end_ns and self.begin_ns < end_ns
+
+    def words(self, time_ns: int) -> str:
+        """A time by the clock of this window, as it is given back."""
+        return time_words(time_ns, wall=self.wall)
 
     def holds(self, mark: MarkRecord) -> bool:
         """Whether the moment of a mark lies in the window."""
@@ -99,7 +104,7 @@ def plan_clip(records: Records, size: int, window: Window) -> ClipPlan:
         FormatError: the records are not those of a session, in order.
     """
     if window.begin_ns >= window.end_ns:
-        raise _refused("from", "a time before `to`", _shown(window.begin_ns, window))
+        raise _refused("from", "a time before `to`", window.words(window.begin_ns))
     found = _Search(window)
     for _, record in numbered(records(), size):
         found.see(record)
@@ -207,14 +212,16 @@ class _Search:
         """
         window = self._window
         if window.begin_ns < self._session_begin_ns:
-            expected = f"a time from {_shown(self._session_begin_ns, window)} on, where it begins"
-            raise _refused("from", expected, _shown(window.begin_ns, window))
+            expected = f"a time from {window.words(self._session_begin_ns)} on, where it begins"
+            raise _refused("from", expected, window.words(window.begin_ns))
         if window.end_ns > self._session_end_ns:
-            expected = f"a time up to {_shown(self._session_end_ns, window)}, where it ends"
-            raise _refused("to", expected, _shown(window.end_ns, window))
+            expected = f"a time up to {window.words(self._session_end_ns)}, where it ends"
+            raise _refused("to", expected, window.words(window.end_ns))
         if self._begin is None:
             raise _refused(
-                "from", "a time that a chunk or a gap covers", _shown(window.begin_ns, window)
+                "from",
+                "a time that a chunk or a gap covers",
+                window.words(window.begin_ns),
             )
         return LeafRange(self._begin, self._end)
 
@@ -246,11 +253,3 @@ def _refused(field: str, expected: str, got: str) -> RefusedError:
         got=got,
         hint="a clip is cut out of what was recorded; choose a time inside of the session",
     )
-
-
-def _shown(time_ns: int, window: Window) -> str:
-    """A time that can be given back as it is shown."""
-    if window.wall:
-        moment = UNIX_EPOCH + timedelta(microseconds=time_ns // 1000)
-        return moment.isoformat().replace("+00:00", "Z")
-    return f"{time_ns // 10**9}.{time_ns % 10**9:09d}".rstrip("0").rstrip(".") + " s"

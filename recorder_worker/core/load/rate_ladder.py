@@ -39,6 +39,16 @@ def lowered(fps: float, step: int, lowest_fps: float) -> float:
     return min(fps, max(fps * 0.5**step, lowest_fps))
 
 
+def step_of(fps: float, own_fps: float, lowest_fps: float) -> int:
+    """The first step at which a session of `own_fps` is at `fps` or below, or goes no lower."""
+    step = 0
+    while (now := lowered(own_fps, step, lowest_fps)) > fps and not math.isclose(now, fps):
+        if math.isclose(lowered(own_fps, step + 1, lowest_fps), now):
+            break
+        step += 1
+    return step
+
+
 class RateLadder:
     """The steps of all sessions of one worker."""
 
@@ -52,9 +62,9 @@ class RateLadder:
         self.late_share = 0.0
         """Of the newest window that was judged."""
 
-    def join(self, session_id: str, *, priority: int, fps: float) -> None:
-        """A live session, with its own frame rate."""
-        self._members[session_id] = _Member(priority, fps)
+    def join(self, session_id: str, *, priority: int, fps: float, step: int = 0) -> None:
+        """A live session, with its own frame rate, and the step at which it comes."""
+        self._members[session_id] = _Member(priority, fps, step)
 
     def leave(self, session_id: str) -> None:
         """It has ended, or another worker has it; harmless where it never joined."""

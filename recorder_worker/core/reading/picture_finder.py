@@ -19,6 +19,7 @@ from recorder_worker.core.reading.checked_chunk import checked_plain
 from recorder_worker.core.reading.frames import recording_records
 from recorder_worker.core.records.codec import decode_record
 from recorder_worker.core.records.leaves import ChunkRecord, GapRecord
+from recorder_worker.core.time_words import time_words
 from recorder_worker.core.verify.chunks import chunk_name
 from recorder_worker.core.verify.reader import RecordingReader
 
@@ -71,7 +72,7 @@ class PictureFinder:
 
     def place_at(self, t_ns: int) -> int:
         """The place of the chunk that holds a session time. Raises RefusedError."""
-        return self._place(self._begins_ns, t_ns, lambda span: (span.t0_ns, span.t1_ns), "time")
+        return self._place(self._begins_ns, t_ns, lambda span: (span.t0_ns, span.t1_ns), "--at")
 
     def place_of(self, unit: int) -> int:
         """The place of the chunk that holds a unit. Raises RefusedError."""
@@ -79,7 +80,7 @@ class PictureFinder:
         def units(span: Span) -> tuple[int, int]:
             return span.first_unit, span.first_unit + span.unit_count
 
-        return self._place(self._units, unit, units, "unit")
+        return self._place(self._units, unit, units, "--unit")
 
     def _place(
         self, begins: list[int], wanted: int, reach: Callable[[Span], tuple[int, int]], what: str
@@ -87,15 +88,16 @@ class PictureFinder:
         """The place of the chunk that holds a time or a unit."""
         place = bisect_right(begins, wanted) - 1
         record = decode_record(self._records[place]) if place >= 0 else None
+        got = time_words(wanted) if what == "--at" else str(wanted)
         if isinstance(record, GapRecord) and wanted < reach(record.span)[1]:
             raise _refused(
                 what,
                 "one that was recorded",
-                f"{wanted}, in a gap from {record.span.t0_ns} to {record.span.t1_ns} ns "
-                f"({record.reason.value})",
+                f"{got}, in a gap from {time_words(record.span.t0_ns)} to "
+                f"{time_words(record.span.t1_ns)} ({record.reason.value})",
             )
         if not isinstance(record, ChunkRecord) or wanted >= reach(record.span)[1]:
-            raise _refused(what, "one inside of what was recorded", str(wanted))
+            raise _refused(what, "one inside of what was recorded", got)
         return place
 
     def _chunk(self, place: int) -> ChunkRecord:

@@ -113,13 +113,16 @@ class _Search:
         )
 
     def _check(self, window: Window) -> None:
-        begin_ns, end_ns = self._reach[0][0], self._reach[-1][1]
+        begin, end = window.words(window.begin_ns), window.words(window.end_ns)
+        first_ns, last_ns = self._reach[0][0], self._reach[-1][1]
         if window.begin_ns >= window.end_ns:
-            raise _refused("--from", "a time before `--to`", f"{window.begin_ns} ns")
-        if window.begin_ns < begin_ns:
-            raise _refused("--from", f"a time from {begin_ns} ns on", f"{window.begin_ns} ns")
-        if window.end_ns > end_ns:
-            raise _refused("--to", f"a time up to {end_ns} ns", f"{window.end_ns} ns")
+            raise _refused("--from", f"a time before `--to`, {end}", begin)
+        if window.begin_ns < first_ns:
+            expected = f"a time from {window.words(first_ns)} on, where it begins"
+            raise _refused("--from", expected, begin)
+        if window.end_ns > last_ns:
+            expected = f"a time up to {window.words(last_ns)}, where it ends"
+            raise _refused("--to", expected, end)
 
 
 def _begin(span: Span, window: Window | None) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from recorder_worker.core import keys
 from recorder_worker.core.cipher.declared import MAX_DECLARED_SIZE, declared_encryption
 from recorder_worker.core.cipher.names import CIPHER_NONE
 from recorder_worker.core.errors import RecorderError
+from recorder_worker.core.mark_words import mark_words
 from recorder_worker.core.merkle.partial_tree import LeafRange
 from recorder_worker.core.printable import printable
 from recorder_worker.core.records.leaves import AnyRecord, ChunkRecord, MarkRecord, OpenRecord
@@ -24,12 +25,15 @@ from recorder_worker.core.verify.listing import (
     journal_place,
 )
 from recorder_worker.core.verify.reader import RecordingReader, read_bounded
+from recorder_worker.core.verify.report import MAX_MARKS, MarkFound
 from recorder_worker.core.verify.steps import tampered
 
 MAX_NAMED = 20
 MAX_BODY_SIZE = 1 << 27
 """Bytes of a manifest or a mark's body: twice what a message on the bus can be. A sparse file can
 claim any size, and nobody's time is spent on it."""
+MAX_SAYING_SIZE = 1 << 16
+"""Bytes of a body that is put into words; no command is longer."""
 _INDEX = re.compile(r"[0-9]{10,19}")
 PROOFS = frozenset({f"{keys.PROOFS}/open", f"{keys.PROOFS}/seal"})
 
@@ -39,11 +43,15 @@ class Attached:
 
     Chunks are encrypted as the manifest declares, all of them or none: else somebody could have
     had plain chunks signed into an encrypted session, or pass off garbage as encrypted.
+
+    Attributes:
+        marks: the first of them, in words.
     """
 
     def __init__(self, reader: RecordingReader, findings: Findings) -> None:
         self._reader = reader
         self._findings = findings
+        self.marks: list[MarkFound] = []
         self._marks = 0
         self._manifest = False
         self._declared = CIPHER_NONE
@@ -55,8 +63,7 @@ class Attached:
             self._check(keys.MANIFEST, record.manifest_blake3, None)
             self._declared = self._cipher()
         elif isinstance(record, MarkRecord):
-            self._marks += 1
-            self._check(keys.mark(record.index), record.body_blake3, record.body_size)
+            self._mark(record)
         elif isinstance(record, ChunkRecord) and record.cipher != self._declared:
             self._findings.tampered(
                 f"record {record.index}: expected a chunk of cipher {self._declared}, as "
@@ -73,7 +80,24 @@ class Attached:
             return CIPHER_NONE
         return CIPHER_NONE if declared is None else declared.cipher
 
-    def _check(self, name: str, digest: bytes, size: int | None) -> None:
+    def _mark(self, record: MarkRecord) -> None:
+        self._marks += 1
+        body = self._check(keys.mark(record.index), record.body_blake3, record.body_size)
+        if len(self.marks) < MAX_MARKS:
+            self.marks.append(
+                MarkFound(
+                    index=record.index,
+                    t_ns=record.t_ns,
+                    wall_ns=record.wall_ns,
+                    kind=printable(record.kind),
+                    by=printable(record.by),
+                    says=mark_words(record.kind, body) if body else "",
+                )
+            )
+
+    def _check(self, name: str, digest: bytes, size: int | None) -> bytes:
+        """Hold a file against its digest. Its bytes, where they are few and the right ones."""
+        few, right = bytearray(), False
         with self._findings.catching(name):
             found = self._reader.size(name)
             if size is not None and found != size:
@@ -83,10 +107,13 @@ class Attached:
             hasher = blake3()
             for piece in self._reader.stream(name):
                 hasher.update(piece)
+                few += piece[: MAX_SAYING_SIZE + 1 - len(few)]
             if hasher.digest() != digest:
                 raise tampered(
                     f"{name}: expected BLAKE3 {digest.hex()}, found {hasher.hexdigest()}"
                 )
+            right = len(few) <= MAX_SAYING_SIZE
+        return bytes(few) if right else b""
 
     @property
     def encrypted(self) -> bool:

@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from recorder_worker.core.events import Totals
+from recorder_worker.core.model import Mask
 from recorder_worker.core.verify.steps import Status
 from recorder_worker.core.verify.verdicts import EXIT_CODES, EXIT_UNTRUSTED, Verdict
 
@@ -16,6 +17,8 @@ MISSING = "?"
 
 MAX_GAPS = 1000
 MAX_DAMAGED = 1000
+MAX_MARKS = 1000
+MAX_MASKS = 64
 
 
 class StepResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +44,37 @@ class GapFound(msgspec.Struct, frozen=True, kw_only=True):
     wall1_ns: int
     reason: str
     detail: str
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """What OPEN says is recorded. `fps` is what was asked for; 0: the source's own rate.
+
+    `masks` are the first `MAX_MASKS` that were black from the begin; marks say of later changes.
+    """
+
+    kind: str
+    uri: str
+    description: str
+    node: str
+    profile: str
+    fps: float
+    masks: tuple[Mask, ...]
+    mask_count: int
+
+
+class MarkFound(msgspec.Struct, frozen=True, kw_only=True):
+    """A mark: when, of which kind, by whom, and what its body says, in words.
+
+    `says` is empty where the body is not what the record speaks of. Kinds that begin with
+    `recorder.` are the recorder's own: masks, frame rates, what was wrong with the picture.
+    """
+
+    index: int
+    t_ns: int
+    wall_ns: int
+    kind: str
+    by: str
+    says: str
 
 
 class TrustStatus(StrEnum):
@@ -119,12 +153,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         tree_size: how many records are here; `signed_size` of them are under a verified signature.
         epochs: how many key epochs the records here begin.
         gaps: the first `MAX_GAPS`; `totals.gap_count` says how many there are.
+        marks: the first `MAX_MARKS` whose bodies are here; `totals.mark_count` counts all.
         chunk_map: one character a chunk, in order: `.` good, `X` damaged, `?` missing.
         closed_count: chunks that are encrypted, and of which stored bytes alone were looked at.
         damaged: names of the first `MAX_DAMAGED` chunk files that are damaged or missing;
             `damaged_count` of them in all.
         t_end_ns: session time up to which the record goes.
         rules: the rules of the policy, held or broken. They are apart from integrity.
+        recorded: of what source; None where there is no OPEN.
         clip: what is shown; None where the recording is no clip.
         failed_step: number of the step that the verdict comes from.
         not_proved: what this verification cannot show, in words.
@@ -137,6 +173,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str = ""
     session_counter: int = 0
     recorder: str = ""
+    recorded: Recorded | None = None
     root_hash: str = ""
     tree_size: int = 0
     signed_size: int = 0
@@ -147,6 +184,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     end_reason: str = ""
     totals: Totals = Totals()
     gaps: tuple[GapFound, ...] = ()
+    marks: tuple[MarkFound, ...] = ()
     chunk_map: str = ""
     closed_count: int = 0
     damaged: tuple[str, ...] = ()

@@ -6,9 +6,17 @@ from collections.abc import Iterator
 
 from recorder_worker.core.model import ClockState
 from recorder_worker.core.printable import printable
+from recorder_worker.core.records.leaves import OpenRecord
 from recorder_worker.core.verify.judgement import Judgement
 from recorder_worker.core.verify.receipts import Covers
-from recorder_worker.core.verify.report import Report, TrustStatus, WindowProved, exit_code
+from recorder_worker.core.verify.report import (
+    MAX_MASKS,
+    Recorded,
+    Report,
+    TrustStatus,
+    WindowProved,
+    exit_code,
+)
 from recorder_worker.core.verify.time_window import Bound, TimeWindow
 from recorder_worker.core.verify.verdicts import EXIT_CODES, Verdict
 
@@ -25,6 +33,7 @@ def summarise(judged: Judgement) -> Report:
         session_id=opened.session_id if opened else "",
         session_counter=opened.session_counter if opened else 0,
         recorder=printable(opened.recorder) if opened else "",
+        recorded=_recorded(opened) if opened else None,
         root_hash=root.hex() if root is not None else "",
         tree_size=run.walk.size,
         signed_size=run.one_tree.signed_size,
@@ -35,6 +44,7 @@ def summarise(judged: Judgement) -> Report:
         end_reason=seal.reason.value if seal else "",
         totals=whole.totals,
         gaps=tuple(whole.gaps),
+        marks=tuple(run.attached.marks),
         chunk_map=run.chunks.chunk_map,
         closed_count=run.chunks.closed,
         damaged=tuple(run.chunks.damaged.first),
@@ -47,6 +57,19 @@ def summarise(judged: Judgement) -> Report:
         failed_step=next((s.number for s in judged.steps if s.verdict is verdict), None),
         not_proved=tuple(printable(text) for text in _not_proved(judged, verdict)),
         warnings=tuple(judged.warnings),
+    )
+
+
+def _recorded(opened: OpenRecord) -> Recorded:
+    return Recorded(
+        kind=printable(opened.source_kind),
+        uri=printable(opened.source_uri),
+        description=printable(opened.source_description),
+        node=printable(opened.node),
+        profile=printable(opened.profile),
+        fps=opened.frame_rate_mhz / 1000,
+        masks=opened.masks[:MAX_MASKS],
+        mask_count=len(opened.masks),
     )
 
 

@@ -20,8 +20,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from recorder_worker.core.model import EndReason, GapReason
-from recorder_worker.core.notes import SlowedBy
+from recorder_worker.core.model import EndReason, GapReason, SlowedBy
 from recorder_worker.core.pipeline import CONSUMERS
 from recorder_worker.integrations.node_reporter import Throughput
 from recorder_worker.service.observing.gauges import Gauges
@@ -104,6 +103,12 @@ class Metrics:
             ["reason", "direction"],
             registry=registry,
         )
+        self._keyframe_looks = Counter(
+            "recorder_keyframe_looks_total",
+            "Keyframes of copied packets that were due to be looked at, and what came of it.",
+            ["outcome"],
+            registry=registry,
+        )
         self._behind = Gauge(
             "recorder_capture_behind_state",
             "1 while so much waits for later stages that sessions do what `when_behind` says.",
@@ -168,6 +173,8 @@ class Metrics:
         for why in get_args(SlowedBy):
             for direction in ("down", "up"):
                 self._rate_changes.labels(why, direction)
+        for outcome in ("seen", "undecodable", "busy"):
+            self._keyframe_looks.labels(outcome)
         for stage in CONSUMERS:
             self._dead_letters.labels(stage.name)
             self._redeliveries.labels(stage.name)
@@ -221,6 +228,10 @@ class Metrics:
     def rate_changed(self, reason: str, *, lower: bool) -> None:
         """A session's frame rate was changed, for a reason of `SlowedBy`."""
         self._rate_changes.labels(reason, "down" if lower else "up").inc()
+
+    def keyframe_looked(self, outcome: str) -> None:
+        """A keyframe of copied packets was `seen`, `undecodable`, or left out: `busy`."""
+        self._keyframe_looks.labels(outcome).inc()
 
     def behind(self, *, behind: bool) -> None:
         """Whether the stages behind capture are behind."""

@@ -144,6 +144,8 @@ def _sessions(status: Status) -> str:
 
 def _session(row: SessionRow) -> list[Cell]:
     state = _word(row.state.value, _STATE_CLASS[row.state])
+    if row.load:
+        state += f'<small class="warn">{escape(row.load)}</small>'
     if row.here:
         state += "<small>recorded here</small>"
     if row.reason:

@@ -35,11 +35,15 @@ class About(msgspec.Struct, frozen=True):
 
 
 class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One session. Ages are in seconds; None where there is nothing to have an age."""
+    """One session. Ages are in seconds; None where there is nothing to have an age.
+
+    `load` says in words whether it is held, or read at a lower rate than its own; empty: neither.
+    """
 
     session_id: str
     number: int
     state: SessionState
+    load: str
     here: bool
     kind: str
     uri: str
@@ -156,6 +160,7 @@ def _session_row(seen: SessionSeen, leases: tuple[str, ...], now_ns: int) -> Ses
         session_id=seen.session_id,
         number=seen.number,
         state=seen.state,
+        load=seen.load,
         here=seen.session_id in leases,
         kind=seen.source_kind,
         uri=_shown(seen.source_uri),

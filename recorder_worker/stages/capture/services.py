@@ -16,6 +16,7 @@ from recorder_worker.ports import (
     Clock,
     ControlFeed,
     EventLog,
+    KeyframeDecoder,
     KeyWrap,
     Optics,
     PacketOpener,
@@ -72,6 +73,7 @@ class CaptureServices:
     open_source: SourceOpener
     optics: Optics
     open_packets: PacketOpener
+    keyframes: KeyframeDecoder
     number: Callable[[str], Awaitable[SessionNumbered]]
     cipher_keys: CipherKeys
     key_wrap: KeyWrap | None

@@ -20,7 +20,7 @@ from recorder_worker.core.errors import SourceError, SourceLostError
 from recorder_worker.core.model import SourceClock, SourceFacts
 from recorder_worker.core.packets.slices import goes_on
 from recorder_worker.core.sources.kinds import RtspSource
-from recorder_worker.ports import Packet
+from recorder_worker.ports import Coding, Packet
 
 MAX_WAITING: Final = 64 << 20
 """Bytes of packets that wait for their reader; then the server waits too."""
@@ -73,6 +73,11 @@ class RtspPackets:
     def skipped(self) -> int:
         """None: what a server sent before its first keyframe was before the session."""
         return 0
+
+    @property
+    def coding(self) -> Coding:
+        """As `PacketSource.coding`."""
+        return self._tracks.coding
 
     def read(self, wait_s: float) -> tuple[Packet, ...]:
         """The packets that have come. A server that sends none for `stall_s` is lost."""

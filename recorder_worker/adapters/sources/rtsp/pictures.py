@@ -47,8 +47,11 @@ class RtspPictures:
         picture, end = self._now()
         if picture is None:
             self.close()
-            text = end or f"expected a picture within {source.open_s:g} s, found none"
-            raise SourceError(f"{self._input.name}: {text}")
+            none = (
+                f"expected a picture within {source.open_s:g} s, found none; have the camera send "
+                "keyframes more often, or raise open_s"
+            )
+            raise SourceError(f"{self._input.name}: {end or none}")
         height, width, _ = picture.shape
         self._facts = SourceFacts(
             kind="rtsp",

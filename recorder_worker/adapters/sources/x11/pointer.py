@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from time import monotonic
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,9 @@ _HEAD: Final = struct.Struct("<12xHHHH")
 _CURSOR_NOTIFY: Final = 1
 _MAX_SIDE: Final = math.isqrt(MAX_SHAPE_PIXELS)
 """Of a shape that is cut: programs can make larger ones than a recording takes."""
+CUT_REST_S: Final = 10.0
+"""Behind a shape that had to be cut none is asked for within this. XCB cannot bound a reply: one
+of 8000x8000 pixels costs seconds and 256 MB, and a program could show another in every frame."""
 _XFIXES: Final[tuple[int, int]] = (2, 0)
 
 
@@ -37,6 +41,7 @@ class PointerWatch:
         self._fixes = link.extension(xcffib.xfixes.key)
         self._changed = first_event + _CURSOR_NOTIFY
         self._stale = True
+        self._rests_until = -math.inf
         self._hot, self._shape = (0, 0), _no_pixels()
         self._hidden = _no_pixels()
         mask = xcffib.xfixes.CursorNotifyMask.DisplayCursor
@@ -53,14 +58,15 @@ class PointerWatch:
     def answer(self, question: Any, recorded: Region) -> Pointer:  # noqa: ANN401  (as above)
         """The pointer, in pixels of the part of the root window that is recorded.
 
-        The shape is the same array for as long as it looks the same.
+        The shape is the same array for as long as it looks the same; behind one that was cut it
+        may be older than the place, by CUT_REST_S.
 
         Raises:
             RequestError: the server refused to say.
             SourceLostError: the display has gone.
         """
         place = self._link.reply(question, xcffib.xproto.QueryPointerReply)
-        if self._stale:
+        if self._stale and monotonic() >= self._rests_until:
             self._look()
         hot_x, hot_y = self._hot
         return Pointer(
@@ -83,6 +89,8 @@ class PointerWatch:
             # 32-bit ARGB, least significant byte first, with premultiplied alpha: BGRA.
             shape, hot = cut_shape(pixels.reshape(height, width, 4), (hot_spot[0], hot_spot[1]))
             shape = shape.copy()
+            if shape.shape[:2] != (height, width):
+                self._rests_until = monotonic() + CUT_REST_S
         if hot != self._hot or not np.array_equal(shape, self._shape):
             shape.setflags(write=False)
             self._hot, self._shape = hot, shape

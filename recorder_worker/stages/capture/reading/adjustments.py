@@ -86,6 +86,10 @@ class Adjustments:
         body = notes.RateChanged(
             from_fps=before, to_fps=request.fps, reason=request.reason, detail=request.detail
         )
+        self.tell_rate(body, at_ns)
+
+    def tell_rate(self, body: notes.RateChanged, at_ns: int) -> None:
+        """Another rate holds from session time `at_ns` on."""
         self._note(notes.RATE, body, at_ns)
 
     def _between(self, covered_ns: int, *, standing: bool) -> int:

@@ -167,16 +167,18 @@ class Coverage(Generic[W_co]):
         keep its segments, and might never get below its low mark.
         """
         self.close(t1_ns)
-        self.skip(reason, detail, 0, self.cursor.t_ns)
+        self.skip(reason, detail, 0, self.cursor.t_ns, held=True)
 
-    def skip(self, reason: GapReason, detail: str, units: int, t1_ns: int) -> None:
+    def skip(
+        self, reason: GapReason, detail: str, units: int, t1_ns: int, *, held: bool = False
+    ) -> None:
         """Declare that many units, up to session time `t1_ns`, as missing; go on behind them."""
         span = msgspec.structs.replace(
             self._timeline.missed(self.cursor, t1_ns), unit_count=units, t1_ns=t1_ns
         )
         cursor = self._behind(span)
         self.writer.restart(cursor)
-        self._hand_over(Gap(cursor=cursor, span=span, reason=reason, detail=detail))
+        self._hand_over(Gap(cursor=cursor, span=span, reason=reason, detail=detail, held=held))
 
     def check_stall(self, before_ns: int, t_ns: int) -> None:
         """A live source that was not read for long has lost units, whatever held it up.

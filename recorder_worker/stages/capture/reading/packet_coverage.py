@@ -6,11 +6,12 @@ import msgspec
 import structlog
 
 from recorder_worker.core.errors import SourceLostError, UnitsMissingError
-from recorder_worker.core.model import EndReason, GapReason
+from recorder_worker.core.model import EndReason, GapReason, SourceFacts
 from recorder_worker.core.notes import TIMESTAMPS
 from recorder_worker.core.packets.film import Film, Jump
 from recorder_worker.ports import Packet, PacketSource
 from recorder_worker.stages.capture.reading.coverage import DETAIL_CHARACTERS, Coverage
+from recorder_worker.stages.capture.reading.keyframe_looks import KeyframeLooks
 from recorder_worker.stages.capture.reading.timeline import Timeline
 from recorder_worker.stages.capture.segments.items import Gap, Note
 from recorder_worker.stages.capture.segments.packet_spool import PacketWriter
@@ -19,12 +20,21 @@ log = structlog.get_logger(__name__)
 
 
 class PacketCoverage:
-    """Lays packets behind the cursor of a `Coverage`, in the film of all openings."""
+    """Lays packets behind the cursor of a `Coverage`, in the film of all openings.
 
-    def __init__(self, coverage: Coverage[PacketWriter], timeline: Timeline) -> None:
+    `looks`: what watches the pictures in them; None: nobody does.
+    """
+
+    def __init__(
+        self,
+        coverage: Coverage[PacketWriter],
+        timeline: Timeline,
+        looks: KeyframeLooks | None = None,
+    ) -> None:
         self._coverage = coverage
         self._writer = coverage.writer
         self._timeline = timeline
+        self._looks = looks
         self._film = Film()
         self._skipped = 0
 
@@ -55,6 +65,9 @@ class PacketCoverage:
         elif not self._writer.fits(packet, t_ns):
             self.close(t_ns)
         self._writer.add(packet, t_ns, source, self._film.shift)
+        if self._looks is not None:
+            unit = self._writer.newest_unit
+            self._tell(self._looks.see(packet, source.coding, unit, t_ns))
 
     def missing(self, error: UnitsMissingError, source: PacketSource) -> None:
         """Declare what a source itself says is missing, behind the packets before it.
@@ -108,7 +121,13 @@ class PacketCoverage:
             self.close(t1_ns)
         except SourceLostError as error:
             log.warning("PacketsUnwritable", error=str(error))
+        self._look_at_the_last()
         self._coverage.end(reason, detail, max(t1_ns, self._coverage.cursor.t_ns))
+
+    def source_ended(self, facts: SourceFacts) -> None:
+        """End behind the material. Raises Finished."""
+        self._look_at_the_last()
+        self._coverage.source_ended(facts)
 
     def covered_ns(self) -> int:
         """How far the units so far cover; one that is held back is not covered yet."""
@@ -119,3 +138,11 @@ class PacketCoverage:
         self.close(jump.t_ns)
         body = msgspec.json.encode(jump).decode()
         self._coverage.deliver(Note(t_ns=jump.t_ns, kind=TIMESTAMPS, body=body))
+
+    def _look_at_the_last(self) -> None:
+        if self._looks is not None:
+            self._tell(self._looks.finish())
+
+    def _tell(self, notes: tuple[Note, ...]) -> None:
+        for note in notes:
+            self._coverage.deliver(note)

@@ -7,13 +7,12 @@ keyframe. What is not recorded is closed, or held where somebody hears what beco
 
 from __future__ import annotations
 
-from collections import deque
-from contextlib import suppress
-
-from recorder_worker.core.errors import PermanentError, SourceLostError, UnitsMissingError
+from recorder_worker.core.errors import PermanentError, SourceLostError
 from recorder_worker.core.model import EndReason, GapReason
 from recorder_worker.ports import ArrivingPackets, Clock, Packet, PacketSource
 from recorder_worker.stages.capture.reading.coverage import Coverage
+from recorder_worker.stages.capture.reading.inflow import Inflow
+from recorder_worker.stages.capture.reading.keyframe_looks import KeyframeLooks
 from recorder_worker.stages.capture.reading.limits import Limits
 from recorder_worker.stages.capture.reading.opening import OpenPackets, Patience, Search
 from recorder_worker.stages.capture.reading.packet_coverage import PacketCoverage
@@ -49,6 +48,7 @@ class PacketReader:
         timeline: Timeline,
         policy: ReaderPolicy,
         clock: Clock,
+        looks: KeyframeLooks | None = None,
     ) -> None:
         self._source = source
         self._reopen = reopen
@@ -64,8 +64,8 @@ class PacketReader:
         self._standstill = Standstill(
             self._requests, self._limits, coverage, self._gap, self._held_or_not
         )
-        self._packing = PacketCoverage(coverage, timeline)
-        self._packets: deque[Packet] = deque()
+        self._packing = PacketCoverage(coverage, timeline, looks)
+        self._inflow = Inflow(self._packing, clock)
         self._patience = Patience(clock)
         self._away: tuple[GapReason, str] | None = None
         self._thread = ReaderThread(coverage, self._let_go)
@@ -124,39 +124,18 @@ class PacketReader:
         source = self._source
         if source is None:
             raise SourceLostError("the source has not been opened yet")
-        if self._packets:
-            if not self._packets[0].video or self._is_due(self._packets[0]):
-                self._record(self._packets.popleft(), source)
+        first = self._inflow.first
+        if first is not None:
+            if not first.video or self._is_due(first):
+                self._record(self._inflow.take(), source)
             return
-        if not self._fetch(source, LOOK_S) and self._writer.full(self._timeline.now_ns()):
+        if not self._inflow.fetch(source, LOOK_S) and self._writer.full(self._timeline.now_ns()):
             self._packing.close(self._timeline.now_ns())  # a slow source keeps nothing undurable
-
-    def _fetch(self, source: PacketSource, wait_s: float) -> bool:
-        """Whether something came in that time. What is missing is declared."""
-        try:
-            packets = source.read(wait_s)
-        except UnitsMissingError as error:
-            self._packing.missing(error, source)
-            return True
-        if packets is None:
-            self._coverage.source_ended(source.facts)
-        self._packets.extend(packets or ())
-        return bool(packets)
 
     def _drain(self) -> None:
         """What had come from a live source before a request is recorded before it; it is no gap."""
-        source, now_ns = self._source, self._clock.monotonic_ns()
-        if source is None or not self._timeline.live:
-            return
-        held = isinstance(source, ArrivingPackets)
-        if isinstance(source, ArrivingPackets):
-            source.hold()
-        with suppress(SourceLostError):  # whoever reads next is told again
-            while self._packets or self._fetch(source, 0):
-                if self._packets and not held and self._packets[0].t_ns > now_ns:
-                    return  # it goes on and on
-                if self._packets:
-                    self._record(self._packets.popleft(), source)
+        if self._source is not None and self._timeline.live:
+            self._inflow.drain(self._source, self._record)
 
     def _is_due(self, packet: Packet) -> bool:
         """Wait for the packet's time at native pace; False where a request came first."""
@@ -225,7 +204,7 @@ class PacketReader:
             self._lost(SourceLostError("until it was connected again"), reason)
 
     def _let_go(self) -> None:
-        self._packets.clear()
+        self._inflow.clear()
         if self._source is not None:
             self._source.close()
             self._source = None
@@ -257,7 +236,7 @@ class PacketReader:
     def _open(self, source: PacketSource) -> None:
         """A source is open: its times begin anew."""
         self._source = source
-        self._packets.clear()
+        self._inflow.clear()
         self._packing.begin(source)
 
     def _lost(self, error: SourceLostError, reason: GapReason) -> None:

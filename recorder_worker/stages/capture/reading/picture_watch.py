@@ -19,7 +19,6 @@ from recorder_worker.core.quality.judge import Look, QualityJudge, QualityPolicy
 from recorder_worker.core.quality.measures import Measures
 from recorder_worker.ports import Frame, Optics
 from recorder_worker.ports.optics import SmallPicture
-from recorder_worker.stages.capture.segments.frame_spool import SegmentWriter
 from recorder_worker.stages.capture.segments.items import Note
 from recorder_worker.stages.capture.segments.thumbnails import Thumbnails
 
@@ -68,13 +67,11 @@ class PictureWatch:
     def __init__(
         self,
         *,
-        writer: SegmentWriter,
         optics: Optics,
         policy: WatchPolicy,
         conditions: tuple[Condition, ...],
         thumbnails: Thumbnails | None,
     ) -> None:
-        self._writer = writer
         self._optics = optics
         self._policy = policy
         self._thumbnails = thumbnails
@@ -86,14 +83,19 @@ class PictureWatch:
         self._stopped = False
         self._seen: _Seen | None = None
 
-    def see(self, frame: Frame, t_ns: int) -> tuple[Note, ...]:
-        """The notes that a frame at session time `t_ns` gives rise to; mostly none."""
+    def see(
+        self, frame: Frame, t_ns: int, unit: int, masks: tuple[Mask, ...] = ()
+    ) -> tuple[Note, ...]:
+        """The notes that a frame at session time `t_ns`, which is a unit, gives rise to.
+
+        Mostly none. `masks` are blacked out in what is recorded of it.
+        """
         self._changed = self._changed or frame.changed != ()
         if self._stopped or t_ns < self._next_ns:
             return ()
         self._next_ns = t_ns + self._policy.look_ns
         try:
-            return self._look(frame.picture, t_ns)
+            return self._look(frame.picture, t_ns, unit, masks)
         except Exception as error:
             self._stopped = True  # nor be told of every second
             log.warning("PictureNotWatched", error=repr(error), exc_info=error)
@@ -103,18 +105,20 @@ class PictureWatch:
         """A frame was left out: the next one's changes are not those since the newest look."""
         self._changed = True
 
-    def _look(self, picture: Picture, t_ns: int) -> tuple[Note, ...]:
+    def _look(
+        self, picture: Picture, t_ns: int, unit: int, masks: tuple[Mask, ...]
+    ) -> tuple[Note, ...]:
         seen = self._seen
-        if seen is None or self._changed or seen.masks != self._writer.masks:
-            seen = self._seen = self._looked_at(picture, t_ns)
+        if seen is None or self._changed or seen.masks != masks:
+            seen = self._seen = self._looked_at(picture, t_ns, masks)
             self._changed = False
         if self._thumbnails is not None:
-            self._thumbnails.offer(seen.small.picture, self._writer.newest_unit, t_ns)
+            self._thumbnails.offer(seen.small.picture, unit, t_ns)
         look = Look(t_ns=t_ns, still_since_ns=seen.same_since_ns, measures=seen.measures)
         return tuple(_note(change, t_ns) for change in self._judge.see(look))
 
-    def _looked_at(self, picture: Picture, t_ns: int) -> _Seen:
-        masks, before = self._writer.masks, self._seen
+    def _looked_at(self, picture: Picture, t_ns: int, masks: tuple[Mask, ...]) -> _Seen:
+        before = self._seen
         shown = apply_masks(picture, masks)
         digest = blake3(shown.data).digest() if self._exact else b""
         if self._exact and before is not None and (digest, masks) == (before.digest, before.masks):

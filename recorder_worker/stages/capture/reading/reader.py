@@ -14,6 +14,7 @@ from recorder_worker.core.errors import (
     UnitsMissingError,
 )
 from recorder_worker.core.model import EndReason, GapReason
+from recorder_worker.core.notes import RateChanged
 from recorder_worker.ports import ArrivingSource, Clock, Frame, FrameSource
 from recorder_worker.stages.capture.reading.adjustments import Adjustments
 from recorder_worker.stages.capture.reading.arrivals import drain, take_again
@@ -53,7 +54,9 @@ class Reader:
         policy: ReaderPolicy,
         clock: Clock,
         watch: PictureWatch | None = None,
+        carried: RateChanged | None = None,
     ) -> None:
+        """`carried`: the lower rate of the worker before, at which the timeline begins."""
         self._source = source
         self._reopening = Reopening(reopen, clock, policy.retry_s, waits=not timeline.live)
         self._coverage = coverage
@@ -62,6 +65,7 @@ class Reader:
         self._policy = policy
         self._clock = clock
         self._watch = watch
+        self._carried = carried
         self._limits = Limits(policy, timeline, coverage)
         self._pacer = Pacer(clock, timeline.period_ns, native=policy.native)
         self._adjustments = Adjustments(
@@ -107,6 +111,8 @@ class Reader:
             self._wait_for_resume()
         elif gap is not None:
             self._gap(gap, "another worker had this session before")
+            if self._carried is not None:
+                self._adjustments.tell_rate(self._carried, self._coverage.cursor.t_ns)
 
     def _step(self) -> None:
         """Read one frame, wait until it is due, record it; or answer one request."""
@@ -179,7 +185,8 @@ class Reader:
         self._writer.add(frame, t_ns)
         self._limits.check_idle(frame, self._writer.masks, t_ns)
         if self._watch is not None and not self._coverage.armed:
-            for note in self._watch.see(frame, t_ns):
+            unit, masks = self._writer.newest_unit, self._writer.masks
+            for note in self._watch.see(frame, t_ns, unit, masks):
                 self._coverage.deliver(note)
 
     def _waited_until(self, due_ns: int) -> bool:

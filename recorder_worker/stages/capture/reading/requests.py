@@ -6,8 +6,7 @@ import queue
 
 import msgspec
 
-from recorder_worker.core.model import EndReason, GapReason, Mask
-from recorder_worker.core.notes import SlowedBy
+from recorder_worker.core.model import EndReason, GapReason, Mask, SlowedBy
 
 
 class Pause(msgspec.Struct, frozen=True):

@@ -25,12 +25,13 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """Units that were not captured."""
+    """Units that were not captured. `held`: none is from here on, until the next gap."""
 
     cursor: Cursor
     span: Span
     reason: GapReason
     detail: str
+    held: bool = False
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):

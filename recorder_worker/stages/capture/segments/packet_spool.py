@@ -59,6 +59,11 @@ class PacketWriter:
         """How many units are in the segment being filled."""
         return len(self._times)
 
+    @property
+    def newest_unit(self) -> int:
+        """The unit of the packet of video that was added last."""
+        return self.cursor.unit + self.count - 1
+
     def full(self, t_ns: int) -> bool:
         """Whether the segment being filled should wait no longer at session time `t_ns`."""
         lasts_ns = t_ns - self.cursor.t_ns

@@ -11,13 +11,21 @@ from __future__ import annotations
 import logging
 import math
 
+import msgspec
 import structlog
 
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.load.disk_ladder import Rung
-from recorder_worker.core.load.rate_ladder import lowered
-from recorder_worker.core.model import EndReason, GapReason, SourceClock, SourceFacts
-from recorder_worker.core.notes import SlowedBy
+from recorder_worker.core.load.rate_ladder import lowered, step_of
+from recorder_worker.core.model import (
+    EndReason,
+    GapReason,
+    Slowed,
+    SlowedBy,
+    SourceClock,
+    SourceFacts,
+)
+from recorder_worker.core.notes import RateChanged
 from recorder_worker.core.sources.kinds import NatsSource, V4l2Source
 from recorder_worker.ports import Clock, StageMetrics
 from recorder_worker.stages.capture.governor import Governor
@@ -34,7 +42,7 @@ log = structlog.get_logger(__name__)
 class Degradation:
     """Asks the reader of one session for what its governor demands, once for each change."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (all that it asks, and is asked for)
         self,
         *,
         session_id: str,
@@ -45,7 +53,12 @@ class Degradation:
         reader: Reader | PacketReader,
         clock: Clock,
         metrics: StageMetrics,
+        slowed: Slowed | None = None,
     ) -> None:
+        """`slowed`: the lower rate that the worker before has left; the ladder takes it from there.
+
+        Whatever its reason was: what this worker has measured of itself says when it may go up.
+        """
         self._session_id = session_id
         self._policy = command.when_behind
         self._paced = _paced(command, facts)
@@ -54,13 +67,21 @@ class Degradation:
         self._reader = reader
         self._clock = clock
         self._metrics = metrics
-        self._fps = fps
+        self._fps = fps if slowed is None else slowed.fps
         self._held: GapReason | None = None
         self._stopped = False
         self._reason: SlowedBy = "overload"
         governor.disk.join(session_id, priority=command.priority)
         if self._paced:
-            governor.ladder.join(session_id, priority=command.priority, fps=fps)
+            step = step_of(self._fps, fps, governor.lowest_fps)
+            governor.ladder.join(session_id, priority=command.priority, fps=fps, step=step)
+
+    def slowed_by(self, note: str) -> Slowed | None:
+        """What the body of a note `recorder.rate` puts in force; None: the session's own rate."""
+        said = msgspec.json.decode(note, type=RateChanged)
+        if said.to_fps > self._own_fps or math.isclose(said.to_fps, self._own_fps):
+            return None
+        return Slowed(fps=said.to_fps, reason=said.reason)
 
     def leave(self) -> None:
         """The session is not read here any more."""

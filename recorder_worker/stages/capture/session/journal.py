@@ -9,7 +9,7 @@ import structlog
 from recorder_worker.core.errors import BusUnavailableError, FencedError, LeaseLostError
 from recorder_worker.core.events import Captured, Event
 from recorder_worker.core.ids import event_key
-from recorder_worker.core.model import Cursor, Mask
+from recorder_worker.core.model import Cursor, Mask, Slowed
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Clock, EventLog, Logged
 
@@ -49,6 +49,10 @@ class CapturedJournal:
         self.paused = found.paused if found else False
         self.armed = found.armed if found else False
         """Whether frames are held in memory alone, until a trigger."""
+        self.slowed: Slowed | None = found.slowed if found else None
+        """The lower frame rate in force, which whoever takes over keeps for now."""
+        self.held = False
+        """Whether nothing is read, for later stages are behind: never so when a lease begins."""
         self.masks: tuple[Mask, ...] = ()
         """The masks in force when this lease began."""
         self.masked_until = 0
@@ -66,6 +70,8 @@ class CapturedJournal:
             "cursor": self.cursor,
             "paused": self.paused,
             "armed": self.armed,
+            "slowed": self.slowed,
+            "held": self.held,
             "boot": self._boot,
             "epoch": self.epoch,
             "clock": self._clock.state(),

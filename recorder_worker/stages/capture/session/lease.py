@@ -8,7 +8,6 @@ taken up behind it by the next delivery of the message.
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import structlog
@@ -44,6 +43,7 @@ from recorder_worker.stages.capture.session.controls import (
 )
 from recorder_worker.stages.capture.session.degradation import Degradation
 from recorder_worker.stages.capture.session.encryption import session_cipher
+from recorder_worker.stages.capture.session.first_opening import first_opened
 from recorder_worker.stages.capture.session.journal import CapturedJournal
 from recorder_worker.stages.capture.session.mailbox import Mailbox
 from recorder_worker.stages.capture.session.manifest import Manifest, read_manifest, write_manifest
@@ -94,7 +94,7 @@ class Lease:
             LeaseLostError, LeaseReleasedError: another worker has it, or shall have it.
         """
         journal = self._journal(last)
-        source, manifest, started = await self._open(started, journal)
+        source, manifest, started = await self._open(started, journal, release)
         try:
             data = await asyncio.to_thread(write_manifest, self._services.store, manifest)
             manifest = msgspec.json.decode(data, type=Manifest)
@@ -134,7 +134,7 @@ class Lease:
             wake=wake,
             release=release,
             services=self._services,
-            degradation=self._degradation(reader, manifest),
+            degradation=self._degradation(reader, manifest, journal),
         )
         try:
             await recording.run()
@@ -144,7 +144,9 @@ class Lease:
             await self._end_lost(journal, error)
             raise PermanentError(f"the recording failed: {error!r}") from error
 
-    def _degradation(self, reader: Reader | PacketReader, manifest: Manifest) -> Degradation:
+    def _degradation(
+        self, reader: Reader | PacketReader, manifest: Manifest, journal: CapturedJournal
+    ) -> Degradation:
         services = self._services
         return Degradation(
             session_id=self.session_id,
@@ -155,6 +157,7 @@ class Lease:
             reader=reader,
             clock=services.clock,
             metrics=services.metrics,
+            slowed=journal.slowed,
         )
 
     @property
@@ -190,7 +193,7 @@ class Lease:
     # --- opening --------------------------------------------------------------------------------
 
     async def _open(
-        self, started: SessionStarted | None, journal: CapturedJournal
+        self, started: SessionStarted | None, journal: CapturedJournal, release: asyncio.Event
     ) -> tuple[FrameSource | PacketSource | None, Manifest, SessionStarted | None]:
         """The source, and what the session is; a source that was there before may be away now."""
         known = started is not None or journal.last is not None
@@ -202,11 +205,7 @@ class Lease:
             raise id_in_use(self.session_id)
         source: FrameSource | PacketSource | None = None
         try:
-            # In a thread of its own: cameras that do not answer must not hold up everything else.
-            pool = ThreadPoolExecutor(1, thread_name_prefix="opening")
-            opening = pool.submit(self._open_source, journal.cursor.unit)
-            pool.shutdown(wait=False)
-            source = await asyncio.wrap_future(opening)
+            source = await first_opened(self._open_source, journal.cursor.unit, release)
         except SourceError as error:
             if not known:
                 raise bad_source(self._command, error) from error

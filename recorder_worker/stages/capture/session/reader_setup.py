@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar, cast
 
+import msgspec
+
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.commands import StartSession
-from recorder_worker.core.model import SourceClock, SourceFacts
+from recorder_worker.core.model import Slowed, SourceClock, SourceFacts
+from recorder_worker.core.notes import RateChanged
 from recorder_worker.core.sources.kinds import FileSource, ImagesSource, PatternSource
 from recorder_worker.ports import FrameSource, PacketSource
 from recorder_worker.stages.capture.reading.coverage import Coverage
+from recorder_worker.stages.capture.reading.keyframe_looks import KeyframeLooks
 from recorder_worker.stages.capture.reading.opening import OpenPackets
 from recorder_worker.stages.capture.reading.packet_reader import PacketReader
-from recorder_worker.stages.capture.reading.picture_watch import PictureWatch
+from recorder_worker.stages.capture.reading.picture_watch import PictureWatch, WatchPolicy
 from recorder_worker.stages.capture.reading.policy import Arming, ReaderPolicy, Reopen
 from recorder_worker.stages.capture.reading.reader import Reader
 from recorder_worker.stages.capture.reading.timeline import SECOND_NS, Timeline
@@ -26,6 +30,8 @@ from recorder_worker.stages.capture.services import CapturePolicy, CaptureServic
 from recorder_worker.stages.capture.session.journal import CapturedJournal
 
 W = TypeVar("W", bound=UnitWriter)
+
+CARRIED_DETAIL = "so it was at the worker that had this session before"
 
 
 def reader_of(
@@ -43,11 +49,12 @@ def reader_of(
 
     `source`, which may be away now, and what `reopen` opens are of that profile.
     """
+    own_fps = frame_rate(facts, command, services.policy)
     timeline = Timeline(
         facts.clock,
         journal.cursor,
         services.clock,
-        frame_rate(facts, command, services.policy),
+        own_fps if journal.slowed is None else journal.slowed.fps,
         same_boot=journal.same_boot,
     )
 
@@ -69,6 +76,7 @@ def reader_of(
             timeline=timeline,
             policy=_reader_policy(services, command),
             clock=services.clock,
+            looks=_looks(services, command, facts, journal.session_id, cipher),
         )
     writer = _frame_writer(services, journal, cipher)
     return Reader(
@@ -78,7 +86,8 @@ def reader_of(
         timeline=timeline,
         policy=_reader_policy(services, command),
         clock=services.clock,
-        watch=_watch(services, journal.session_id, facts.kind, writer, cipher),
+        watch=_watch(services, services.policy.watch, facts.kind, journal.session_id, cipher),
+        carried=_carried(own_fps, journal.slowed),
     )
 
 
@@ -116,14 +125,14 @@ def _packet_writer(
 
 def _watch(
     services: CaptureServices,
-    session_id: str,
+    watched: WatchPolicy,
     kind: str,
-    writer: SegmentWriter,
+    session_id: str,
     cipher: SessionCipher | None,
 ) -> PictureWatch | None:
     """What watches the pictures of a kind of source; None where nobody wants to know."""
     policy, optics = services.policy, services.optics
-    conditions = policy.watch.told_of(kind)
+    conditions = watched.told_of(kind)
     thumbnails = None
     if policy.thumbnails is not None:
         thumbnails = Thumbnails(
@@ -136,11 +145,33 @@ def _watch(
     if not conditions and thumbnails is None:
         return None
     return PictureWatch(
-        writer=writer,
         optics=optics,
-        policy=policy.watch,
+        policy=watched,
         conditions=conditions,
         thumbnails=thumbnails,
+    )
+
+
+def _looks(
+    services: CaptureServices,
+    command: StartSession,
+    facts: SourceFacts,
+    session_id: str,
+    cipher: SessionCipher | None,
+) -> KeyframeLooks | None:
+    """What looks at copied packets; None where nobody wants to know."""
+    policy = services.policy.watch
+    each = msgspec.structs.replace(policy, look_ns=0)  # what is decoded is looked at
+    watch = _watch(services, each, facts.kind, session_id, cipher)
+    if watch is None:
+        return None
+    return KeyframeLooks(
+        decoder=services.keyframes,
+        watch=watch,
+        look_ns=policy.look_ns,
+        clock=services.clock,
+        metrics=services.metrics,
+        waits=facts.clock is SourceClock.MEDIA and not _native(command),
     )
 
 
@@ -153,6 +184,15 @@ def _reader_policy(services: CaptureServices, command: StartSession) -> ReaderPo
         retry_s=policy.retry_s,
         idle_stop_ns=_ns(command.idle_stop_s),
         arming=_arming(command, services),
+    )
+
+
+def _carried(own_fps: float, slowed: Slowed | None) -> RateChanged | None:
+    """The note of a takeover at a lower rate: behind its gap the session's own would hold."""
+    if slowed is None:
+        return None
+    return RateChanged(
+        from_fps=own_fps, to_fps=slowed.fps, reason=slowed.reason, detail=CARRIED_DETAIL
     )
 
 

@@ -164,6 +164,7 @@ class Recording:
 
     async def _gap(self, item: items.Gap) -> None:
         self._journal.cursor, self._journal.armed = item.cursor, False
+        self._journal.held = item.held
         await self._journal.append(
             GapCaptured(
                 **self._journal.place(),  # type: ignore[arg-type]
@@ -182,6 +183,8 @@ class Recording:
         )
 
     async def _note(self, item: items.Note) -> None:
+        if item.kind == notes.RATE:
+            self._journal.slowed = self._degradation.slowed_by(item.body)
         await self._journal.append(
             MarkCaptured(
                 **self._journal.place(),  # type: ignore[arg-type]
@@ -237,6 +240,7 @@ class Recording:
         await self._note(items.Note(t_ns=item.t_ns, kind=MASKS, body=body))
 
     async def _released(self, item: items.Released) -> None:
+        self._journal.held = False
         place = self._journal.place()
         await self._journal.append(LeaseReleased(**place, t_ns=item.cursor.t_ns))  # type: ignore[arg-type]
         raise LeaseReleasedError("this worker is shutting down; another one goes on")
