@@ -22,8 +22,8 @@ from benchmarks.peers import print_table
 from recorder_worker.adapters.age import AgeRecipients, new_identity
 from recorder_worker.client import RecorderClient
 from recorder_worker.core.cipher.session_cipher import PayloadKind, Place, SessionCipher
+from recorder_worker.service.settings.disk import DiskSettings
 from recorder_worker.service.settings.tree import (
-    DiskSettings,
     EncryptionSettings,
     NatsSettings,
     Settings,

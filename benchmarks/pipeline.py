@@ -23,8 +23,8 @@ from recorder_worker.core.frames.encoder import FrameEncoder
 from recorder_worker.core.sources.kinds import PatternSource
 from recorder_worker.core.sources.rules import SourceRules
 from recorder_worker.service.observing import logs
+from recorder_worker.service.settings.disk import DiskSettings
 from recorder_worker.service.settings.tree import (
-    DiskSettings,
     LogSettings,
     NatsSettings,
     Settings,

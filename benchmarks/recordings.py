@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from recorder_worker.client import RecorderClient
+from recorder_worker.service.settings.disk import DiskSettings
 from recorder_worker.service.settings.tree import (
-    DiskSettings,
     NatsSettings,
     Settings,
     SidecarSettings,

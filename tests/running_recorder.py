@@ -46,11 +46,11 @@ from recorder_worker.core.subjects import UNKNOWN_SESSION, Fact
 from recorder_worker.core.verify.report import Report
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
+from recorder_worker.service.settings.disk import DiskSettings
 from recorder_worker.service.settings.group import Group
 from recorder_worker.service.settings.tree import (
     AuditSettings,
     CaptureSettings,
-    DiskSettings,
     NatsSettings,
     Settings,
     SidecarSettings,
@@ -122,6 +122,10 @@ class RunningRecorder:
     @property
     def sidecar_port(self) -> int:
         return self._worker.sidecar.port
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of one of its metrics now."""
+        return self._worker.metrics.registry.get_sample_value(name, labels) or 0.0
 
     @property
     def jetstream(self) -> JetStreamContext:

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from recorder_worker.adapters.durable_file import (
     DurableFolder,
     sync_folder,
 )
+from recorder_worker.adapters.store_floor import StoreFloor
 from recorder_worker.core import keys
 from recorder_worker.core.errors import (
     BlobMissingError,
@@ -78,7 +79,7 @@ class DirectoryStore:
         below_floor: Callable[[str], bool] = lambda _key: False,
     ) -> None:
         self._root = root.absolute()
-        self._floor_bytes = floor_bytes
+        self._floor = StoreFloor(self._root, floor_bytes, self.free_bytes)
         self._below_floor = below_floor
         with _explained("prepare the store", self._root):
             self._folder = DurableFolder(self._root)
@@ -86,12 +87,15 @@ class DirectoryStore:
 
     def put(self, key: str, data: bytes) -> None:
         """Store bytes durably. See `BlobStore.put`."""
-        writer = self.writer(key)
-        try:
-            writer.write(data)
-            writer.commit()
-        finally:
-            writer.abort()
+        path = self._path(key)
+        with nullcontext() if self._below_floor(key) else self._floor.room_for(len(data)):
+            with _explained("begin", path):
+                writer = DirectoryWriter(self._folder.spare(), path, None)
+            try:
+                writer.write(data)
+                writer.commit()
+            finally:
+                writer.abort()
 
     def replace(self, key: str, data: bytes) -> None:
         """Store bytes durably in the place of what is there. See `BlobStore.replace`."""
@@ -107,7 +111,7 @@ class DirectoryStore:
     def writer(self, key: str) -> DirectoryWriter:
         """Begin a blob. Raises StoreFullError below the floor."""
         path = self._path(key)
-        guard = None if self._below_floor(key) else self._refuse_below_floor
+        guard = None if self._below_floor(key) else self._floor.check
         if guard is not None:
             guard()
         with _explained("begin", path):
@@ -219,14 +223,6 @@ class DirectoryStore:
 
     def _path(self, key: str) -> Path:
         return self._root.joinpath(*keys.key_parts(key))
-
-    def _refuse_below_floor(self) -> None:
-        free = self.free_bytes()
-        if free < self._floor_bytes:
-            raise StoreFullError(
-                f"{self._root}: expected at least {self._floor_bytes} bytes free "
-                f"(disk.floor_bytes), found {free}; make room, or lower the floor"
-            )
 
 
 class DirectoryWriter:

@@ -189,12 +189,14 @@ class DurableFile:
     def discard(self) -> None:
         """Remove the spare file; harmless when repeated."""
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            try:
-                with contextlib.suppress(FileNotFoundError):
-                    self.path.unlink()
-            finally:
-                os.close(descriptor)  # and its lock with it: what is left is the next start's
+        if descriptor < 0:
+            return
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                self.path.unlink()
+        finally:
+            # Also where it cannot be removed: without its lock it is a leftover to `clear_spares`.
+            os.close(descriptor)
 
     def _name(self, final: Path) -> bool:
         """Give the file its name; False where the name is taken."""

@@ -9,6 +9,7 @@ import msgspec
 from recorder_worker.core import events
 from recorder_worker.core.events import Event
 from recorder_worker.core.subjects import Fact
+from recorder_worker.core.versions import check_stored_version, check_version
 
 FACT_TYPES: dict[Fact, Any] = {
     Fact.STARTED: events.SessionStarted,
@@ -52,12 +53,21 @@ _DECODERS: dict[Fact, msgspec.json.Decoder[Any]] = {
 
 
 def decode(fact: Fact, data: bytes) -> Event:
-    """An event of that fact. Raises msgspec.ValidationError or msgspec.DecodeError."""
+    """An event of that fact.
+
+    Raises:
+        msgspec.ValidationError, msgspec.DecodeError: it is none.
+        NewerVersionError: it is one of a version that this program does not know.
+    """
     try:
         event: Event = _DECODERS[fact].decode(data)
     except (UnicodeDecodeError, RecursionError) as error:
         # Bytes that are no text, or brackets without end: not msgspec's own errors, but the same.
         raise msgspec.DecodeError(f"JSON is malformed: {error}") from error
+    except msgspec.MsgspecError:
+        check_stored_version(data, fact.value)
+        raise
+    check_version(event.v, fact.value)
     return event
 
 

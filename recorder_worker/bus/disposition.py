@@ -59,6 +59,7 @@ class Verdict(Enum):
 DISPOSITIONS: tuple[tuple[type[BaseException], Verdict], ...] = (
     (errors.LeaseLostError, Verdict.LEAVE),
     (errors.LeaseReleasedError, Verdict.SOON),
+    (errors.NoRoomError, Verdict.SOON),
     (errors.OutOfOrderError, Verdict.IN_TURN),
     (errors.FencedError, Verdict.SOON),
     (errors.BlobUnreadableError, Verdict.LIMITED),

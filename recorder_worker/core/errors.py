@@ -36,6 +36,10 @@ class KeysUnreadableError(TransientError):
     """The keys that check tokens cannot be read: commands wait, for nobody knows who sends them."""
 
 
+class NewerVersionError(TransientError):
+    """A newer recorder wrote this: it waits for a worker that knows it, and is never half read."""
+
+
 class OutOfOrderError(TransientError):
     """An earlier event of this session has not been applied yet."""
 
@@ -53,6 +57,10 @@ class LeaseLostError(RecorderError):
 
 class LeaseReleasedError(TransientError):
     """This worker shuts down and gives its session to another."""
+
+
+class NoRoomError(TransientError):
+    """There is no room here for a new session: another worker may have some, or there is soon."""
 
 
 class StoreError(TransientError):

@@ -41,6 +41,8 @@ AUDIT_PROOFS = "proofs"
 AUDIT_SUFFIX = ".jsonl"
 COPIES = "copies"
 CLAIM = "recorder"
+PROBE = "probe"
+"""Written and taken away again at once, to see whether a store takes anything at all."""
 
 KEY_MAX_CHARACTERS = 1024
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")

@@ -29,6 +29,7 @@ from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, Clock, EventLog
 from recorder_worker.stages.patrol.patrol import DamageFound
 from recorder_worker.stages.retention.statement_files import is_being_removed
+from recorder_worker.stages.store_check import check_store
 
 log = structlog.get_logger(__name__)
 
@@ -143,6 +144,7 @@ class StoredSessions:
             if stored is None:
                 return
         except BlobMissingError as error:
+            await asyncio.to_thread(check_store, self._store)
             await self._reports.failed(sealed.session_id, NAME, "missing", str(error))
             return
         count, size = stored.chunk_count, stored.chunk_bytes

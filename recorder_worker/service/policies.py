@@ -10,6 +10,7 @@ from recorder_worker.bus.streams.consumers import ConsumerLimits
 from recorder_worker.bus.streams.topology import StreamLimits
 from recorder_worker.core.frames.keyframes import KeyframePolicy
 from recorder_worker.core.load.back_pressure import BackPressureLimits
+from recorder_worker.core.load.disk_ladder import DiskLimits
 from recorder_worker.core.load.hysteresis import Marks
 from recorder_worker.core.load.rate_ladder import LadderLimits
 from recorder_worker.core.model import RecordingPolicy
@@ -108,6 +109,13 @@ def load_limits(settings: Settings) -> LoadLimits:
             spool_bytes=Marks(high=load.behind_high_bytes, low=load.behind_low_bytes),
             step_ns=round(load.behind_step_s * SECOND_NS),
         ),
+        disk=DiskLimits(
+            floor_bytes=settings.disk.floor_bytes,
+            pause_bytes=settings.disk.pause_bytes,
+            refuse_bytes=settings.disk.refuse_bytes,
+            warn_bytes=settings.disk.warn_bytes,
+            back_bytes=settings.disk.back_bytes,
+        ),
     )
 
 
@@ -154,7 +162,7 @@ def capture_policy(settings: Settings) -> CapturePolicy:
         ),
         retry_s=capture.retry_s,
         queue_segments=capture.queue_segments,
-        floor_bytes=settings.disk.floor_bytes,
+        start_wait_s=settings.disk.start_wait_s,
         longest_session_s=settings.nats.max_age_s * SHARE_OF_MAX_AGE,
         recording=RecordingPolicy(
             chunk_duration_ns=round(settings.chunk.duration_s * SECOND_NS),

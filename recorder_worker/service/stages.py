@@ -102,6 +102,11 @@ class StageSet:
         for stage in self._settings.stages:
             wiring[stage](bus, progressed)
 
+    def look_again(self) -> None:
+        """Something changed that sessions recorded here look at: they need not find out late."""
+        if self.capture is not None:
+            self.capture.wake_all()
+
     def _capture(self, bus: Bus, progressed: Progressed) -> None:
         rejections = Rejections(bus.log, self._clock, self._metrics)
         gate = CommandGate(

@@ -10,6 +10,7 @@ import structlog
 
 from recorder_worker import __version__
 from recorder_worker.adapters.directory_store import DirectoryStore, of_record
+from recorder_worker.adapters.disk import Disk
 from recorder_worker.adapters.nats_server.config import NatsServerOptions
 from recorder_worker.adapters.nats_server.server import NatsServer
 from recorder_worker.adapters.system_clock import SystemClock
@@ -20,7 +21,9 @@ from recorder_worker.service import policies
 from recorder_worker.service.audit_trail import NAME as AUDIT
 from recorder_worker.service.authorisation import check_network
 from recorder_worker.service.integrations import Integrations
-from recorder_worker.service.observing.health import Health, bus_check, disk_check
+from recorder_worker.service.observing.disk_watch import NAME as DISK
+from recorder_worker.service.observing.disk_watch import DiskWatch
+from recorder_worker.service.observing.health import Health, bus_check
 from recorder_worker.service.observing.metrics import Metrics
 from recorder_worker.service.observing.pressure import WRITES, PressureWatch, writes_check
 from recorder_worker.service.observing.sampling import Sampler, sampler_of
@@ -74,6 +77,13 @@ class Worker:
             sessions=lambda: self.sessions,
         )
         self._second = self._second_store() if MERKLE.name in settings.stages else None
+        self._disk = DiskWatch(
+            Disk(settings.data_path, policies.OWN_FOLDERS),
+            self._stages.governor.disk,
+            clock,
+            self.metrics,
+            self._stages.look_again,
+        )
         self._server: NatsServer | None = None
         self._bus: Bus | None = None
         self._watch: BacklogWatch | None = None
@@ -121,7 +131,8 @@ class Worker:
             self._pressure = PressureWatch(
                 bus, self.store, self._stages.governor, lambda: self.sessions
             )
-        self._health.add("disk", disk_check(self.store, self._settings.disk.floor_bytes))
+        self._health.add(DISK, self._disk.check)
+        await self._disk.start()
         self._bus, self._watch = bus, watch
         await bus.start()
         watch.start()
@@ -173,6 +184,7 @@ class Worker:
             await _until(begin_s + STOP_BUS_S, self._watch.stop(), "watch")
         if self._pressure is not None:
             await _until(begin_s + STOP_BUS_S, self._pressure.stop(), "pressure")
+        await _until(begin_s + STOP_BUS_S, self._disk.stop(), "disk watch")
         if self._sampler is not None:
             await _until(begin_s + STOP_BUS_S, self._sampler.stop(), "sampler")
         await _until(begin_s + STOP_BUS_S, self._integrations.stop(), "gateway")

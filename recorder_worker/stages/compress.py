@@ -13,6 +13,7 @@ from recorder_worker.core import keys
 from recorder_worker.core.cipher.names import CIPHER_NONE, CIPHER_SEALED
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.errors import (
+    BlobUnreadableError,
     PermanentError,
     SessionKeyMissingError,
     UnsupportedError,
@@ -29,6 +30,7 @@ from recorder_worker.core.model import GapReason
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, CipherKeys, EventLog, StageMetrics
 from recorder_worker.stages.payload import StoredPayload, store_payload
+from recorder_worker.stages.store_check import check_store
 
 
 class CompressStage:
@@ -47,14 +49,18 @@ class CompressStage:
 
         Raises:
             PermanentError: the payload cannot be made; a gap leaf stands in its place by then.
-            TransientError: try again.
+            TransientError: try again; also where the payload cannot be made because the whole
+                store is away.
         """
         if not isinstance(event, ChunkPlanned):
             await self._publish(event)
             return
         try:
             payload = await asyncio.to_thread(self._payload, event)
-        except PermanentError as error:
+        except (PermanentError, BlobUnreadableError) as error:
+            await asyncio.to_thread(check_store, self._store)
+            if isinstance(error, BlobUnreadableError):
+                raise
             gone = isinstance(error, SessionKeyMissingError) or await self._is_elsewhere(event)
             if gone and await self._is_sealed(event):
                 return  # comes again behind the seal: its leaf is in the tree, and the key erased

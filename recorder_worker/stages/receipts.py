@@ -57,6 +57,7 @@ from recorder_worker.core.retention.statement import MAX_STATEMENTS
 from recorder_worker.core.session_log.entries import NO_SESSION
 from recorder_worker.core.session_log.log_proof import parse_log_proof
 from recorder_worker.ports import BlobStore
+from recorder_worker.stages.store_check import check_store
 
 log = structlog.get_logger(__name__)
 
@@ -99,7 +100,11 @@ class ReceiptsStage:
                 trusted.
             StoreError: try again.
         """
-        await asyncio.to_thread(self._handle, receipt)
+        try:
+            await asyncio.to_thread(self._handle, receipt)
+        except BlobMissingError:
+            await asyncio.to_thread(check_store, self._store)
+            raise
 
     def _handle(self, receipt: AnchorReceipt) -> None:
         note, of_session = self._note(receipt)

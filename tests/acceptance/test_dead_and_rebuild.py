@@ -25,11 +25,11 @@ from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
 from recorder_worker.service.doctor import running_sessions
 from recorder_worker.service.doctor.examine import examine
+from recorder_worker.service.settings.disk import DiskSettings
 from recorder_worker.service.settings.tree import (
     CaptureSettings,
     ChunkSettings,
     CompressSettings,
-    DiskSettings,
     MerkleSettings,
     NatsSettings,
     Settings,

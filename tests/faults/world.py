@@ -52,10 +52,10 @@ from recorder_worker.integrations.storage import StorageReports, StoredSessions
 from recorder_worker.service import policies
 from recorder_worker.service.audit_trail import AuditKeeping
 from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.service.settings.disk import DiskSettings
 from recorder_worker.service.settings.tree import (
     CaptureSettings,
     ChunkSettings,
-    DiskSettings,
     Settings,
 )
 from recorder_worker.service.stages import last_resort

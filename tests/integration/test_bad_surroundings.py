@@ -17,6 +17,7 @@ from running_recorder import (
     RunningRecorder,
     only,
     settings_in,
+    until,
 )
 from small_disks import small_disk
 from videos import file_source, write_video
@@ -25,9 +26,9 @@ from worker_process import run_recorder
 from recorder_worker.adapters.nats_server import NatsServer, NatsServerOptions
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
+from recorder_worker.service.settings.disk import DiskSettings
 from recorder_worker.service.settings.tree import (
     ChunkSettings,
-    DiskSettings,
     NatsSettings,
     RetrySettings,
 )
@@ -47,33 +48,56 @@ DISK_BYTES = 16_000_000
 # --- no room -------------------------------------------------------------------------------------
 
 
+async def test_a_start_waits_for_room_before_it_is_refused(tmp_path: Path) -> None:
+    """It is left for other workers, or for the room that is made meanwhile; nothing is lost."""
+    with small_disk(tmp_path / "disk", DISK_BYTES) as disk:
+        room = DiskSettings(floor_bytes=DISK_BYTES // 4, start_wait_s=3600)
+        async with RunningRecorder(settings_in(disk, disk=room)) as full:
+            ballast = disk / "ballast"
+            ballast.write_bytes(bytes(DISK_BYTES * 3 // 4))
+            await until(lambda: full.metric("recorder_disk_state") >= 2)
+            starting = asyncio.create_task(full.client.start(SMALL, timeout_s=DEADLINE_S))
+            labels = {"stage": "capture"}
+            await until(lambda: full.metric("recorder_redeliveries_total", **labels) > 3)
+            assert not starting.done()
+            ballast.unlink()
+            session_id = (await starting).session_id
+            await full.sealed(session_id)
+            assert full.report(session_id).verdict is Verdict.COMPLETE
+            await full.nothing_is_left()
+
+
 async def test_a_start_is_refused_where_there_is_no_room_and_taken_when_there_is(
     tmp_path: Path,
 ) -> None:
     floor = 8_000_000
     with small_disk(tmp_path / "disk", 2 * floor) as disk:
-        settings = settings_in(disk, disk=DiskSettings(floor_bytes=floor))
+        room = DiskSettings(floor_bytes=floor, start_wait_s=0.2)
+        settings = settings_in(disk, disk=room)
         async with RunningRecorder(settings) as full:
             ballast = disk / "ballast"
             ballast.write_bytes(bytes(floor))
+            await until(lambda: full.metric("recorder_disk_state") >= 2)
             error = await full.refusal(SMALL)
             assert error.refusal.field == "data_dir"
-            assert error.refusal.expected == f"at least {floor} bytes free"
-            assert error.refusal.got.endswith(" bytes free")
-            assert "make room, or lower disk.floor_bytes" in error.refusal.hint
+            assert error.refusal.expected == "room for a new session"
+            assert f"bytes free on {disk}" in error.refusal.got
+            assert "make room, or lower the marks of disk.*" in error.refusal.hint
             await full.nothing_is_left()
             ballast.unlink()
+            await until(lambda: full.metric("recorder_disk_state") < 2)
             _, report = await full.record(SMALL)
             assert report.verdict is Verdict.COMPLETE
 
 
 async def test_a_start_is_refused_below_the_floor(tmp_path: Path) -> None:
     floor = shutil.disk_usage(tmp_path).free * 2
-    settings = settings_in(tmp_path, disk=DiskSettings(floor_bytes=floor))
+    room = DiskSettings(floor_bytes=floor, start_wait_s=0)
+    settings = settings_in(tmp_path, disk=room)
     async with RunningRecorder(settings) as full:
         error = await full.refusal(SMALL)
         assert error.refusal.field == "data_dir"
-        assert error.refusal.expected == f"at least {floor} bytes free"
+        assert f"all sessions end (below {floor}" in error.refusal.got
         await full.nothing_is_left()
 
 
@@ -87,7 +111,7 @@ async def filling_disk(tmp_path: Path, floor: int) -> AsyncIterator[tuple[Runnin
         with small_disk(tmp_path / "disk", DISK_BYTES) as disk:
             settings = settings_in(
                 disk,
-                disk=DiskSettings(floor_bytes=floor),
+                disk=DiskSettings(floor_bytes=floor, pause_bytes=floor),
                 nats=NatsSettings(url=server.url),
                 chunk=ChunkSettings(max_stored_bytes=1_000_000),
                 retry=RetrySettings(backoff_s=(0.2, 0.5)),

@@ -30,9 +30,9 @@ from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.integrations.storage import StoredSessions
 from recorder_worker.service.doctor import bus_checks, running_sessions
 from recorder_worker.service.doctor.examine import examine
+from recorder_worker.service.settings.disk import DiskSettings
 from recorder_worker.service.settings.tree import (
     AuditSettings,
-    DiskSettings,
     NatsSettings,
     RetrySettings,
 )

@@ -12,6 +12,7 @@ import stat
 import sys
 import textwrap
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ import pytest
 import pytest_asyncio
 from nats.errors import Error as NatsError
 from running_recorder import until
+from small_disks import fill, small_disk
 
 from recorder_worker.adapters.nats_server import NatsServer, NatsServerOptions, binary, lifeline
 from recorder_worker.core.errors import BusUnavailableError, SettingsError
@@ -89,6 +91,42 @@ async def test_what_was_acknowledged_survives_a_killed_server_on_the_same_port(
     await until(lambda: client.is_connected)
     assert (await stream.stream_info("S")).state.messages == 50
     await client.close()
+
+
+async def test_a_server_whose_disk_was_full_takes_messages_again_once_there_is_room(
+    tmp_path: Path,
+) -> None:
+    """By itself it never would: the write that failed closes the stream for good."""
+    with small_disk(tmp_path / "disk", 16_000_000) as disk:
+        full = NatsServer(NatsServerOptions(folder=disk / "nats"))
+        await full.start()
+        try:
+            client = await nats.connect(full.url, max_reconnect_attempts=-1)
+            stream = client.jetstream()
+            await stream.add_stream(name="S", subjects=["s"])
+            await stream.publish("s", bytes(1000))
+            before, ballast = full.pid, fill(disk)
+            acknowledged = 1
+            with suppress(NatsError, asyncio.TimeoutError):
+                while acknowledged < 100:
+                    await stream.publish("s", bytes(1000), timeout=0.5)
+                    acknowledged += 1
+            assert acknowledged < 100, "the disk is full"
+            assert full.pid == before, "nothing would be better before there is room"
+            ballast.unlink()
+            async with asyncio.timeout(DEADLINE_S):
+                while True:
+                    try:
+                        await stream.publish("s", b"behind it", timeout=0.5)
+                        break
+                    except (TimeoutError, NatsError):
+                        await asyncio.sleep(0.05)
+            assert (full.restarts, full.pid != before) == (1, True)
+            kept = await stream.stream_info("S")
+            assert kept.state.messages > acknowledged
+            await client.close()
+        finally:
+            await full.stop()
 
 
 async def test_a_clean_stop_ends_the_process_and_lets_go_of_the_folder(

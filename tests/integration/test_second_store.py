@@ -17,7 +17,7 @@ import nats.js.errors
 import pytest
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in, until
 from s3_server import BUCKET, OWNER, READER, S3Server
-from small_disks import make_room, small_disk
+from small_disks import remount, small_disk
 
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.adapters.s3.store import S3Store
@@ -404,7 +404,7 @@ async def test_a_store_that_is_full_is_waited_for_and_leaves_nothing_half_writte
             sessions = [(await recorder.record(SMALL))[0] for _ in range(3)]
             report = await storage_trouble(recorder, "make room")
             assert report["ok"] is True
-            await asyncio.to_thread(make_room, second, 64_000_000)
+            await asyncio.to_thread(remount, second, "size=64000000")
             for session_id in sessions:
                 await first(recorder, Fact.ARCHIVED, session_id)
                 await until(partial(has_proof, DirectoryStore(second), session_id))

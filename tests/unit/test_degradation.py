@@ -10,9 +10,11 @@ from structlog.testing import capture_logs
 
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.load.back_pressure import BackPressureLimits, Lag
+from recorder_worker.core.load.disk_ladder import DiskLimits
+from recorder_worker.core.load.disk_ladder import Room as DiskRoom
 from recorder_worker.core.load.hysteresis import Marks
 from recorder_worker.core.load.rate_ladder import LadderLimits
-from recorder_worker.core.model import EndReason, Slowed, SourceClock, SourceFacts
+from recorder_worker.core.model import EndReason, GapReason, Slowed, SourceClock, SourceFacts
 from recorder_worker.core.notes import RateChanged, note_text
 from recorder_worker.core.sources.kinds import NatsSource, PatternSource, Source
 from recorder_worker.service.observing.metrics import Metrics
@@ -28,6 +30,9 @@ LIMITS = LoadLimits(
     ),
     pressure=BackPressureLimits(
         messages=Marks(high=100, low=20), spool_bytes=Marks(high=1000, low=500), step_ns=SECOND
+    ),
+    disk=DiskLimits(
+        floor_bytes=100, pause_bytes=200, refuse_bytes=300, warn_bytes=400, back_bytes=50
     ),
 )
 BEHIND, CAUGHT_UP = Lag(messages=100, spool_bytes=0), Lag(messages=0, spool_bytes=0)
@@ -183,6 +188,79 @@ def test_that_capture_is_behind_is_told_once() -> None:
         room.governor.measured(CAUGHT_UP)
     assert [line["event"] for line in logs] == ["CaptureBehind", "CaptureCaughtUp"]
     assert room.metrics.registry.get_sample_value(name) == 0
+
+
+def free(room: Room, count: int) -> None:
+    disk = DiskRoom(name="/data", free_bytes=count, total_bytes=10_000)
+    room.governor.disk.measured((disk,), room.clock.now_ns)
+
+
+@pytest.mark.parametrize("kind", [SourceClock.LIVE, SourceClock.MEDIA])
+def test_without_room_the_lowest_priority_is_held_first_and_goes_on_when_there_is(
+    kind: SourceClock,
+) -> None:
+    room = Room()
+    low, low_reader = room.session("low", kind, priority=1)
+    high, high_reader = room.session("high", kind, priority=9)
+    for count in (399, 299, 199, 249, 149, 199, 249, 250):
+        free(room, count)
+        low.look(armed=False)
+        high.look(armed=False)
+        if count == 199 and not high_reader.asked:
+            assert [type(one) for one in low_reader.asked] == [Hold]
+    for reader in (low_reader, high_reader):
+        hold, go_on = reader.asked
+        assert isinstance(hold, Hold)
+        assert isinstance(go_on, GoOn)
+        assert hold.reason is GapReason.DISK
+        assert "bytes free on /data" in hold.detail
+    assert "149" in cast("Hold", high_reader.asked[0]).detail
+
+
+def test_at_the_floor_every_session_ends_once_whatever_it_does() -> None:
+    room = Room()
+    held, held_reader = room.session("held", priority=1)
+    armed, armed_reader = room.session("armed", priority=9)
+    free(room, 199)
+    held.look(armed=False)
+    free(room, 99)
+    for _ in range(2):
+        held.look(armed=False)
+        armed.look(armed=True)
+    stop = cast("Stop", armed_reader.asked[0])
+    assert (stop.reason, len(armed_reader.asked)) == (EndReason.DISK_FULL, 1)
+    assert "99 bytes free on /data: all sessions end" in stop.detail
+    assert [type(one) for one in held_reader.asked] == [Hold, Stop]
+
+
+def test_each_reason_to_be_held_has_a_gap_of_its_own() -> None:
+    room = Room()
+    session, reader = room.session("one", when_behind="gap")
+    room.governor.measured(BEHIND)
+    session.look(armed=False)
+    free(room, 199)
+    session.look(armed=False)
+    room.governor.measured(CAUGHT_UP)
+    session.look(armed=False)
+    free(room, 500)
+    session.look(armed=False)
+    assert [type(one) for one in reader.asked] == [Hold, GoOn, Hold, GoOn]
+    assert [one.reason for one in reader.asked if isinstance(one, Hold)] == [
+        GapReason.BACK_PRESSURE,
+        GapReason.DISK,
+    ]
+
+
+def test_a_session_that_has_left_counts_no_more() -> None:
+    room = Room()
+    low, _ = room.session("low", priority=1)
+    high, high_reader = room.session("high", priority=9)
+    free(room, 199)
+    high.look(armed=False)
+    assert high_reader.asked == []
+    low.leave()
+    high.look(armed=False)
+    assert [type(one) for one in high_reader.asked] == [Hold]
 
 
 def test_a_lower_rate_is_kept_at_a_takeover_until_this_worker_has_been_calm() -> None:

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -154,10 +155,12 @@ def test_records_may_use_the_room_below_the_floor(root: Path) -> None:
 def test_a_long_blob_stops_when_the_floor_is_reached_on_the_way(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    free = [1 << 30]
+    monkeypatch.setattr(DirectoryStore, "free_bytes", lambda _self: free[0])
     store = DirectoryStore(root, floor_bytes=1000)
     writer = store.writer(KEY)
     piece = bytes(1 << 20)
-    monkeypatch.setattr(DirectoryStore, "free_bytes", lambda _self: 999)
+    free[0] = 999
 
     def write_on() -> None:
         for _ in range(64):
@@ -167,6 +170,50 @@ def test_a_long_blob_stops_when_the_floor_is_reached_on_the_way(
         write_on()
     writer.abort()
     assert spares(root) == []
+
+
+def test_many_writers_at_once_do_not_get_below_the_floor_together(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is room for one of them, and the bytes of nobody are on the disk yet."""
+    monkeypatch.setattr(DirectoryStore, "free_bytes", lambda _self: 1015)
+    store = DirectoryStore(root, floor_bytes=1000)
+    inside, go_on = threading.Event(), threading.Event()
+    fsync = os.fsync
+
+    def waiting(descriptor: int) -> None:
+        inside.set()
+        assert go_on.wait(10)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", waiting)
+    first = threading.Thread(target=store.put, args=(KEY, bytes(10)))
+    first.start()
+    assert inside.wait(10)
+    with pytest.raises(StoreFullError, match="behind 20 to be written, found 1015 before them"):
+        store.put("other", bytes(10))
+    go_on.set()
+    first.join()
+    store.put("other", bytes(10))
+    assert store.keys("") == sorted([KEY, "other"])
+
+
+def test_a_spare_that_cannot_be_removed_is_let_go_of_and_removed_later(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DirectoryStore(root)
+    writer = store.writer(KEY)
+    with monkeypatch.context() as patched:
+
+        def refused(*_: object, **__: object) -> None:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        patched.setattr(Path, "unlink", refused)
+        with pytest.raises(StoreError, match="mount the file system for writing"):
+            writer.abort()
+    assert spares(root)
+    DirectoryStore(root)
+    assert spares(root) == [], "nobody holds its lock any more"
 
 
 # --- faults: every system call, not done or done and reported as failed -------------------------

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import pytest
-from memory_store import MemoryStore
-
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core.model import ClockState
 from recorder_worker.service.observing.health import (
@@ -10,7 +7,6 @@ from recorder_worker.service.observing.health import (
     Health,
     StageProgress,
     bus_check,
-    disk_check,
 )
 
 
@@ -83,17 +79,6 @@ def test_the_bus_check_says_where_it_looked() -> None:
     connected = False
     assert not check().ok
     assert "nats://h:1" in check().detail
-
-
-@pytest.mark.parametrize("limit", [None, 100, 101])
-def test_a_disk_with_room_is_well(limit: int | None) -> None:
-    assert disk_check(MemoryStore(limit), 100)().ok
-
-
-def test_a_disk_below_the_floor_is_not() -> None:
-    found = disk_check(MemoryStore(99), 100)()
-    assert not found.ok
-    assert "99 bytes free, at least 100 needed" in found.detail
 
 
 def test_a_stage_is_stalled_only_while_messages_wait_and_none_is_handled() -> None:

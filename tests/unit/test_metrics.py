@@ -84,6 +84,7 @@ def use_gauges(gauges: Gauges) -> None:
     gauges.streams({"SESSIONS": StreamFill(10, 100, 3), "REGISTER": StreamFill(10, -1, 3)})
     gauges.checks([Check("bus", ok=False, detail=""), Check("disk", ok=True, detail="")])
     gauges.machine(ClockState.SYNCHRONISED, 77, 8)
+    gauges.disk(3)
     gauges.spans("dropped", 6)
 
 
@@ -161,6 +162,7 @@ def test_what_is_looked_up_is_shown_too(metrics: Metrics) -> None:
         "recorder_clock_state{state=unknown}": 0,
         "recorder_store_floor_bytes{}": 77,
         "recorder_sessions_capacity{}": 8,
+        "recorder_disk_state{}": 3,
         "recorder_spans_total{outcome=dropped}": 6,
     }
     assert {name: found.get(name) for name in expected} == expected

@@ -356,21 +356,22 @@ def test_held_material_is_read_again_from_where_it_was_kept() -> None:
     }
 
 
-def test_a_live_source_that_is_held_misses_what_it_showed_meanwhile() -> None:
+@pytest.mark.parametrize("reason", [GapReason.BACK_PRESSURE, GapReason.DISK])
+def test_a_live_source_that_is_held_misses_what_it_showed_meanwhile(reason: GapReason) -> None:
     def reopen(_unit: int) -> PacketSource:
         return Material(now(10), SourceClock.LIVE, ends=False)
 
     first = Material(now(7), SourceClock.LIVE, ends=False)
     bench = Bench(first, reopen=reopen).start()
     bench.wait_for(items.Segment)
-    bench.reader.request(Hold(detail="2000 messages wait"))
+    bench.reader.request(Hold(detail="2000 messages wait", reason=reason))
     bench.wait_for(items.Gap)
     threading.Event().wait(0.1)
     bench.reader.request(GoOn())
     bench.wait_for(items.Segment)
     bench.reader.request(Stop(reason=EndReason.STOPPED))
     bench.end()
-    assert {gap.reason for gap in bench.gaps()} == {GapReason.BACK_PRESSURE}
+    assert {gap.reason for gap in bench.gaps()} == {reason}
     assert sum(gap.span.unit_count for gap in bench.gaps()) >= 4
 
 

@@ -370,12 +370,15 @@ def test_another_frame_rate_is_a_note_and_fewer_frames() -> None:
     assert len(slow) == 3
 
 
+@pytest.mark.parametrize("reason", [GapReason.BACK_PRESSURE, GapReason.DISK])
 @pytest.mark.parametrize("kind", list(SourceClock))
-def test_a_session_that_is_held_reads_nothing_and_says_why(kind: SourceClock) -> None:
+def test_a_session_that_is_held_reads_nothing_and_says_why(
+    kind: SourceClock, reason: GapReason
+) -> None:
     source = Scripted(SystemClock(), kind)
     bench = Bench(source, native=True).start()
     bench.wait_for(items.Segment)
-    bench.reader.request(Hold(detail="900 messages wait"))
+    bench.reader.request(Hold(detail="900 messages wait", reason=reason))
     bench.reader.request(MaskWith(masks=(LEFT,)))  # answered once it stands still, or just before
     bench.wait_for(items.Masked)
     threading.Event().wait(0.2)
@@ -389,7 +392,7 @@ def test_a_session_that_is_held_reads_nothing_and_says_why(kind: SourceClock) ->
     bench.end()
     begin, gap = bench.gaps()
     for one in (begin, gap):
-        assert (one.reason, one.detail) == (GapReason.BACK_PRESSURE, "900 messages wait")
+        assert (one.reason, one.detail) == (reason, "900 messages wait")
     assert (begin.span.unit_count, begin.span.t1_ns) == (0, begin.span.t0_ns), "told at once"
     assert (gap.span.unit_count > 0) is (kind is SourceClock.LIVE)
     assert isinstance(behind, items.Segment)

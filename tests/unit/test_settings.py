@@ -268,6 +268,11 @@ def test_variables_that_dynaconf_would_take_for_itself_are_not_settings(
         ("nats: {url: 'nats://h', credentials: a, token: b}", ["only one of nats.token"]),
         ("node: 'a b'", ["node: expected text", "'a b'"]),
         ("keys: {ml_dsa_44: 1}", ["keys.ml_dsa_44: expected true or false, found 1"]),
+        ("disk: {pause_bytes: 1}", ["pause_bytes: expected 0, or at least disk.floor_bytes (5368"]),
+        ("disk: {floor_bytes: 5, pause_bytes: 9, warn_bytes: 8}",
+            ["disk.warn_bytes: expected 0, or at least disk.pause_bytes (9), found 8"]),
+        ("disk: {floor_bytes: 5, refuse_bytes: 9, warn_bytes: 8}",
+            ["disk.warn_bytes: expected 0, or at least disk.refuse_bytes (9), found 8"]),
         ("keys: {device_key: a, device_key_pem: b}", ["keys.device_key: expected", "not both"]),
     ],
 )  # fmt: skip

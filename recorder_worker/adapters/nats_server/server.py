@@ -23,6 +23,7 @@ from recorder_worker.adapters.nats_server.config import (
 )
 from recorder_worker.adapters.nats_server.lifeline import bound_command, take_lock
 from recorder_worker.adapters.nats_server.probe import jetstream_answers, read_port
+from recorder_worker.adapters.nats_server.write_faults import WriteFaults
 from recorder_worker.core.errors import BusUnavailableError, SettingsError
 
 _POLL_S = 0.02
@@ -41,7 +42,8 @@ class NatsServer:
     """One embedded server.
 
     `start` from the event loop of the main thread, so that the server dies with us. When it exits
-    unasked it is started again on the same port, to which clients reconnect by themselves.
+    unasked it is started again on the same port, to which clients reconnect by themselves; so it
+    is when its disk was full and has room again.
     """
 
     def __init__(self, options: NatsServerOptions) -> None:
@@ -50,6 +52,8 @@ class NatsServer:
         self._lock: int | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._supervisor: asyncio.Task[None] | None = None
+        self._faults = WriteFaults(options.folder)
+        self._mending: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._ready = False
@@ -99,13 +103,15 @@ class NatsServer:
             await self.stop()
             raise
         self._supervisor = asyncio.create_task(self._supervise(), name="nats-server")
+        self._mending = asyncio.create_task(self._mend(), name="nats-server-mending")
 
     async def stop(self) -> None:
         """Stop the server and let go of its folder; harmless when repeated."""
-        supervisor, self._supervisor = self._supervisor, None
-        if supervisor is not None:
-            supervisor.cancel()
-            await asyncio.gather(supervisor, return_exceptions=True)
+        watching = [task for task in (self._mending, self._supervisor) if task is not None]
+        self._mending = self._supervisor = None
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
         await self._terminate()
         reading, self._reading = self._reading, None
         if reading is not None:
@@ -179,6 +185,7 @@ class NatsServer:
                 return
             text = line.decode(errors="replace").rstrip()
             self._tail.append(text)
+            self._faults.hear(process.pid, text)
             _log_line(text)
 
     async def _supervise(self) -> None:
@@ -203,10 +210,23 @@ class NatsServer:
             else:
                 self.restarts += 1
 
+    async def _mend(self) -> None:
+        """End a server that can write no more; the supervisor starts it again."""
+        while True:
+            pid = await self._faults.cured()
+            process = self._process
+            if process is not None and process.pid == pid:
+                log.warning("NatsServerRestarted", pid=pid, why="its disk takes files again")
+                await self._end(process)
+
     async def _terminate(self) -> None:
         process, self._process = self._process, None
         self._ready = False
-        if process is None or process.returncode is not None:
+        if process is not None:
+            await self._end(process)
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        if process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)

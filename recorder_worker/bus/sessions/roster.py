@@ -20,6 +20,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from recorder_worker.bus import codec
 from recorder_worker.bus.streams.topology import STREAM_OF
+from recorder_worker.core.errors import NewerVersionError
 from recorder_worker.core.events import (
     Captured,
     Checkpoint,
@@ -271,7 +272,7 @@ def _event(fact: Fact, message: RawStreamMsg) -> Event | None:
     """What does not decode is nobody's event; its consumer dead-letters it."""
     try:
         event = codec.decode(fact, message.data or b"")
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, NewerVersionError):
         return None
     named = getattr(event, "session_id", None)
     return event if named == session_of(message.subject or "") else None

@@ -19,6 +19,7 @@ from recorder_worker.bus.sessions.session_entries import KnownEntries
 from recorder_worker.core.errors import FencedError
 from recorder_worker.core.session_entry import SessionEntry
 from recorder_worker.core.subjects import SESSIONS_BUCKET
+from recorder_worker.core.versions import check_stored_version, check_version
 
 STREAM = f"KV_{SESSIONS_BUCKET}"
 
@@ -30,7 +31,7 @@ class SessionBucket:
 
     def __init__(self, jetstream: Callable[[], JetStreamContext]) -> None:
         self._jetstream = jetstream
-        self._known = KnownEntries(jetstream, STREAM, _entry)
+        self._known = KnownEntries(jetstream, STREAM, read_entry)
 
     async def get(self, session_id: str) -> tuple[SessionEntry | None, int]:
         """A session's entry and its revision (see `ports.EntryTable`).
@@ -43,7 +44,7 @@ class SessionBucket:
             )
         except NotFoundError:
             return None, 0
-        return _entry(message.data or b"", message.headers or {}), message.seq or 0
+        return read_entry(message.data or b"", message.headers or {}), message.seq or 0
 
     async def put(self, entry: SessionEntry, *, after: int) -> None:
         """Store an entry behind a revision (see `ports.EntryTable`)."""
@@ -73,11 +74,18 @@ def _subject(session_id: str) -> str:
     return f"$KV.{SESSIONS_BUCKET}.{session_id}"
 
 
-def _entry(data: bytes, headers: dict[str, str]) -> SessionEntry | None:
-    """What somebody deleted, or put there himself, is nobody's entry."""
+def read_entry(data: bytes, headers: dict[str, str]) -> SessionEntry | None:
+    """What somebody deleted, or put there himself, is nobody's entry.
+
+    Raises:
+        NewerVersionError: a newer recorder wrote it; written over, what is new in it would be lost.
+    """
     if headers.get(KV_OP) in {KV_DEL, KV_PURGE}:
         return None
     try:
-        return _DECODER.decode(data)
+        entry = _DECODER.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):
+        check_stored_version(data, STREAM)
         return None
+    check_version(entry.v, STREAM)
+    return entry

@@ -83,8 +83,8 @@ class KnownEntries:
             await asyncio.sleep(BEHIND_WAIT_S)
 
     def _take(self, message: RawStreamMsg) -> None:
-        subject, self._seen = message.subject or "", message.seq or self._seen
         entry = self._read(message.data or b"", message.headers or {})
+        subject, self._seen = message.subject or "", message.seq or self._seen
         if entry is None:
             self._entries.pop(subject, None)
         else:

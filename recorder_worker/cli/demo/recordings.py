@@ -23,9 +23,9 @@ from recorder_worker.cli.output import size
 from recorder_worker.core import keys
 from recorder_worker.core.errors import SourceError
 from recorder_worker.core.events import SessionSealed
+from recorder_worker.service.settings.disk import DiskSettings
 from recorder_worker.service.settings.tree import (
     ChunkSettings,
-    DiskSettings,
     NatsSettings,
     Settings,
     SidecarSettings,

@@ -86,6 +86,9 @@ class Gauges:
     def _declare_machine(self) -> None:
         self._checks = self._gauge("check_ok", "1 where a check of /readyz is well.", "check")
         self._floor = self._gauge("store_floor_bytes", "Room that is kept free (disk.floor_bytes).")
+        self._disk = self._gauge(
+            "disk_state", "How full the disk is: 0 room, 1 warns, 2 refuses, 3 pauses, 4 stops."
+        )
         self._clock = self._gauge(
             "clock_state", "1 for the state that the system's clock is in.", "state"
         )
@@ -154,6 +157,10 @@ class Gauges:
             self._clock.labels(state.value).set(state is clock)
         self._floor.set(floor_bytes)
         self._capacity.set(capacity)
+
+    def disk(self, rung: int) -> None:
+        """The rung of the ladder of the disk."""
+        self._disk.set(rung)
 
     def spans(self, outcome: str, count: int) -> None:
         """What became of spans."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from recorder_worker.ports import BlobStore, Clock
+from recorder_worker.ports import Clock
 
 
 class Check(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -74,20 +74,6 @@ def bus_check(connected: Callable[[], bool], url: str) -> Callable[[], Check]:
         ok = connected()
         detail = f"connected to {url}" if ok else f"not connected to {url}; is it running?"
         return Check("bus", ok, detail)
-
-    return check
-
-
-def disk_check(store: BlobStore, floor_bytes: int) -> Callable[[], Check]:
-    """A check that the blob store has more room than `floor_bytes`."""
-
-    def check() -> Check:
-        free = store.free_bytes()
-        if free is None:
-            return Check("disk", ok=True, detail="the store has no limit")
-        ok = free >= floor_bytes
-        detail = f"{free} bytes free, at least {floor_bytes} needed"
-        return Check("disk", ok, detail if ok else f"{detail}; make room or lower disk.floor_bytes")
 
     return check
 

@@ -12,6 +12,7 @@ import msgspec
 
 from recorder_worker.core.errors import SettingsError
 from recorder_worker.service.settings import layers
+from recorder_worker.service.settings.disk import contradictions
 from recorder_worker.service.settings.layers import Given, variable_name
 from recorder_worker.service.settings.rule import Rule, allowed, nearest, rules
 from recorder_worker.service.settings.secrets import with_secret_files
@@ -266,6 +267,7 @@ def _check_together(settings: Settings, provenance: dict[str, str]) -> None:
             settings.load.behind_low_bytes > settings.load.behind_high_bytes,
             "at most load.behind_high_bytes",
         ),
+        *contradictions(settings.disk),
         (
             "keys.device_key",
             bool(settings.keys.device_key) and bool(settings.keys.device_key_pem),

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, get_args
 from msgspec import Meta
 
 from recorder_worker.core.access.rules import Action
+from recorder_worker.service.settings.disk import DiskSettings
 from recorder_worker.service.settings.group import Group
 from recorder_worker.service.settings.keeping import PatrolSettings, RetentionSettings
 from recorder_worker.service.settings.load import LoadSettings
@@ -204,12 +205,6 @@ class TracingSettings(Group, frozen=True, kw_only=True):
     sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 1.0
     service_name: Annotated[str, Meta(min_length=1, max_length=255)] = "session-recorder"
     timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
-
-
-class DiskSettings(Group, frozen=True, kw_only=True):
-    """How much room is kept free."""
-
-    floor_bytes: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 536_870_912
 
 
 class KeySettings(Group, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ from recorder_worker.ports import AuditStream, BlobStore, Clock
 from recorder_worker.stages.audit_trail.binder import MAX_BYTES, SECOND_NS, Binder
 from recorder_worker.stages.audit_trail.stored_trail import StoredTrail
 from recorder_worker.stages.session_log.log_writer import LogWriter
+from recorder_worker.stages.store_check import check_store
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +61,7 @@ class AuditKeeper:
         digest_s: float,
         max_age_s: int,
     ) -> None:
+        self._store = store
         self._writer = writer
         self._clock = clock
         self._digest_ns = round(digest_s * SECOND_NS)
@@ -74,6 +76,13 @@ class AuditKeeper:
             IncidentError: trail, log and stream contradict each other; nothing is entered.
             BusUnavailableError, StoreError: try again.
         """
+        try:
+            return await self._fold()
+        except IncidentError:
+            await asyncio.to_thread(check_store, self._store)
+            raise
+
+    async def _fold(self) -> float:
         async with self._writer.lock:
             head, after = await self._writer.settle()
             self.trail.follow()

@@ -6,6 +6,7 @@ import msgspec
 import structlog
 
 from recorder_worker.core.load.back_pressure import BackPressure, BackPressureLimits, Lag
+from recorder_worker.core.load.disk_ladder import DiskLadder, DiskLimits
 from recorder_worker.core.load.rate_ladder import LadderLimits, RateLadder
 from recorder_worker.ports import Clock, StageMetrics
 
@@ -17,6 +18,7 @@ class LoadLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     ladder: LadderLimits
     pressure: BackPressureLimits
+    disk: DiskLimits
 
 
 class Governor:
@@ -26,6 +28,7 @@ class Governor:
         self.lowest_fps = limits.ladder.lowest_fps
         self.ladder = RateLadder(limits.ladder)
         self.pressure = BackPressure(limits.pressure)
+        self.disk = DiskLadder(limits.disk)
         self._clock = clock
         self._metrics = metrics
 

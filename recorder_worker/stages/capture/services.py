@@ -52,7 +52,7 @@ class CapturePolicy(msgspec.Struct, frozen=True, kw_only=True):
     keyframes: KeyframePolicy
     retry_s: float
     queue_segments: int
-    floor_bytes: int
+    start_wait_s: float
     longest_session_s: float
     recording: RecordingPolicy
     watch: WatchPolicy

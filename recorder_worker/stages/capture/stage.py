@@ -54,11 +54,15 @@ class CaptureStage:
         """The sessions that this worker holds the lease of."""
         return tuple(self._active)
 
+    def wake_all(self) -> None:
+        """Let every session look again at what it is asked to give up."""
+        for held in self._active.values():
+            held.wake.set()
+
     async def release_all(self) -> None:
         """Give every session to another worker, because this one shuts down; wait for it."""
         self._release.set()
-        for held in self._active.values():
-            held.wake.set()
+        self.wake_all()
         await self._idle.wait()
 
     async def handle(self, delivery: Delivery) -> None:

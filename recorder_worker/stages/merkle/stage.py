@@ -57,6 +57,7 @@ from recorder_worker.stages.merkle.notary import Notary
 from recorder_worker.stages.merkle.sealed_before import state_sealed_before
 from recorder_worker.stages.merkle.session_keys import SessionKeys, same_but_for_signatures
 from recorder_worker.stages.session_table import SessionTable
+from recorder_worker.stages.store_check import check_store
 
 log = structlog.get_logger(__name__)
 
@@ -111,6 +112,7 @@ class MerkleStage:
             FencedError: another worker applies this session's leaves too.
             IncidentError: the stored record contradicts the head; nothing is signed any more.
             PermanentError: signing has stopped at an earlier leaf, which will never come.
+            StoreError: the whole store is away, whatever seems to be missing in it.
         """
         async with self._sessions.entry(leaf.session_id) as seen:
             try:
@@ -119,6 +121,7 @@ class MerkleStage:
                 await self._tidy(leaf.session_id)
                 raise
             except PermanentError as error:
+                await asyncio.to_thread(check_store, self._store)
                 await self._refuse_overtaken(leaf.session_id, seen, error)
                 if isinstance(error, IncidentError):
                     await self._report(leaf.session_id, str(error))

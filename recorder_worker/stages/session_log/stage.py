@@ -17,6 +17,7 @@ stored log, once it is verified, is gone on with.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 
 import structlog
@@ -29,6 +30,7 @@ from recorder_worker.core.session_log.log_head import LogHead
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, Clock, EventLog, Signer
 from recorder_worker.stages.session_log.log_writer import LogWriter
+from recorder_worker.stages.store_check import check_store
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +42,7 @@ class SessionLogStage:
         self, *, log: EventLog, store: BlobStore, signer: Signer, clock: Clock, recorder: str
     ) -> None:
         self._log = log
+        self._store = store
         self._clock = clock
         self.writer = LogWriter(log=log, store=store, signer=signer, recorder=recorder)
 
@@ -49,14 +52,17 @@ class SessionLogStage:
         Raises:
             FencedError: another worker writes the log too.
             IncidentError: the stored log contradicts what was signed; nothing is signed any more.
+            StoreError: the whole store is away, whatever seems to be missing in it.
         """
         if _kind_of(signed) is None:
             return
         async with self.writer.lock:
             try:
                 await self._handle(signed)
-            except IncidentError as error:
-                await self._report(signed.session_id, str(error))
+            except PermanentError as error:
+                await asyncio.to_thread(check_store, self._store)
+                if isinstance(error, IncidentError):
+                    await self._report(signed.session_id, str(error))
                 raise
 
     async def give_up(self, signed: Checkpoint, reason: str) -> None:

@@ -36,7 +36,7 @@ class Adjustments:
         self._pacer = pacer
         self._arming = arming
         self.hold: Hold | None = None
-        """Later stages are behind, and nothing is to be read until they are not."""
+        """Nothing is to be read until what this is for is over."""
 
     def make(self, request: Request, covered_ns: int, *, standing: bool = False) -> None:
         """Make the change at session time `covered_ns`, up to which the frames so far cover.

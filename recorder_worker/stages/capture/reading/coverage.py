@@ -160,14 +160,14 @@ class Coverage(Generic[W_co]):
         span = self._timeline.missed(self.cursor, self._missed_until())
         self.skip(reason, detail, span.unit_count, span.t1_ns)
 
-    def hold(self, detail: str, t1_ns: int) -> None:
+    def hold(self, reason: GapReason, detail: str, t1_ns: int) -> None:
         """Close at session time `t1_ns`, for nothing is read from here on.
 
         An empty gap tells so at once, and ends the chunk that is being filled: else the spool would
         keep its segments, and might never get below its low mark.
         """
         self.close(t1_ns)
-        self.skip(GapReason.BACK_PRESSURE, detail, 0, self.cursor.t_ns, held=True)
+        self.skip(reason, detail, 0, self.cursor.t_ns, held=True)
 
     def skip(
         self, reason: GapReason, detail: str, units: int, t1_ns: int, *, held: bool = False

@@ -217,14 +217,14 @@ class PacketReader:
             self._take_up(GapReason.PAUSE)
 
     def _wait_until_caught_up(self, hold: Hold) -> None:
-        """Later stages are behind: nothing is read until they are not."""
+        """Later stages are behind, or there is no room: nothing is read until that is over."""
         self._put_down()
         request = self._standstill.until_caught_up(hold, self._coverage.cursor.t_ns)
         if isinstance(request, Pause):
             self._answer(request)
             return
         self._hold = None
-        self._take_up(GapReason.BACK_PRESSURE)
+        self._take_up(hold.reason)
 
     # --- gaps and ends --------------------------------------------------------------------------
 

@@ -240,7 +240,7 @@ class Reader:
         self._coverage.deliver(Resumed(cursor=self._coverage.cursor))
 
     def _wait_until_caught_up(self, hold: Hold) -> None:
-        """Later stages are behind: nothing is read, so that nothing more waits for them."""
+        """Later stages are behind, or there is no room: nothing is read until that is over."""
         request = self._standstill.until_caught_up(hold, self._covered_ns())
         if isinstance(request, Pause):
             self._answer(request)

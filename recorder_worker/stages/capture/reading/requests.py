@@ -6,7 +6,7 @@ import queue
 
 import msgspec
 
-from recorder_worker.core.model import EndReason, Mask, SlowedBy
+from recorder_worker.core.model import EndReason, GapReason, Mask, SlowedBy
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -50,13 +50,17 @@ class SetRate(msgspec.Struct, frozen=True):
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """Read nothing until `GoOn`, for later stages are behind; what passes is a gap."""
+    """Read nothing until `GoOn`; what passes is a gap of this reason.
+
+    `back_pressure`: later stages are behind; `disk`: there is no room.
+    """
 
     detail: str = ""
+    reason: GapReason = GapReason.BACK_PRESSURE
 
 
 class GoOn(msgspec.Struct, frozen=True):
-    """Later stages have caught up; answered with the gap."""
+    """What a session was held for is over; answered with the gap."""
 
 
 Request = Pause | Resume | Release | Stop | MaskWith | TriggerNow | SetRate | Hold | GoOn

@@ -19,12 +19,16 @@ from recorder_worker.stages.capture.reading.requests import (
 )
 from recorder_worker.stages.capture.segments.spool import UnitWriter
 
+_HELD = {
+    GapReason.BACK_PRESSURE: "later stages were behind",
+    GapReason.DISK: "there was no room on the disk",
+}
 LOOK_S = 0.25
 """How long a wait may last before limits are looked at again."""
 
 
 class Standstill:
-    """Waits as long as a session is paused, or held for later stages."""
+    """Waits as long as a session is paused, or held for later stages or for want of room."""
 
     def __init__(
         self,
@@ -47,17 +51,17 @@ class Standstill:
         self.until(Resume, reason=GapReason.PAUSE, detail=detail, doing="paused")
 
     def until_caught_up(self, hold: Hold, covered_ns: int) -> Request:
-        """Wait, from session time `covered_ns` on, until later stages are not behind any more.
+        """Wait, from session time `covered_ns` on, until what the session is held for is over.
 
         The request is GoOn, or a Pause, which is not answered yet. Raises Finished, as `until`.
         """
-        self._coverage.hold(hold.detail, covered_ns)
+        self._coverage.hold(hold.reason, hold.detail, covered_ns)
         return self.until(
             GoOn,
             Pause,
-            reason=GapReason.BACK_PRESSURE,
+            reason=hold.reason,
             detail=hold.detail,
-            doing="later stages were behind",
+            doing=_HELD[hold.reason],
         )
 
     def until(self, *kinds: type[Request], reason: GapReason, detail: str, doing: str) -> Request:

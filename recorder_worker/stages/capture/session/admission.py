@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import structlog
+
 from recorder_worker.core.access.identity import NOBODY
 from recorder_worker.core.commands import StartSession, start_digest
 from recorder_worker.core.errors import (
+    NoRoomError,
     RecorderError,
     RefusedError,
     SourceError,
@@ -12,11 +15,16 @@ from recorder_worker.core.errors import (
 )
 from recorder_worker.core.events import SessionStarted
 from recorder_worker.core.ids import event_key
+from recorder_worker.core.load.disk_ladder import Rung
 from recorder_worker.core.model import SourceFacts
 from recorder_worker.core.sources.urls import shown
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Delivery
 from recorder_worker.stages.capture.services import CaptureServices
+
+log = structlog.get_logger(__name__)
+
+SECOND_NS = 1_000_000_000
 
 
 class DuplicateStartError(RecorderError):
@@ -65,17 +73,30 @@ class Admission:
             hint="this session was started with other parameters; choose a new id or leave it out",
         )
 
-    def check_room(self) -> None:
-        """Refuse a new session where there is no room for it."""
-        free = self._services.store.free_bytes()
-        floor = self._services.policy.floor_bytes
-        if free is not None and free < floor:
-            raise RefusedError(
-                field="data_dir",
-                expected=f"at least {floor} bytes free",
-                got=f"{free} bytes free",
-                hint="make room, or lower disk.floor_bytes; running sessions go on",
-            )
+    def check_room(self, session_id: str, delivery: Delivery) -> None:
+        """Take no new session where there is no room for it.
+
+        Its start is left for other workers, who may have room, and for the room that may be made;
+        who waits for an answer gets it all the same.
+
+        Raises:
+            NoRoomError: deliver it again, to whoever asks.
+            RefusedError: it has waited for `disk.start_wait_s`.
+        """
+        disk = self._services.governor.disk
+        if disk.rung < Rung.REFUSE:
+            return
+        waited_s = (self._services.clock.wall_ns() - delivery.received_ns) / SECOND_NS
+        if waited_s < self._services.policy.start_wait_s:
+            log.warning("StartLeft", session_id=session_id, detail=disk.detail)
+            raise NoRoomError(disk.detail)
+        raise RefusedError(
+            field="data_dir",
+            expected="room for a new session",
+            got=disk.detail,
+            hint="make room, or lower the marks of disk.*; no worker had any for "
+            f"{self._services.policy.start_wait_s:g} s",
+        )
 
     def check_wishes(self, command: StartSession) -> None:
         """Refuse a new session that asks for more than this recorder does."""

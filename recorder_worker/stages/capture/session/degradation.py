@@ -1,8 +1,9 @@
-"""What a session gives up while machine or later stages do not keep up; never silently.
+"""What a session gives up while machine, later stages or disk do not keep up; never silently.
 
 A display is read less often, and every change of its rate is a note on the timeline. A file or
 pattern waits for its reader, so nothing of it is lost by reading later: it is held. So is what
-arrives at a pace of its own, from cameras and publishers: what it brings meanwhile is a gap.
+arrives at a pace of its own, from cameras and publishers: what it brings meanwhile is a gap. Where
+the disk fills up, any session may be held, and in the end all are stopped.
 """
 
 from __future__ import annotations
@@ -14,8 +15,16 @@ import msgspec
 import structlog
 
 from recorder_worker.core.commands import StartSession
+from recorder_worker.core.load.disk_ladder import Rung
 from recorder_worker.core.load.rate_ladder import lowered, step_of
-from recorder_worker.core.model import EndReason, Slowed, SlowedBy, SourceClock, SourceFacts
+from recorder_worker.core.model import (
+    EndReason,
+    GapReason,
+    Slowed,
+    SlowedBy,
+    SourceClock,
+    SourceFacts,
+)
 from recorder_worker.core.notes import RateChanged
 from recorder_worker.core.sources.kinds import NatsSource, V4l2Source
 from recorder_worker.ports import Clock, StageMetrics
@@ -59,9 +68,10 @@ class Degradation:
         self._clock = clock
         self._metrics = metrics
         self._fps = fps if slowed is None else slowed.fps
-        self._held = False
+        self._held: GapReason | None = None
         self._stopped = False
         self._reason: SlowedBy = "overload"
+        governor.disk.join(session_id, priority=command.priority)
         if self._paced:
             step = step_of(self._fps, fps, governor.lowest_fps)
             governor.ladder.join(session_id, priority=command.priority, fps=fps, step=step)
@@ -76,6 +86,7 @@ class Degradation:
     def leave(self) -> None:
         """The session is not read here any more."""
         self._governor.ladder.leave(self._session_id)
+        self._governor.disk.leave(self._session_id)
 
     def look(self, *, armed: bool) -> None:
         """Ask for what has changed. Armed, nothing is written and nobody is kept waiting by it."""
@@ -85,10 +96,20 @@ class Degradation:
         ladder.seen(self._session_id, reads=reads, late=late)
         ladder.look(now_ns)
         behind = self._governor.pressure.behind and not armed
-        if behind and self._policy == "stop":
-            self._stop()
+        disk = self._governor.disk
+        if disk.rung is Rung.STOP:
+            self._stop(EndReason.DISK_FULL, disk.detail)
             return
-        self._hold(hold=behind and (self._policy == "gap" or not self._paced))
+        if behind and self._policy == "stop":
+            detail = f"when_behind is stop: {self._governor.pressure.detail}"
+            self._stop(EndReason.POLICY, detail)
+            return
+        reason = None
+        if disk.pauses(self._session_id) and not armed:
+            reason = GapReason.DISK
+        elif behind and (self._policy == "gap" or not self._paced):
+            reason = GapReason.BACK_PRESSURE
+        self._hold(reason)
         if self._paced:
             slow = behind and self._policy == "slow"
             self._slow(
@@ -96,20 +117,22 @@ class Degradation:
                 behind=self._governor.pressure.step(now_ns) if slow else 0,
             )
 
-    def _stop(self) -> None:
+    def _stop(self, reason: EndReason, detail: str) -> None:
         if not self._stopped:
             self._stopped = True
-            detail = f"when_behind is stop: {self._governor.pressure.detail}"
-            self._reader.request(Stop(reason=EndReason.POLICY, detail=detail))
+            self._reader.request(Stop(reason=reason, detail=detail))
 
-    def _hold(self, *, hold: bool) -> None:
-        if hold is self._held:
+    def _hold(self, reason: GapReason | None) -> None:
+        if reason is self._held:
             return
-        self._held = hold
-        detail = self._governor.pressure.detail
-        self._reader.request(Hold(detail=detail) if hold else GoOn())
-        if hold:
-            log.warning("SessionHeld", detail=detail)
+        before, self._held = self._held, reason
+        disk = GapReason.DISK in (before, reason)
+        detail = self._governor.disk.detail if disk else self._governor.pressure.detail
+        if before is not None:
+            self._reader.request(GoOn())  # also where another reason follows: each has its gap
+        if reason is not None:
+            self._reader.request(Hold(detail=detail, reason=reason))
+            log.warning("SessionHeld", reason=reason.value, detail=detail)
         else:
             log.info("SessionGoesOn", detail=detail)
 

@@ -201,12 +201,13 @@ class Lease:
         self, started: SessionStarted | None, journal: CapturedJournal, release: asyncio.Event
     ) -> tuple[FrameSource | PacketSource | None, Manifest, SessionStarted | None]:
         """The source, and what the session is; a source that was there before may be away now."""
-        manifest = await asyncio.to_thread(read_manifest, self._services.store, self.session_id)
         known = started is not None or journal.last is not None
-        if manifest is not None and not known:
-            raise id_in_use(self.session_id)
         if not known:
             self._admission.check_wishes(self._command)
+            self._admission.check_room(self.session_id, self._delivery)
+        manifest = await asyncio.to_thread(read_manifest, self._services.store, self.session_id)
+        if manifest is not None and not known:
+            raise id_in_use(self.session_id)
         source: FrameSource | PacketSource | None = None
         try:
             source = await first_opened(self._open_source, journal.cursor.unit, release)
@@ -216,7 +217,6 @@ class Lease:
             log.warning("SourceNotThere", error=str(error))  # the reader tries again for a while
         try:
             if not known and source is not None:
-                await asyncio.to_thread(self._admission.check_room)
                 started = await self._admission.start(
                     self.session_id, self._command, self._delivery, source.facts
                 )

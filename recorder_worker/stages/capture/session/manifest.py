@@ -9,6 +9,7 @@ from recorder_worker.core.cipher.declared import Encryption
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import BlobMissingError, ImmutableConflictError
 from recorder_worker.core.model import SCHEMA_VERSION, RecordingPolicy, SourceFacts, Wire
+from recorder_worker.core.versions import check_stored_version
 from recorder_worker.ports import BlobStore
 
 
@@ -49,9 +50,15 @@ def write_manifest(store: BlobStore, manifest: Manifest) -> bytes:
 
 
 def read_manifest(store: BlobStore, session_id: str) -> Manifest | None:
-    """The manifest of a session; None where there is none yet. Raises StoreError."""
+    """The manifest of a session; None where there is none yet.
+
+    Raises:
+        StoreError: it cannot be read.
+        NewerVersionError: a newer recorder wrote it.
+    """
     try:
         data = store.get(keys.blob_key(session_id, keys.MANIFEST))
     except BlobMissingError:
         return None
+    check_stored_version(data, keys.MANIFEST)
     return msgspec.json.decode(data, type=Manifest)
