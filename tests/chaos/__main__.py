@@ -11,11 +11,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-
 from chaos.run import Options, run_chaos
 from chaos.storm import fresh_seed
 from chaos.table import show
+from rich.console import Console
 
 
 def main() -> int:

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-
 from chaos.proxy import Proxy
 from chaos.wall_clock import WallClock
 
@@ -67,7 +66,7 @@ class Actor:
         if self._watching is None:
             self._watching = asyncio.create_task(self._watch())
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(number)
 
@@ -75,10 +74,10 @@ class Actor:
         """End it by a signal, and do not start it again; SIGKILL where it does not listen."""
         self._wanted = False
         self.lives[-1].asked_for = True
-        self.signal(number)
-        self.signal(signal.SIGCONT)
+        self.send(number)
+        self.send(signal.SIGCONT)
         if not await self._ended(END_S):
-            self.signal(signal.SIGKILL)
+            self.send(signal.SIGKILL)
             assert await self._ended(END_S), f"{self.name} does not die"
 
     async def _ended(self, within_s: float) -> bool:

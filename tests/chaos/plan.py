@@ -1,4 +1,4 @@
-"""What happens in a chaos run, drawn from a seed before anything starts: the same seed, the same plan."""
+"""What happens in a chaos run, drawn from a seed: the same seed gives the same plan."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def plan_of(
 
     Every kind comes up early: the first faults are one of each, in an order that is drawn too.
     """
-    draw = random.Random(seed)  # noqa: S311  (to be drawn again, not to be secret)
+    draw = random.Random(seed)
     kinds = [kind for kind in Kind if clocks or kind is not Kind.CLOCK]
     first = draw.sample(kinds, len(kinds))
     weights = [WEIGHTS[kind] for kind in kinds]
@@ -145,7 +145,7 @@ def _fault(
 
 def session_of(seed: int, number: int) -> Session:
     """The n-th session of a run."""
-    draw = random.Random(f"{seed}/{number}")  # noqa: S311  (as above)
+    draw = random.Random(f"{seed}/{number}")
     # One of each first, as the faults.
     shape = list(Shape)[number] if number < len(Shape) else draw.choice(list(Shape))
     identity = bytearray(draw.randbytes(16))

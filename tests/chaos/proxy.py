@@ -1,4 +1,4 @@
-"""The network between a worker and a server: a TCP proxy that can be cut, stalled and slowed down."""
+"""The network between a worker and a server: a proxy that can be cut, stalled, slowed down."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import msgspec
-
 from chaos.stored import Stored, Streams
 from chaos.storm import Struck
 

@@ -1,4 +1,4 @@
-"""Everything that a chaos run runs: one nats-server or three, proxies, and workers of every stage."""
+"""What a chaos run consists of: one nats-server or three, proxies, workers of every stage."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Self
 
 import nats
 import nats.errors
+from chaos.actors import Actor, ChaosWorker, environment
+from chaos.proxy import Proxy
+from chaos.wall_clock import WallClock, clock_library
 from nats.aio.client import Client
 from nats.js.errors import APIError, Error
 from nats_process import free_port
 
-from chaos.actors import Actor, ChaosWorker, environment
-from chaos.proxy import Proxy
-from chaos.wall_clock import WallClock, clock_library
 from recorder_worker.adapters.nats_server.binary import find_program
 from recorder_worker.bus.streams.topology import SESSIONS_STREAM
 
@@ -121,7 +121,7 @@ class Rig:
                         list(self.urls),
                         connect_timeout=2,
                         max_reconnect_attempts=-1,
-                        reconnect_time_wait=0.2,  # type: ignore[arg-type] # nats-py takes a float
+                        reconnect_time_wait=0.2,
                         ping_interval=2,
                         error_cb=_quiet,
                     )
@@ -198,9 +198,7 @@ class Rig:
     async def _until_started(self) -> None:
         async with asyncio.timeout(DEADLINE_S):
             while waiting := [
-                worker.name
-                for worker in self.workers.values()
-                if '"event":"WorkerStarted"' not in worker.log.replace('": "', '":"')
+                worker.name for worker in self.workers.values() if "WorkerStarted" not in worker.log
             ]:
                 await asyncio.sleep(0.1)
         assert not waiting

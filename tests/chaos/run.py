@@ -11,9 +11,6 @@ from pathlib import Path
 
 import msgspec
 import nats.errors
-from nats.js.errors import Error
-from worker_process import run_recorder
-
 from chaos.judge import Judged, judge
 from chaos.plan import Plan, plan_of
 from chaos.recovery import Recovery, recoveries
@@ -21,6 +18,8 @@ from chaos.rig import Rig
 from chaos.stored import Streams, read_streams, waiting
 from chaos.storm import Storm
 from chaos.traffic import Sent, Traffic
+from nats.js.errors import Error
+from worker_process import run_recorder
 
 QUIET_S = 60.0
 """How long consumers have, behind the last seal, to be done with everything."""
@@ -118,7 +117,9 @@ async def _still_waiting(rig: Rig) -> list[str]:
             if not (left := await waiting(rig.bus)):
                 return []
         await asyncio.sleep(0.3)
-    return [f"{name}: {new} not delivered, {open_} not acked" for name, (new, open_) in left.items()]
+    return [
+        f"{name}: {new} not delivered, {open_} not acked" for name, (new, open_) in left.items()
+    ]
 
 
 def _dead_letters(streams: Streams) -> list[str]:
@@ -129,5 +130,3 @@ def _log_of_sessions(rig: Rig) -> list[str]:
     """The log of sessions has every one of them, opened and sealed."""
     said = run_recorder("log", "verify", str(rig.data), folder=rig.folder)
     return [] if said.returncode == 0 else [f"recorder log verify: {said.stdout}{said.stderr}"]
-
-

@@ -105,7 +105,8 @@ async def _all(bus: Client, stream: str) -> list[Stored]:
 
 
 def _ns(when: Any) -> int:  # noqa: ANN401  (a datetime, or what the server says)
-    return round(when.timestamp() * 1e6) * 1000
+    seconds: float = when.timestamp()
+    return round(seconds * 1e6) * 1000
 
 
 def _body(data: bytes) -> Any:  # noqa: ANN401  (JSON)
@@ -113,5 +114,3 @@ def _body(data: bytes) -> Any:  # noqa: ANN401  (JSON)
         return json.loads(data)
     except ValueError:
         return None
-
-

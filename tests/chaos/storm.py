@@ -8,7 +8,6 @@ import signal
 import time
 
 import msgspec
-
 from chaos.actors import Actor, ChaosWorker
 from chaos.plan import LEADER, Fault, Kind, Plan
 from chaos.rig import Rig
@@ -81,9 +80,9 @@ class Storm:
     async def _to_process(self, fault: Fault, actor: Actor) -> None:
         struck = self._strikes(fault, actor)
         if fault.kind in {Kind.STOP, Kind.SERVER_STOP}:
-            actor.signal(signal.SIGSTOP)
+            actor.send(signal.SIGSTOP)
             await asyncio.sleep(fault.hold_s)
-            actor.signal(signal.SIGCONT)
+            actor.send(signal.SIGCONT)
         else:
             soft = fault.kind is Kind.TERM
             await actor.end(signal.SIGTERM if soft else signal.SIGKILL)

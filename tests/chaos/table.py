@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console
-from rich.table import Table
-
 from chaos.plan import Kind
 from chaos.recovery import Recovery, percentile
 from chaos.run import Outcome
+from rich.console import Console
+from rich.table import Table
 
 
 def show(outcome: Outcome, console: Console) -> None:
@@ -69,8 +68,9 @@ def _gaps(outcome: Outcome) -> Table:
     table = Table(title="Gaps: time or units that were not recorded, and the record says so")
     for head in ("reason", "gaps", "units lost"):
         table.add_column(head, justify="left" if head == "reason" else "right")
-    gaps, lost = _sum(one.gaps for one in outcome.judged), _sum(
-        one.lost_units for one in outcome.judged
+    gaps, lost = (
+        _sum(one.gaps for one in outcome.judged),
+        _sum(one.lost_units for one in outcome.judged),
     )
     for reason in sorted(gaps):
         table.add_row(reason, str(gaps[reason]), str(lost[reason]))

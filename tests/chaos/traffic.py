@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 import msgspec
 import nats.errors
 import numpy as np
+from chaos.plan import Session, Shape, session_of
+from chaos.rig import Rig
 from films import write_film
 from frame_publisher import Pixels, raw_headers
 from nats.js.errors import APIError, Error, NotFoundError
 
-from chaos.plan import Session, Shape, session_of
-from chaos.rig import Rig
 from recorder_worker.bus.streams.topology import COMMANDS_STREAM, SESSIONS_STREAM
 from recorder_worker.core.frame_messages import FrameStatus
 
@@ -102,7 +102,7 @@ class Traffic:
     async def _command(self, subject: str, body: dict[str, Any]) -> None:
         """Send a command until JetStream has it; under one message id it is one command."""
         data = json.dumps(body).encode()
-        key = f"chaos-{subject}-{body['session_id']}-{body.get('text', '')}"
+        key = command_key(subject, body)
         await patiently(
             lambda: self._rig.bus.jetstream(timeout=2).publish(
                 subject, data, stream=COMMANDS_STREAM, headers={"Nats-Msg-Id": key}
@@ -170,9 +170,7 @@ class Traffic:
             return
         sent.sealed = True
 
-    async def _until_last(
-        self, session: Session, fact: str, wanted: Callable[[Any], bool]
-    ) -> None:
+    async def _until_last(self, session: Session, fact: str, wanted: Callable[[Any], bool]) -> None:
         """Until the newest fact of a kind about a session is such a one; or it has ended."""
         subject = f"{fact}.{session.session_id}"
         while True:
@@ -194,6 +192,11 @@ class Traffic:
             return json.loads(message.data or b"null")
 
         return await patiently(ask)
+
+
+def command_key(subject: str, body: dict[str, Any]) -> str:
+    """The message id of a command, which is the id under which it is refused."""
+    return f"chaos-{subject}-{body['session_id']}-{body.get('text', '')}"
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:

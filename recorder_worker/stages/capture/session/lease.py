@@ -120,6 +120,12 @@ class Lease:
             masks = await masks_sent_meanwhile(self._services.log, journal)
             if masks is not None and not self._copies:
                 reader.request(masks)
+            pulse = Pulse(journal, self._services.clock, manifest.policy, takeover=last is not None)
+            if last is not None:
+                # The turn of the epoch is the first event of whoever takes over, and so his fence:
+                # before it stands, the session may be another's still, and a frame that we told its
+                # publisher to be accepted would be in nobody's record.
+                await pulse.give()
         except BaseException:
             if source is not None:
                 source.close()
@@ -128,7 +134,7 @@ class Lease:
         reader.start(gap=_gap_behind(last), paused=journal.paused, armed=journal.armed)
         recording = Recording(
             journal=journal,
-            pulse=Pulse(journal, self._services.clock, manifest.policy, takeover=last is not None),
+            pulse=pulse,
             reader=reader,
             mailbox=mailbox,
             wake=wake,
