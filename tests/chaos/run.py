@@ -82,6 +82,7 @@ async def run_chaos(options: Options, folder: Path) -> Outcome:
                 msgspec.json.format(msgspec.json.encode(storm.struck))
             )
         problems = await _still_waiting(rig)
+        (folder / "sent.json").write_bytes(msgspec.json.encode(traffic.sessions))
         streams = await read_streams(rig.bus)
         await rig.stop_workers()
         exits = Counter(
