@@ -63,6 +63,10 @@ _HINTS = {
     "source.lab.frames for nats",
 }
 
+_DECODERS: dict[Command, msgspec.json.Decoder[AnyCommand]] = {
+    command: msgspec.json.Decoder(kind) for command, kind in COMMAND_TYPES.items()
+}
+
 
 def parse_command(command: Command, data: bytes) -> AnyCommand:
     """The validated command.
@@ -78,7 +82,7 @@ def parse_command(command: Command, data: bytes) -> AnyCommand:
             hint="a command names a source; it does not carry its data",
         )
     try:
-        parsed = msgspec.json.decode(data, type=COMMAND_TYPES[command])
+        parsed = _DECODERS[command].decode(data)
     except msgspec.ValidationError as error:
         try:
             value = msgspec.json.decode(data)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-import msgspec
 import structlog
 from blake3 import blake3
 
@@ -46,7 +45,12 @@ from recorder_worker.stages.capture.session.degradation import Degradation
 from recorder_worker.stages.capture.session.encryption import session_cipher
 from recorder_worker.stages.capture.session.journal import CapturedJournal
 from recorder_worker.stages.capture.session.mailbox import Mailbox
-from recorder_worker.stages.capture.session.manifest import Manifest, read_manifest, write_manifest
+from recorder_worker.stages.capture.session.manifest import (
+    Manifest,
+    decode_manifest,
+    read_manifest,
+    write_manifest,
+)
 from recorder_worker.stages.capture.session.new_manifest import new_manifest
 from recorder_worker.stages.capture.session.pulse import Pulse
 from recorder_worker.stages.capture.session.reader_setup import frame_rate, reader_of
@@ -97,7 +101,7 @@ class Lease:
         source, manifest, started = await self._open(started, journal)
         try:
             data = await asyncio.to_thread(write_manifest, self._services.store, manifest)
-            manifest = msgspec.json.decode(data, type=Manifest)
+            manifest = decode_manifest(data)
             if journal.last is None:
                 await self._accepted(started)
                 await self._opened(journal, manifest, data)
