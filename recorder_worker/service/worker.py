@@ -14,6 +14,7 @@ from recorder_worker.adapters.nats_server.config import NatsServerOptions
 from recorder_worker.adapters.nats_server.server import NatsServer
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.bus.bus import Bus
+from recorder_worker.core.pipeline import CAPTURE
 from recorder_worker.service import policies
 from recorder_worker.service.audit_trail import NAME as AUDIT
 from recorder_worker.service.authorisation import check_network
@@ -37,6 +38,9 @@ STOP_S = 8.0
 
 STOP_SAYING_S = 0.5
 """For a word that nobody needs: with the server away it must not keep the leases waiting."""
+
+STOP_ASKING_S = 2.5
+"""A request for messages runs out in a second; one to a server that stands still does not."""
 
 STOP_LEASES_S = 5.0
 STOP_BUS_S = 6.5
@@ -153,6 +157,10 @@ class Worker:
         begin_s = asyncio.get_running_loop().time()
         # First it is said that leases come back, for whoever has to make room for them elsewhere.
         await _until(begin_s + STOP_SAYING_S, self._integrations.draining(), "node reports")
+        if self._stages.capture is not None and self._bus is not None:
+            # Else a lease that goes back may come straight back, and waits here for its next turn.
+            asking = self._bus.take_no_more(CAPTURE.name)
+            await _until(begin_s + STOP_ASKING_S, asking, "requests for starts")
         if self._stages.capture is not None:
             # Leases go back before the connection does; one that hangs comes back by time.
             await _until(begin_s + STOP_LEASES_S, self._stages.capture.release_all(), "leases")
