@@ -68,9 +68,7 @@ async def wakes_up_late(plant: Plant, session_id: str) -> None:
     holder.signal(signal.SIGSTOP)
     await asyncio.to_thread(functools.partial(other.logged, "LeaseTaken", session_id=session_id))
     holder.signal(signal.SIGCONT)
-    left = functools.partial(
-        holder.logged, "MessageLeft", stage="capture", session_id=session_id
-    )
+    left = functools.partial(holder.logged, "MessageLeft", stage="capture", session_id=session_id)
     await asyncio.to_thread(left)
 
 
@@ -117,6 +115,7 @@ async def test_one_that_was_paused_and_wakes_up_late_is_fenced_off(plant: Plant)
 async def test_one_that_was_armed_and_wakes_up_late_is_fenced_off(plant: Plant) -> None:
     source = PATTERN | {"frames": None}
     session_id = await plant.start_session(source, fps=20, pre_record_s=2)
+    await plant.until(session_id, Fact.CAPTURED, 2)
     await wakes_up_late(plant, session_id)
     async with plant.client() as client:
         await client.mark(session_id, "now", type="trigger")

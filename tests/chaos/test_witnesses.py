@@ -39,6 +39,7 @@ def record(kind: int, of: dict[str, int], reason: int = CRASH) -> dict[str, Any]
 EVENTS = captured(
     ("segment", "a", span(0, 5)),
     ("segment", "a", span(5, 5)),
+    ("epoch", "b", span(0, 0)),
     ("gap", "b", span(10, 2)),
     ("segment", "b", span(12, 3)),
 )
@@ -77,7 +78,11 @@ def test_a_holder_that_writes_again_and_a_hand_over_without_a_gap_are_found() ->
     )
     assert any("a wrote again" in found for found in lease_problems(again))
     silent = captured(("segment", "a", span(0, 5)), ("segment", "b", span(5, 5)))
-    assert any("no gap before segment 1 of b" in found for found in lease_problems(silent))
+    found = lease_problems(silent)
+    assert found == [
+        "b began with segment, not with an epoch",
+        "no gap before segment 1 of b",
+    ]
 
 
 def sent(accepted: list[int]) -> Sent:

@@ -70,7 +70,11 @@ def _units(span: dict[str, int]) -> range:
 
 
 def lease_problems(captured: Sequence[Stored]) -> list[str]:
-    """A holder that lost the lease writes nothing more, and each hand-over is a gap."""
+    """A holder that lost the lease writes nothing more, and each hand-over is in the record.
+
+    As the turn of the epoch, which comes first, and as a gap before the next segment; but where
+    nothing was evidence yet, because the session was armed, there is nothing to have a gap in.
+    """
     problems, seen = [], [captured[0].body["lease"]]
     owes_gap = False
     for before, one in itertools.pairwise(captured):
@@ -81,7 +85,9 @@ def lease_problems(captured: Sequence[Stored]) -> list[str]:
             if body["lease"] in seen:
                 problems.append(f"{body['lease']} wrote again at ordinal {body['ordinal']}")
             seen.append(body["lease"])
-            owes_gap = True
+            owes_gap = not before.body.get("armed", False)
+            if body["type"] not in {"epoch", "ended"}:
+                problems.append(f"{body['lease']} began with {body['type']}, not with an epoch")
         if body["type"] == "gap":
             owes_gap = False
         if body["type"] == "segment" and owes_gap:
