@@ -17,7 +17,7 @@ from reference import check
 from worker_process import WorkerProcess
 from xserver import XServer
 
-from recorder_worker.core.events import Captured, GapCaptured, SegmentCaptured
+from recorder_worker.core.events import Captured, EpochCaptured, GapCaptured, SegmentCaptured
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 
@@ -72,14 +72,17 @@ async def wakes_up_late(plant: Plant, session_id: str) -> None:
     await asyncio.to_thread(left)
 
 
-async def assert_fenced(plant: Plant, session_id: str) -> list[Captured]:
-    """Whoever lost the lease wrote nothing behind the new holder's first event."""
+async def assert_fenced(
+    plant: Plant, session_id: str, verdict: str = "COMPLETE_WITH_GAPS"
+) -> list[Captured]:
+    """Whoever lost the lease wrote nothing behind the new holder's first event, the epoch."""
     events = await captured(plant, session_id)
     leases = [event.lease for event in events]
     assert len(set(leases)) == 2
+    assert isinstance(events[leases.index(leases[-1])], EpochCaptured)
     assert leases == sorted(leases, key=leases.index), "the old holder wrote again"
     found = check(plant.recording(session_id))
-    assert found["verdict"] == "COMPLETE_WITH_GAPS", found["problem"]
+    assert found["verdict"] == verdict, found["problem"]
     assert found["root_hash"] == plant.verify(session_id).root_hash
     return events
 
@@ -125,8 +128,8 @@ async def test_one_that_was_armed_and_wakes_up_late_is_fenced_off(plant: Plant) 
                     break
         await client.stop(session_id)
     sealed = await plant.sealed(session_id)
-    events = await assert_fenced(plant, session_id)
-    # Before the trigger nothing was evidence, whoever held it.
+    # Before the trigger nothing was evidence, whoever held it: there is nothing to have a gap in.
+    events = await assert_fenced(plant, session_id, "COMPLETE")
     first = next(event for event in events if isinstance(event, SegmentCaptured))
     assert first.lease == events[-1].lease
     assert (sealed.reason, sealed.frame_count > 0) == ("stopped", True)

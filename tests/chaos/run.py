@@ -93,13 +93,15 @@ async def run_chaos(options: Options, folder: Path) -> Outcome:
         )
     judged = await asyncio.to_thread(_judge_all, rig.data, traffic.sessions, streams)
     problems += _dead_letters(streams) + await asyncio.to_thread(_log_of_sessions, rig)
+    found = recoveries(storm.struck, streams)
+    (folder / "recoveries.json").write_bytes(msgspec.json.encode(found))
     return Outcome(
         options=options,
         plan=plan,
         folder=folder,
         lasted_s=time.monotonic() - began_s,
         judged=judged,
-        recoveries=recoveries(storm.struck, streams),
+        recoveries=found,
         problems=problems,
         exits=exits,
     )
