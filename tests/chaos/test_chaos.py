@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chaos.plan import Kind
+from chaos.plan import LEADER, Kind
 from chaos.run import Options, Outcome, run_chaos
 from chaos.table import show
 from rich.console import Console
@@ -29,12 +29,14 @@ async def test_nothing_acknowledged_is_lost_whatever_is_killed_stopped_or_cut_of
     outcome = await judged(options, tmp_path / "chaos")
     kinds = {one.struck.fault.kind for one in outcome.recoveries}
     assert kinds >= set(Kind) - {Kind.CLOCK}
-    assert sum(one.handovers for one in outcome.judged) > 0
 
 
 async def test_nothing_is_lost_on_a_cluster_whose_leader_is_killed_in_mid_recording(
     tmp_path: Path,
 ) -> None:
-    options = Options(seed=5, faults=9, seconds=120, servers=3, sessions=3, together=True)
+    options = Options(seed=33, faults=6, seconds=120, servers=3, sessions=5, together=True)
     outcome = await judged(options, tmp_path / "chaos")
-    assert any(one.struck.fault.kind is Kind.SERVER_KILL for one in outcome.recoveries)
+    (killed,) = [
+        one.struck.fault for one in outcome.recoveries if one.struck.fault.kind is Kind.SERVER_KILL
+    ]
+    assert killed.target == LEADER
