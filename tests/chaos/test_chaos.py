@@ -34,7 +34,7 @@ async def test_nothing_acknowledged_is_lost_whatever_is_killed_stopped_or_cut_of
 async def test_nothing_is_lost_on_a_cluster_whose_leader_is_killed_in_mid_recording(
     tmp_path: Path,
 ) -> None:
-    options = Options(seed=33, faults=6, seconds=120, servers=3, sessions=5, together=True)
+    options = Options(seed=36, faults=6, seconds=120, servers=3, sessions=5, together=True)
     outcome = await judged(options, tmp_path / "chaos")
     (killed,) = [
         one.struck.fault for one in outcome.recoveries if one.struck.fault.kind is Kind.SERVER_KILL
