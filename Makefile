@@ -77,6 +77,15 @@ FUZZ_SECONDS ?= 60
 fuzz: venv
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest -q tests/fuzz
 
+# A whole recorder, whose parts are killed, stopped and cut off at random, and a judge behind it. No
+# fault begins after CHAOS_SECONDS. More options: CHAOS='--seed 7 --cluster 3 --out /tmp/here'.
+CHAOS_FAULTS ?= 150
+CHAOS_SECONDS ?= 240
+CHAOS ?=
+.PHONY: chaos
+chaos: venv
+	PYTHONPATH=tests $(BIN)/python -m chaos --faults $(CHAOS_FAULTS) --seconds $(CHAOS_SECONDS) $(CHAOS)
+
 bench: venv
 	$(BIN)/python -m benchmarks
 

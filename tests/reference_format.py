@@ -21,7 +21,7 @@ LAYOUT = {
     "beacon:blob timestamped:blob timestamp:blob device_signatures:blobs",
     CHUNK: "span:span frames:c2 codec:c2 cipher:c2 raw_size:u8 plain_size:u8 plain_blake3:b32 "
     "stored_size:u8 stored_blake3:b32 stored_sha256:b32 keyframe:flag keyframe_index:u8 clock:c3",
-    GAP: "span:span reason:c8 detail:t wall_ns:u8",
+    GAP: "span:span reason:c9 detail:t wall_ns:u8",
     MARK: "t_ns:u8 wall_ns:u8 kind:t by:t body_size:u8 body_blake3:b32",
     SEAL: "reason:c8 detail:t t_ns:u8 wall_ns:u8 totals:totals streams:ends",
     EPOCH: "number:u4 t_ns:u8 wall_ns:u8 clock:c3 keys:keys",
@@ -112,6 +112,7 @@ READ: dict[str, Callable[[Bytes], object]] = {
     "c2": lambda source: source.code(2),
     "c3": lambda source: source.code(3),
     "c8": lambda source: source.code(8),
+    "c9": lambda source: source.code(9),
 }
 
 

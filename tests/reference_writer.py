@@ -75,7 +75,7 @@ PACK: dict[str, Callable[[Any], bytes]] = {
     "u4": u(4),
     "u8": u(8),
     "b32": bytes,
-    **dict.fromkeys(["flag", "c1", "c2", "c3", "c8"], u(1)),
+    **dict.fromkeys(["flag", "c1", "c2", "c3", "c8", "c9"], u(1)),
 }
 
 

@@ -147,6 +147,20 @@ def test_only_the_settings_look_at_the_environment() -> None:
     assert offenders == []
 
 
+def test_types_are_decoded_by_decoders_that_are_made_once() -> None:
+    """Of two threads that first decode a type at once, msgspec 0.22 lets one crash."""
+    offenders = [
+        f"{name(path)}:{call.lineno}"
+        for path in PRODUCT
+        if "cli" not in path.parts
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "msgspec.json.decode"
+        for keyword in call.keywords
+        if keyword.arg == "type" and not ast.unparse(keyword.value).startswith("dict[str, list[")
+    ]
+    assert offenders == []
+
+
 @pytest.mark.parametrize("path", PRODUCT, ids=name)
 def test_a_file_is_one_concept(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").count("\n")

@@ -96,6 +96,7 @@ class Bus:
         self._lost = asyncio.Event()
         self._consumers = consumers(settings.consumers)
         self._registered: list[str] = []
+        self._subscriptions: dict[str, StageSubscription[Any]] = {}
         self.log = JetStreamEventLog(
             self.jetstream, EventHeaders(settings.node), self._telemetry.published
         )
@@ -166,15 +167,21 @@ class Bus:
         """Let a stage's handler take messages, as many at once as `workers`."""
         if last_resort is not None:
             self._last_resorts[stage] = last_resort
-        StageSubscription(
+        subscription = StageSubscription(
             stage,
             self._consumers[stage],
             handle,
             decode=decode,
             telemetry=self._telemetry,
             progressed=progressed,
-        ).register(self._broker, workers)
+        )
+        subscription.register(self._broker, workers)
+        self._subscriptions[stage] = subscription
         self._registered.append(stage)
+
+    async def take_no_more(self, stage: str) -> None:
+        """Ask for no more messages of a stage, which it may still give back."""
+        await self._subscriptions[stage].take_no_more()
 
     async def start(self) -> None:
         """Connect, bring the server to the declared shape or see that it has it, consume.

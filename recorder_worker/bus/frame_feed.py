@@ -99,6 +99,7 @@ class FrameQueue(Denials):
         self._waiting: deque[PublishedFrame] = deque()
         self._size = 0
         self._dropped = 0
+        self._away = False
         self._came_count = 0
         self._cut: deque[int] = deque()
         self._refuse: FrameAnswer | None = None
@@ -132,6 +133,12 @@ class FrameQueue(Denials):
             return
         await super().report(error)
 
+    async def reconnected(self) -> None:
+        """Nobody knows what was published meanwhile: it is told of as a loss."""
+        with self._changed:
+            self._away = True
+            self._changed.notify()
+
     async def _came(self, message: Msg) -> None:
         reply = message.reply
         with self._changed:
@@ -153,14 +160,15 @@ class FrameQueue(Denials):
             self._answer(reply, refused)
 
     def _taken(self, message: Msg) -> PublishedFrame:
-        reply, dropped = message.reply, self._dropped
-        self._dropped = 0
+        reply, dropped, away = message.reply, self._dropped, self._away
+        self._dropped, self._away = 0, False
         return PublishedFrame(
             data=message.data,
             headers=message.headers or {},
             arrived_ns=time.clock_gettime_ns(_CLOCK),
             answer=lambda answer: self._answer_soon(reply, answer),
             dropped=dropped,
+            away=away,
         )
 
     def _count_cut(self) -> None:
@@ -229,6 +237,16 @@ class FrameQueue(Denials):
             self._count_cut()
             count, self._dropped = self._dropped, 0
             return count
+
+    def away(self) -> bool:
+        """As the port."""
+        with self._changed:
+            if self._waiting:
+                return False
+            client, held = self._client, self._refuse is not None
+            still = held and client is not None and not client.is_connected
+            away, self._away = self._away or still, False
+            return away
 
     def hold(self) -> None:
         """As the port."""

@@ -21,6 +21,7 @@ from nats.aio.msg import Msg
 
 from recorder_worker.bus import codec
 from recorder_worker.bus.connection.broker import RecorderBroker
+from recorder_worker.bus.connection.mended import ask_no_more
 from recorder_worker.bus.dead_letters.tried_again import (
     COMMAND_HEADER,
     is_again,
@@ -69,6 +70,7 @@ class StageSubscription(Generic[T]):
         self._decode = decode
         self._telemetry = telemetry
         self._progressed = progressed
+        self._subscribers: list[Any] = []
 
     def register(self, broker: RecorderBroker, workers: int) -> None:
         """Add the subscribers to a broker that is not started yet."""
@@ -85,6 +87,15 @@ class StageSubscription(Generic[T]):
                 no_reply=True,
             )
             subscriber(self._consume)
+            self._subscribers.append(subscriber)
+
+    async def take_no_more(self) -> None:
+        """Ask for no more messages; those that are being handled go on. Waits for what was asked.
+
+        A message that is given back behind this comes to other workers alone.
+        """
+        asking = [one.subscription for one in self._subscribers if one.subscription is not None]
+        await asyncio.gather(*map(ask_no_more, asking))
 
     async def _incoming(self, message: NatsMessage) -> Incoming[T]:
         return Incoming(self._decode(message.raw_message), message)

@@ -52,6 +52,10 @@ _UNKNOWN = re.compile(r"contains unknown field `(?P<name>[^`]+)`")
 _EXPECTED = re.compile(r"^Expected (?P<what>.*?)(?:, got `(?P<got>[^`]+)`)?$", re.DOTALL)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
+_DECODERS: dict[Command, msgspec.json.Decoder[AnyCommand]] = {
+    command: msgspec.json.Decoder(kind) for command, kind in COMMAND_TYPES.items()
+}
+
 
 def parse_command(command: Command, data: bytes) -> AnyCommand:
     """The validated command.
@@ -67,7 +71,7 @@ def parse_command(command: Command, data: bytes) -> AnyCommand:
             hint="a command names a source; it does not carry its data",
         )
     try:
-        parsed = msgspec.json.decode(data, type=COMMAND_TYPES[command])
+        parsed = _DECODERS[command].decode(data)
     except msgspec.ValidationError as error:
         try:
             value = msgspec.json.decode(data)

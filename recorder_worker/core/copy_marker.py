@@ -42,6 +42,9 @@ class CopyMarker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return self.leaving_wall_ns > 0
 
 
+_COPY_MARKER = msgspec.json.Decoder(CopyMarker)
+
+
 class Expected(msgspec.Struct, frozen=True):
     """What a file must be, by what was told or signed of it. `size` is in bytes."""
 
@@ -63,7 +66,7 @@ def encode_marker(marker: CopyMarker) -> bytes:
 def parse_marker(data: bytes) -> CopyMarker:
     """Read the file strictly. Raises FormatError."""
     try:
-        marker = msgspec.json.decode(data, type=CopyMarker)
+        marker = _COPY_MARKER.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FormatError(
             f"copies: expected what is known of a session's copy, found {error}; remove the file, "

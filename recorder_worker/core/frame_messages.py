@@ -67,6 +67,21 @@ class FrameAnswer(Wire, frozen=True, kw_only=True):
     hint: str = ""
 
 
+def answer_of(status: FrameStatus, frame: int, error: RefusedError | None) -> FrameAnswer:
+    """The answer to one of them: `frame` is how many were accepted, `error` why this one is not."""
+    if error is None:
+        return FrameAnswer(status=status, frame=frame)
+    refusal = error.refusal
+    return FrameAnswer(
+        status=status,
+        frame=frame,
+        field=refusal.field,
+        expected=refusal.expected,
+        got=refusal.got,
+        hint=refusal.hint,
+    )
+
+
 class FrameHeaders(msgspec.Struct, frozen=True, kw_only=True):
     """What the headers of a frame, or a packet, say.
 

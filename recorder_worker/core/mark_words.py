@@ -27,6 +27,13 @@ _TICK: Final = re.compile(r"([0-9]{1,10})/([0-9]{1,10})")
 
 _NOT_READABLE: Final = (msgspec.DecodeError, RecursionError, ValueError, ArithmeticError)
 
+_MARK_SESSION = msgspec.json.Decoder(MarkSession)
+_MASKS_CHANGED = msgspec.json.Decoder(notes.MasksChanged)
+_RATE_CHANGED = msgspec.json.Decoder(notes.RateChanged)
+_ARMED = msgspec.json.Decoder(notes.Armed)
+_QUALITY_CHANGE = msgspec.json.Decoder(QualityChange)
+_JUMP = msgspec.json.Decoder(Jump)
+
 
 def mark_words(kind: str, body: bytes | str) -> str:
     """One printable line of at most `MAX_WORDS` characters; empty where a mark says nothing."""
@@ -46,12 +53,12 @@ def masks_words(masks: Sequence[Mask], count: int) -> str:
 
 
 def _of_client(body: bytes | str) -> str:
-    said = msgspec.json.decode(body, type=MarkSession)
+    said = _MARK_SESSION.decode(body)
     return ", ".join([said.text] * bool(said.text) + [f"{k}={v}" for k, v in said.data.items()])
 
 
 def _masks(body: bytes | str) -> str:
-    said = msgspec.json.decode(body, type=notes.MasksChanged)
+    said = _MASKS_CHANGED.decode(body)
     asked = f", asked by {said.by}" if said.by else ""
     if not said.masks:
         return f"nothing is blacked out any more{asked}"
@@ -59,7 +66,7 @@ def _masks(body: bytes | str) -> str:
 
 
 def _rate(body: bytes | str) -> str:
-    said = msgspec.json.decode(body, type=notes.RateChanged)
+    said = _RATE_CHANGED.decode(body)
     rates = f"from {said.from_fps:g} to {said.to_fps:g} frames a second"
     if said.to_fps > said.from_fps:
         return f"raised {rates}: {said.detail}"
@@ -67,7 +74,7 @@ def _rate(body: bytes | str) -> str:
 
 
 def _armed(body: bytes | str) -> str:
-    said = msgspec.json.decode(body, type=notes.Armed)
+    said = _ARMED.decode(body)
     return (
         f"waits for a mark of type trigger; keeps the last {said.pre_record_s:g} s in memory, at "
         f"most {said.max_bytes} bytes"
@@ -75,13 +82,13 @@ def _armed(body: bytes | str) -> str:
 
 
 def _quality(body: bytes | str) -> str:
-    said = msgspec.json.decode(body, type=QualityChange)
+    said = _QUALITY_CHANGE.decode(body)
     since = "since" if said.state.value == "begun" else "not seen since"
     return f"{said.condition.value} {said.state.value}, {since} {said.since_ns / 1e9:.3f} s"
 
 
 def _timestamps(body: bytes | str) -> str:
-    said = msgspec.json.decode(body, type=Jump)
+    said = _JUMP.decode(body)
     if said.what == "silence":
         return f"the source sent nothing for {said.waited_ns / 1e9:.3f} s"
     tick = _TICK.fullmatch(said.tick)  # `Fraction` alone would compute 1e999999999

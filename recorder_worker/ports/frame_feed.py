@@ -13,8 +13,9 @@ from recorder_worker.core.frame_messages import FrameAnswer
 class PublishedFrame(msgspec.Struct, frozen=True, kw_only=True):
     """A message as it came, at `arrived_ns` of `Clock.monotonic_ns`.
 
-    `dropped`: so many that came just before it had no room. `answer` tells the publisher, where he
-    waits for an answer, and never blocks.
+    `dropped`: so many that came just before it had no room. `away`: the connection was lost since
+    the one before it, and what was published meanwhile did not come. `answer` tells the publisher,
+    where he waits for an answer, and never blocks.
     """
 
     data: bytes
@@ -22,6 +23,7 @@ class PublishedFrame(msgspec.Struct, frozen=True, kw_only=True):
     arrived_ns: int
     answer: Callable[[FrameAnswer], None]
     dropped: int = 0
+    away: bool = False
 
 
 class FrameSubscription(Protocol):
@@ -39,6 +41,13 @@ class FrameSubscription(Protocol):
         """How many there was no room for behind the last that was taken, where none waits.
 
         Told once; of those before one that waits that one tells.
+        """
+        ...
+
+    def away(self) -> bool:
+        """Whether the connection was lost behind the last that was taken, where none waits.
+
+        Told once, when it is back, or where nothing more is to come; as `dropped`.
         """
         ...
 

@@ -15,7 +15,7 @@ from recorder_worker.adapters.nats_server.config import NatsServerOptions
 from recorder_worker.adapters.nats_server.server import NatsServer
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.bus.bus import Bus
-from recorder_worker.core.pipeline import MERKLE
+from recorder_worker.core.pipeline import CAPTURE, MERKLE
 from recorder_worker.integrations.storage import StorageReports
 from recorder_worker.service import policies
 from recorder_worker.service.audit_trail import NAME as AUDIT
@@ -44,6 +44,9 @@ STOP_S = 8.0
 
 STOP_SAYING_S = 0.5
 """For a word that nobody needs: with the server away it must not keep the leases waiting."""
+
+STOP_ASKING_S = 2.5
+"""A request for messages runs out in a second; one to a server that stands still does not."""
 
 STOP_LEASES_S = 5.0
 STOP_BUS_S = 6.5
@@ -177,25 +180,26 @@ class Worker:
         begin_s = asyncio.get_running_loop().time()
         # First it is said that leases come back, for whoever has to make room for them elsewhere.
         await _until(begin_s + STOP_SAYING_S, self._integrations.draining(), "node reports")
+        if self._stages.capture is not None and self._bus is not None:
+            # Else a lease that goes back may come straight back, and waits here for its next turn.
+            asking = self._bus.take_no_more(CAPTURE.name)
+            await _until(begin_s + STOP_ASKING_S, asking, "requests for starts")
         if self._stages.capture is not None:
             # Leases go back before the connection does; one that hangs comes back by time.
             await _until(begin_s + STOP_LEASES_S, self._stages.capture.release_all(), "leases")
-        if self._watch is not None:
-            await _until(begin_s + STOP_BUS_S, self._watch.stop(), "watch")
-        if self._pressure is not None:
-            await _until(begin_s + STOP_BUS_S, self._pressure.stop(), "pressure")
-        await _until(begin_s + STOP_BUS_S, self._disk.stop(), "disk watch")
-        if self._sampler is not None:
-            await _until(begin_s + STOP_BUS_S, self._sampler.stop(), "sampler")
-        await _until(begin_s + STOP_BUS_S, self._integrations.stop(), "gateway")
-        if self._second is not None:
-            await _until(begin_s + STOP_BUS_S, self._second.stop(), "second store")
-        if self._stages.audit_trail is not None:
-            await _until(begin_s + STOP_BUS_S, self._stages.audit_trail.stop(), "audit trail")
-        if self._stages.keeping is not None:
-            await _until(begin_s + STOP_BUS_S, self._stages.keeping.stop(), "retention")
-        if self._bus is not None:
-            await _until(begin_s + STOP_BUS_S, self._bus.stop(), "bus")
+        for part, what in (
+            (self._watch, "watch"),
+            (self._pressure, "pressure"),
+            (self._disk, "disk watch"),
+            (self._sampler, "sampler"),
+            (self._integrations, "gateway"),
+            (self._second, "second store"),
+            (self._stages.audit_trail, "audit trail"),
+            (self._stages.keeping, "retention"),
+            (self._bus, "bus"),
+        ):
+            if part is not None:
+                await _until(begin_s + STOP_BUS_S, part.stop(), what)
         if self._server is not None:
             await _until(begin_s + STOP_S, self._server.stop(), "nats-server")
         await _until(begin_s + STOP_S, self._tracing.stop(), "tracing")

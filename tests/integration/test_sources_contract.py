@@ -91,6 +91,9 @@ class EndlessFeed:
     def dropped(self) -> int:
         return 0
 
+    def away(self) -> bool:
+        return False
+
     def hold(self) -> None:
         raise AssertionError("nothing here pauses")
 

@@ -398,6 +398,24 @@ async def test_a_server_that_dies_and_comes_back_is_a_gap_at_most(tmp_path: Path
             assert_recorded(recorder, session_id, wanted)
 
 
+async def test_where_the_connection_was_lost_and_nobody_counts_there_is_an_empty_gap(
+    tmp_path: Path,
+) -> None:
+    with NatsProcess(tmp_path / "nats") as server:
+        settings = settings_in(tmp_path, nats=NatsSettings(url=server.url))
+        async with RunningRecorder(settings) as recorder:
+            publisher = FramePublisher(recorder.bus, "source.test.frames", wait_s=1)
+            session_id = await started(recorder, publisher)
+            server.kill()
+            server.start()
+            assert (await publisher.raw(picture_of(1))).status is ACCEPTED
+            await publisher.end()
+            report = await sealed(recorder, session_id)
+    (gap,) = report.gaps
+    assert (gap.reason, gap.lost_units) == ("source_lost", 0)
+    assert "NATS was away" in gap.detail
+
+
 # --- what is no source --------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ class Written:
         self.calls: list[str] = []
         self._waiting: deque[PublishedFrame] = deque()
         self._dropped = 0
+        self._away = False
         self.write(messages)
 
     def write(self, messages: str) -> None:
@@ -34,7 +35,11 @@ class Written:
             if message == "-":
                 self._dropped += 1
                 continue
+            if message == "~":
+                self._away = True
+                continue
             dropped, self._dropped = self._dropped, 0
+            away, self._away = self._away, False
             self._waiting.append(
                 PublishedFrame(
                     data=message.encode(),
@@ -42,6 +47,7 @@ class Written:
                     arrived_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME),
                     answer=self.answers.append,
                     dropped=dropped,
+                    away=away,
                 )
             )
 
@@ -58,6 +64,12 @@ class Written:
             return 0
         dropped, self._dropped = self._dropped, 0
         return dropped
+
+    def away(self) -> bool:
+        if self._waiting:
+            return False
+        away, self._away = self._away, False
+        return away
 
     def hold(self) -> None:
         self.calls.append("hold")
@@ -165,6 +177,14 @@ def test_what_is_held_is_read_at_once_and_what_comes_behind_it_needs_a_keyframe(
 def test_what_goes_on_by_itself_stands_behind_an_empty_gap() -> None:
     bench = Bench("KaKb")
     assert bench.given(ends("b")) == "Ka(0)Kb"
+
+
+def test_where_the_connection_was_lost_there_is_a_gap_at_once_and_then_a_keyframe() -> None:
+    bench = Bench("Ka~bcKd")
+    assert bench.given(ends("d")) == "Ka(0)(2)Kd"
+    bench.feed.write("~")
+    assert bench.given(ends(")")) == "(0)", "also where nothing comes behind it"
+    assert set(bench.reasons) == {GapReason.SOURCE_LOST}
 
 
 def test_undecodable_messages_are_no_reason_to_give_the_publisher_up() -> None:

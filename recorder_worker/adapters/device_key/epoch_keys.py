@@ -34,6 +34,7 @@ from recorder_worker.core.signing.signing_keys import KeyKind, PublicKey
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _KEY = ".key"
 _ERASED = ".erased"
+_MARK = msgspec.json.Decoder(tuple[PublicKey, ...])
 _ATTEMPTS = 8
 
 
@@ -151,7 +152,7 @@ class EpochKeyFiles:
         data = secret_file.read(place)
         mark = secret_file.read(self._place(session_id, epoch, _ERASED))
         if mark is not None:
-            return msgspec.json.decode(mark, type=tuple[PublicKey, ...])
+            return _MARK.decode(mark)
         return () if data is None else self._keys(place, data).public()
 
     def _closed(self, session_id: str, epoch: int) -> tuple[PublicKey, ...] | None:

@@ -33,6 +33,9 @@ class _Seeds(
     ml_dsa_44: _Seed | None = msgspec.field(default=None, name="ml-dsa-44")
 
 
+_SEEDS = msgspec.json.Decoder(_Seeds)
+
+
 class PrivateKeys:
     """Private keys by kind, in the order of `KEY_SETS`."""
 
@@ -53,7 +56,7 @@ class PrivateKeys:
     @classmethod
     def from_seeds(cls, data: bytes) -> PrivateKeys:
         """Keys out of what `seeds` gave. Raises msgspec.MsgspecError or ValueError."""
-        seeds = msgspec.json.decode(data, type=_Seeds)
+        seeds = _SEEDS.decode(data)
         return cls(
             Ed25519PrivateKey.from_private_bytes(seeds.ed25519),
             None if seeds.ml_dsa_44 is None else MLDSA44PrivateKey.from_seed_bytes(seeds.ml_dsa_44),

@@ -28,6 +28,11 @@ class FrameOrder:
         """So many are known to be missing: the publisher's count will skip them, too."""
         self._known += count
 
+    @property
+    def counts(self) -> bool:
+        """Whether its publisher counts: then the next frame tells what is missing before it."""
+        return self._sequence is not None
+
     def forget_count(self) -> None:
         """Nobody knows what was published meanwhile: the next number is the first."""
         self._sequence, self._known = None, 0

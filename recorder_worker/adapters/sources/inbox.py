@@ -19,7 +19,7 @@ from recorder_worker.core.errors import (
     SourceLostError,
     UndecodableError,
 )
-from recorder_worker.core.frame_messages import FrameAnswer, FrameHeaders, FrameStatus
+from recorder_worker.core.frame_messages import FrameHeaders, FrameStatus, answer_of
 from recorder_worker.core.model import GapReason
 from recorder_worker.core.sources.kinds import NatsSource
 from recorder_worker.ports import FrameFeed, PublishedFrame
@@ -164,7 +164,7 @@ class Inbox(Generic[T]):
     def close(self) -> None:
         """Tell whoever still publishes that nobody records it."""
         if self.ahead is not None and self._message is not None:
-            self._message.answer(FrameAnswer(status=FrameStatus.ENDED))
+            self._message.answer(answer_of(FrameStatus.ENDED, 0, None))
         self.ahead = None
         self._closed = True
         self._messages.close()
@@ -183,6 +183,7 @@ class Inbox(Generic[T]):
             self._handle(message)
             return True
         self._count_dropped(self._messages.dropped())
+        self._count_away(self._messages.away(), counts=self._order.counts and not self._held)
         if not self._held and self._silent_ns > self._timeout_ns:
             self._lost = (
                 f"subject {self._uri}: expected a {self._noun} within "
@@ -207,6 +208,7 @@ class Inbox(Generic[T]):
 
     def _handle(self, message: PublishedFrame) -> None:
         self._count_dropped(message.dropped)
+        self._count_away(message.away, counts=self._order.counts)
         try:
             headers = self._headers(message.headers, len(message.data))
         except RefusedError as error:
@@ -251,20 +253,7 @@ class Inbox(Generic[T]):
     def _answer(
         self, message: PublishedFrame, status: FrameStatus, error: RefusedError | None = None
     ) -> None:
-        if error is None:
-            message.answer(FrameAnswer(status=status, frame=self._accepted))
-            return
-        refusal = error.refusal
-        message.answer(
-            FrameAnswer(
-                status=status,
-                frame=self._accepted,
-                field=refusal.field,
-                expected=refusal.expected,
-                got=refusal.got,
-                hint=refusal.hint,
-            )
-        )
+        message.answer(answer_of(status, self._accepted, error))
 
     # --- what is missing ------------------------------------------------------------------------
 
@@ -279,6 +268,14 @@ class Inbox(Generic[T]):
             "once"
         )
         self._miss(GapReason.BACK_PRESSURE, dropped, text)
+
+    def _count_away(self, away: bool, *, counts: bool) -> None:  # noqa: FBT001  (what is counted, as in its neighbours)
+        """Where the publisher counts, his next one tells what is missing; else nobody does."""
+        if away and not counts:
+            self._losses.broken_off(
+                f"NATS was away: nobody knows which {self._noun}s came meanwhile"
+            )
+            self._break(GapReason.SOURCE_LOST)
 
     def _miss(self, reason: GapReason, count: int, text: str) -> None:
         if count:

@@ -19,6 +19,7 @@ class Losses:
         self._counts: dict[GapReason, int] = {}
         self._texts: dict[GapReason, str] = {}
         self._due_ns = 0
+        self._off = ""
 
     def add(self, reason: GapReason, unit_count: int, text: str) -> None:
         """Units that are missing; of none, nothing is told."""
@@ -31,17 +32,24 @@ class Losses:
         self._counts.setdefault(reason, 0)
         self._texts.setdefault(reason, text)
 
+    def broken_off(self, text: str) -> None:
+        """Nobody knows whether something is missing: an empty gap, in just this place."""
+        self._off = self._off or text
+
     @property
     def any(self) -> bool:
         """Whether something is not told yet."""
-        return bool(self._counts)
+        return bool(self._counts or self._off)
 
     def due(self, now_ns: int, *, at_once: bool) -> bool:
         """Whether something is to be told now: `at_once` where nothing will come behind it."""
-        return bool(self._counts) and (at_once or now_ns >= self._due_ns)
+        return bool(self._off) or (bool(self._counts) and (at_once or now_ns >= self._due_ns))
 
     def told(self, now_ns: int, t_ns: int) -> UnitsMissingError:
         """The oldest, which counts as told; what comes behind it begins at `t_ns`."""
+        if self._off:
+            text, self._off = self._off, ""
+            return UnitsMissingError(0, t_ns, GapReason.SOURCE_LOST, text)
         reason = next(iter(self._counts))
         count, text = self._counts.pop(reason), self._texts.pop(reason)
         if not self._counts:

@@ -9,7 +9,14 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 
-from recorder_worker.bus.connection.broker import Login, is_denial, unreachable
+from recorder_worker.bus.connection.broker import (
+    OUTSTANDING_PINGS,
+    PING_INTERVAL_S,
+    RECONNECT_WAIT_S,
+    Login,
+    is_denial,
+    unreachable,
+)
 from recorder_worker.bus.connection.tls import tls_advice
 from recorder_worker.core.errors import BusUnavailableError
 
@@ -42,6 +49,9 @@ class Denials:
         if tls_advice(error) or "authorization" in str(error).lower():
             raise error
 
+    async def reconnected(self) -> None:
+        """For nats-py: the connection was lost, and is back."""
+
 
 async def connect_client(login: Login, denials: Denials, **more: Any) -> Client:  # noqa: ANN401  (nats-py's own options)
     """Connect, with more options of nats-py than are the same for all clients.
@@ -54,6 +64,11 @@ async def connect_client(login: Login, denials: Denials, **more: Any) -> Client:
         "name": login.name,
         "connect_timeout": max(1, int(login.connect_timeout_s)),
         "max_reconnect_attempts": -1,
+        "reconnect_time_wait": RECONNECT_WAIT_S,
+        # A server that stands still says nothing: only its silence tells.
+        "ping_interval": PING_INTERVAL_S,
+        "max_outstanding_pings": OUTSTANDING_PINGS,
+        "reconnected_cb": denials.reconnected,
         **more,
     }
     if login.credentials:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from weakref import WeakSet
 
 import faststream.nats.subscriber.usecases.stream_pull_subscriber as pull_subscriber
 from nats.aio.client import Client
@@ -21,6 +22,10 @@ DELIVERY = "$JS.ACK."
 
 CLOSED_PAUSE_S = 0.2
 """After a closed connection was seen: everything else in the process must get its turn."""
+
+LOOK_S = 0.02
+
+PullSubscription = JetStreamContext.PullSubscription
 
 _fetch = JetStreamContext.PullSubscription.fetch
 _process_err = Client._process_err  # noqa: SLF001  (nothing public tells of an -ERR in time)
@@ -51,12 +56,36 @@ async def _fetch_with_pause(
     *args: Any,  # noqa: ANN401  (as nats-py has it)
     **options: Any,  # noqa: ANN401  (as nats-py has it)
 ) -> list[Msg]:
-    """Not in a loop that lets nothing else run: FastStream asks a closed connection for ever."""
+    """Not in a loop that lets nothing else run: FastStream asks a closed connection for ever.
+
+    Nor of a subscription that shall ask for nothing any more: its loop cannot be ended alone.
+    """
+    if subscription in _closed:
+        await asyncio.sleep(CLOSED_PAUSE_S)
+        raise TimeoutError
+    _asking.add(subscription)
     try:
         return await _fetch(subscription, *args, **options)
     except ConnectionClosedError:
         await asyncio.sleep(CLOSED_PAUSE_S)
         raise
+    finally:
+        _asking.discard(subscription)
+
+
+_asking: WeakSet[PullSubscription] = WeakSet()
+_closed: WeakSet[PullSubscription] = WeakSet()
+
+
+async def ask_no_more(subscription: PullSubscription) -> None:
+    """Ask for no more messages, and wait until the last request is answered or has run out.
+
+    Unsubscribing would do it at once, and have lost a message that is on its way until it is
+    delivered again.
+    """
+    _closed.add(subscription)
+    while subscription in _asking:  # noqa: ASYNC110  (an Event for each request, to wait once)
+        await asyncio.sleep(LOOK_S)
 
 
 async def _reconnect_where_refused(client: Client, message: str) -> None:

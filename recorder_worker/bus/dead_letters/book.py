@@ -36,6 +36,8 @@ EVERYTHING = f"{DEAD}.>"
 KEPT_LETTERS = 10_000
 """No more are kept in mind, the newest: so many are trouble enough."""
 
+_DEAD_LETTER_SETTLED = msgspec.json.Decoder(DeadLetterSettled)
+
 
 class DeadLetterBook:
     """`DeadLetters` on JetStream. Keeps what it has read, but no bodies.
@@ -96,7 +98,7 @@ class DeadLetterBook:
             last = await patiently(
                 lambda: self._jetstream().get_last_msg(DEAD_STREAM, subject, direct=True)
             )
-            return msgspec.json.decode(last.data or b"", type=DeadLetterSettled)
+            return _DEAD_LETTER_SETTLED.decode(last.data or b"")
         except (NotFoundError, msgspec.MsgspecError) as error:
             raise BusUnavailableError(
                 f"{subject}: expected what somebody else has just written there: {error}"
@@ -162,7 +164,7 @@ class DeadLetterBook:
             self._letters[letter.letter] = letter
             return
         try:
-            event = msgspec.json.decode(message.data or b"", type=DeadLetterSettled)
+            event = _DEAD_LETTER_SETTLED.decode(message.data or b"")
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return  # nobody's word about nothing
         if message.subject == settled(event.stage, event.letter):

@@ -30,6 +30,9 @@ ANSWER_S = 30.0
 API_TIMEOUT_S = 5.0
 AWAY = 503
 
+_SETTLED_ANSWER = msgspec.json.Decoder(SettledAnswer)
+_GATEWAY_ERROR = msgspec.json.Decoder(GatewayError)
+
 
 class DeadLetterClient:
     """Looks at dead letters over a connection, and has the desk settle them; see `connect`."""
@@ -101,8 +104,8 @@ class DeadLetterClient:
 
 def _read(answer: Msg) -> SettledAnswer:
     if "Nats-Service-Error-Code" not in (answer.headers or {}):
-        return msgspec.json.decode(answer.data, type=SettledAnswer)
-    error = msgspec.json.decode(answer.data, type=GatewayError)
+        return _SETTLED_ANSWER.decode(answer.data)
+    error = _GATEWAY_ERROR.decode(answer.data)
     if error.code == AWAY:
         raise BusUnavailableError(f"expected {error.expected}, got {error.got}; {error.hint}")
     raise RefusedError(field=error.field, expected=error.expected, got=error.got, hint=error.hint)

@@ -54,6 +54,8 @@ ROOM_BYTES = 64
 
 T = TypeVar("T")
 
+_TEXTS = msgspec.json.Decoder(dict[str, str])
+
 
 def reason_of(error: Exception) -> str:
     """An error in one line."""
@@ -152,7 +154,7 @@ def _kept_headers(headers: Mapping[str, str] | None) -> str:
 
 def _read_headers(text: str) -> dict[str, str]:
     with suppress(msgspec.MsgspecError):
-        return msgspec.json.decode(text.encode() or b"{}", type=dict[str, str])
+        return _TEXTS.decode(text.encode() or b"{}")
     return {}
 
 

@@ -55,6 +55,9 @@ class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).hex()
 
 
+_OBJECT_INFO = msgspec.json.Decoder(ObjectInfo)
+
+
 class Found(msgspec.Struct, frozen=True):
     """An object, None where there is none, and the sequence of the newest message about it.
 
@@ -84,7 +87,7 @@ class ObjectBucket:
         except NotFoundError:
             await js.stream_info(self.stream)  # no object; or, and then this raises, no bucket
             return Found(None, 0)
-        info = msgspec.json.decode(message.data or b"", type=ObjectInfo)
+        info = _OBJECT_INFO.decode(message.data or b"")
         return Found(None if info.deleted else info, message.seq or 0)
 
     async def names(self, js: JetStreamContext) -> list[str]:
@@ -99,7 +102,7 @@ class ObjectBucket:
             subject = f"$O.{self.name}.M.*"
             async for message in read_batch(js, self.stream, after + 1, subject):
                 after = message.seq or 0
-                info = msgspec.json.decode(message.data or b"", type=ObjectInfo)
+                info = _OBJECT_INFO.decode(message.data or b"")
                 if not info.deleted:
                     found.append(info)
             if after == seen:

@@ -31,6 +31,8 @@ class Revocation(Wire, frozen=True, kw_only=True):
         return self.until_ns == 0 or received_ns < self.until_ns
 
 
+_DECODER = msgspec.json.Decoder(Revocation)
+
 UNREADABLE = Revocation(reason="the entry of the revocation list cannot be read")
 """What cannot be read revokes: an entry was made, and to let it pass would open the gate."""
 
@@ -48,7 +50,7 @@ def key_of_subject(subject: str) -> str:
 def revocation_in(data: bytes) -> Revocation:
     """The entry of a stored value, whatever that is."""
     try:
-        return msgspec.json.decode(data, type=Revocation)
+        return _DECODER.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return UNREADABLE
 

@@ -38,6 +38,9 @@ class _Declaring(msgspec.Struct):
     encryption: Encryption | None = None
 
 
+_DECODER = msgspec.json.Decoder(_Declaring)
+
+
 def declared_encryption(manifest: bytes) -> Encryption | None:
     """What a manifest declares; None where it says nothing of encryption.
 
@@ -45,6 +48,6 @@ def declared_encryption(manifest: bytes) -> Encryption | None:
         FormatError: it is not JSON, or what it says of encryption is not of this format.
     """
     try:
-        return msgspec.json.decode(manifest, type=_Declaring).encryption
+        return _DECODER.decode(manifest).encryption
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"session.json: its `encryption` cannot be read: {error}") from error

@@ -113,6 +113,10 @@ class _Format(msgspec.Struct, frozen=True):
     format: str
 
 
+_FORMAT = msgspec.json.Decoder(_Format)
+_PROOF: msgspec.json.Decoder[ProofFile] = msgspec.json.Decoder(ProofFile)
+
+
 def encode_proof(proof: ProofFile) -> bytes:
     """The one encoding of a proof."""
     return msgspec.json.format(msgspec.json.encode(proof), indent=2) + b"\n"
@@ -128,13 +132,13 @@ def decode_proof(data: bytes) -> ProofFile:
     if len(data) > MAX_PROOF_SIZE:
         raise FormatError(f"proof: expected at most {MAX_PROOF_SIZE} bytes, found {len(data)}")
     try:
-        named = msgspec.json.decode(data, type=_Format).format
+        named = _FORMAT.decode(data).format
         if named not in {INCLUSION, CONSISTENCY}:
             raise UnsupportedError(
                 f"proof: expected format {INCLUSION!r} or {CONSISTENCY!r}, found {named[:80]!r}; "
                 "a newer verifier may know it"
             )
-        proof: ProofFile = msgspec.json.decode(data, type=ProofFile)
+        proof = _PROOF.decode(data)
         encoded = encode_proof(proof)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise FormatError(

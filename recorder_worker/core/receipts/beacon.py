@@ -30,6 +30,9 @@ class Beacon(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     timestamp: Annotated[bytes, Meta(min_length=1, max_length=MAX_BEACON_TIMESTAMP_SIZE)]
 
 
+_DECODER = msgspec.json.Decoder(Beacon)
+
+
 def encode_beacon(beacon: Beacon) -> bytes:
     """The bytes that are stored."""
     return msgspec.json.encode(beacon)
@@ -38,7 +41,7 @@ def encode_beacon(beacon: Beacon) -> bytes:
 def parse_beacon(data: bytes) -> Beacon:
     """Read a beacon. Raises FormatError."""
     try:
-        return msgspec.json.decode(data, type=Beacon)
+        return _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FormatError(
             f"log/beacon: expected JSON of tree_size, note and timestamp: {error}"

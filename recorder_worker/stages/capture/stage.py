@@ -7,13 +7,20 @@ doing nothing; whoever gets it next finds in the last captured event all that is
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
 
 from recorder_worker.core.command_parsing import session_id_in
 from recorder_worker.core.commands import StartSession
-from recorder_worker.core.errors import FencedError, LeaseReleasedError, RefusedError
+from recorder_worker.core.errors import (
+    FencedError,
+    LeaseLostError,
+    LeaseReleasedError,
+    RefusedError,
+    StoreError,
+)
 from recorder_worker.core.events import EndCaptured
 from recorder_worker.core.ids import session_id_for
 from recorder_worker.core.sources.logins import Login, without_login
@@ -21,13 +28,10 @@ from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Delivery
 from recorder_worker.stages.capture.services import CaptureServices
 from recorder_worker.stages.capture.session.admission import DuplicateStartError
-from recorder_worker.stages.capture.session.aftermath import tell_aftermath
+from recorder_worker.stages.capture.session.aftermath import leave_spool, tell_aftermath
 from recorder_worker.stages.capture.session.lease import Lease
 
 log = structlog.get_logger(__name__)
-
-CLOSING_WAIT_S = 1.0
-"""A worker that shuts down gives starts back this slowly, for they may come straight back."""
 
 
 @dataclass
@@ -73,7 +77,6 @@ class CaptureStage:
             TransientError: try again.
         """
         if self._release.is_set():
-            await asyncio.sleep(CLOSING_WAIT_S)
             raise LeaseReleasedError("this worker is shutting down")
         try:
             command = await self._services.gate.parsed(delivery)
@@ -129,4 +132,9 @@ class CaptureStage:
         if last is not None and isinstance(last.event, EndCaptured):
             await tell_aftermath(self._services, last.event)
             return
-        await lease.record(started, last, wake=held.wake, release=self._release)
+        try:
+            await lease.record(started, last, wake=held.wake, release=self._release)
+        except LeaseLostError:
+            with suppress(StoreError):
+                await asyncio.to_thread(leave_spool, self._services.store, lease.session_id)
+            raise

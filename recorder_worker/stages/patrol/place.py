@@ -62,10 +62,13 @@ class Place(Wire, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, damaged=others)
 
 
+_PLACE = msgspec.json.Decoder(Place)
+
+
 def read_place(store: BlobStore) -> Place:
     """The place; that of a patrol that never was, where there is none or it cannot be read."""
     try:
-        return msgspec.json.decode(store.get(keys.PATROL_PLACE), type=Place)
+        return _PLACE.decode(store.get(keys.PATROL_PLACE))
     except (BlobMissingError, msgspec.MsgspecError, UnicodeDecodeError):
         return Place()
 

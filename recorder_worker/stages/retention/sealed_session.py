@@ -46,6 +46,9 @@ class _Said(msgspec.Struct):
     encryption: dict[str, object] | None = None
 
 
+_SAID = msgspec.json.Decoder(_Said)
+
+
 def read_sealed(store: BlobStore, session_id: str) -> SealedSession | None:
     """A sealed session; None where it is not sealed, or its manifest is gone.
 
@@ -102,7 +105,7 @@ def _said(store: BlobStore, session_id: str) -> _Said | None:
     except BlobMissingError:
         return None
     try:
-        return msgspec.json.decode(data, type=_Said)
+        return _SAID.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise IncidentError(
             f"session {session_id}: its {keys.MANIFEST} cannot be read: {error}; nothing of the "

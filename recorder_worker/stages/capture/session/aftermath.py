@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from recorder_worker.core import keys
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.events import Control, EndCaptured, SessionFailed
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.lifecycle import State, allowed
 from recorder_worker.core.model import EndReason
 from recorder_worker.core.subjects import Command, Fact
+from recorder_worker.ports import BlobStore
 from recorder_worker.stages.capture.services import CaptureServices
 
 ENDED_AGAINST_WISH = frozenset(
@@ -38,6 +40,19 @@ async def tell_aftermath(services: CaptureServices, end: EndCaptured) -> None:
         control = logged.event
         if isinstance(control, Control) and control.ordinal >= end.controls:
             await refuse_control(services, control, State.STOPPING)
+
+
+def leave_spool(store: BlobStore, session_id: str) -> None:
+    """What a holder wrote that has lost its lease, where the seal came before its last segment.
+
+    The seal removes the whole spool, and stands before it does: where there is none yet, what was
+    written until now goes with it. Before that nothing is touched: the new holder's is there too.
+
+    Raises:
+        StoreError: it could not be removed.
+    """
+    if store.size(keys.blob_key(session_id, keys.SEAL)) is not None:
+        store.delete_below(keys.blob_key(session_id, keys.SEGMENTS))
 
 
 async def refuse_control(services: CaptureServices, control: Control, state: State) -> None:

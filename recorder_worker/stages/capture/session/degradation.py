@@ -38,6 +38,8 @@ ARRIVING = (V4l2Source, NatsSource)
 
 log = structlog.get_logger(__name__)
 
+_RATE_CHANGED = msgspec.json.Decoder(RateChanged)
+
 
 class Degradation:
     """Asks the reader of one session for what its governor demands, once for each change."""
@@ -78,7 +80,7 @@ class Degradation:
 
     def slowed_by(self, note: str) -> Slowed | None:
         """What the body of a note `recorder.rate` puts in force; None: the session's own rate."""
-        said = msgspec.json.decode(note, type=RateChanged)
+        said = _RATE_CHANGED.decode(note)
         if said.to_fps > self._own_fps or math.isclose(said.to_fps, self._own_fps):
             return None
         return Slowed(fps=said.to_fps, reason=said.reason)

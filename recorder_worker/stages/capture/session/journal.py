@@ -7,9 +7,9 @@ import asyncio
 import structlog
 
 from recorder_worker.core.errors import BusUnavailableError, FencedError, LeaseLostError
-from recorder_worker.core.events import Captured, Event
+from recorder_worker.core.events import Captured, Event, LeaseReleased
 from recorder_worker.core.ids import event_key
-from recorder_worker.core.model import Cursor, Mask, Slowed
+from recorder_worker.core.model import Cursor, GapReason, Mask, Slowed
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import Clock, EventLog, Logged
 
@@ -116,3 +116,11 @@ class CapturedJournal:
                 await asyncio.sleep(BUS_RETRY_WAIT_S)
                 continue
             return
+
+
+def gap_behind(last: Logged | None) -> GapReason | None:
+    """What separates us from the last captured event: nothing, a hand-over or a crash."""
+    event = last.event if last else None
+    if not isinstance(event, Captured):
+        return None
+    return GapReason.HANDOVER if isinstance(event, LeaseReleased) else GapReason.CRASH

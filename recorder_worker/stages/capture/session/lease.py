@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 
-import msgspec
 import structlog
 from blake3 import blake3
 
@@ -22,13 +21,11 @@ from recorder_worker.core.errors import (
     TransientError,
 )
 from recorder_worker.core.events import (
-    Captured,
     EndCaptured,
-    LeaseReleased,
     Opened,
     SessionStarted,
 )
-from recorder_worker.core.model import Cursor, EndReason, GapReason
+from recorder_worker.core.model import Cursor, EndReason
 from recorder_worker.core.sources.kinds import FileSource, RtspSource, V4l2Source
 from recorder_worker.core.sources.logins import Login, with_login
 from recorder_worker.ports import Delivery, FrameSource, Logged, PacketSource
@@ -44,9 +41,14 @@ from recorder_worker.stages.capture.session.controls import (
 from recorder_worker.stages.capture.session.degradation import Degradation
 from recorder_worker.stages.capture.session.encryption import forget_late_key, session_cipher
 from recorder_worker.stages.capture.session.first_opening import first_opened
-from recorder_worker.stages.capture.session.journal import CapturedJournal
+from recorder_worker.stages.capture.session.journal import CapturedJournal, gap_behind
 from recorder_worker.stages.capture.session.mailbox import Mailbox
-from recorder_worker.stages.capture.session.manifest import Manifest, read_manifest, write_manifest
+from recorder_worker.stages.capture.session.manifest import (
+    Manifest,
+    decode_manifest,
+    read_manifest,
+    write_manifest,
+)
 from recorder_worker.stages.capture.session.new_manifest import new_manifest
 from recorder_worker.stages.capture.session.pulse import Pulse
 from recorder_worker.stages.capture.session.reader_setup import frame_rate, reader_of
@@ -97,7 +99,7 @@ class Lease:
         source, manifest, started = await self._open(started, journal, release)
         try:
             data = await asyncio.to_thread(write_manifest, self._services.store, manifest)
-            manifest = msgspec.json.decode(data, type=Manifest)
+            manifest = decode_manifest(data)
             if journal.last is None:
                 await self._accepted(started)
                 await self._opened(journal, manifest, data)
@@ -120,6 +122,12 @@ class Lease:
             masks = await masks_sent_meanwhile(self._services.log, journal)
             if masks is not None and not self._copies:
                 reader.request(masks)
+            pulse = Pulse(journal, self._services.clock, manifest.policy, takeover=last is not None)
+            if last is not None:
+                # The turn of the epoch is the first event of whoever takes over, and so his fence:
+                # before it stands, the session may be another's still, and a frame that we told its
+                # publisher to be accepted would be in nobody's record.
+                await pulse.give()
         except BaseException as error:
             if source is not None:
                 source.close()
@@ -130,10 +138,10 @@ class Lease:
                 )
             raise
         log.info("LeaseTaken", source=manifest.source.uri, takeover=last is not None)
-        reader.start(gap=_gap_behind(last), paused=journal.paused, armed=journal.armed)
+        reader.start(gap=gap_behind(last), paused=journal.paused, armed=journal.armed)
         recording = Recording(
             journal=journal,
-            pulse=Pulse(journal, self._services.clock, manifest.policy, takeover=last is not None),
+            pulse=pulse,
             reader=reader,
             mailbox=mailbox,
             wake=wake,
@@ -282,11 +290,3 @@ class Lease:
                 numbered=numbered,
             )
         )
-
-
-def _gap_behind(last: Logged | None) -> GapReason | None:
-    """What separates us from the last captured event: nothing, a hand-over or a crash."""
-    event = last.event if last else None
-    if not isinstance(event, Captured):
-        return None
-    return GapReason.HANDOVER if isinstance(event, LeaseReleased) else GapReason.CRASH

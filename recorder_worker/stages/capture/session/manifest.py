@@ -28,6 +28,22 @@ class Manifest(Wire, frozen=True, kw_only=True):
     encryption: Encryption | None = None
 
 
+# Made here and once: of two threads that first decode a type at once, msgspec 0.22 lets one read
+# what the other has not filled in yet, and the process is gone.
+_DECODER = msgspec.json.Decoder(Manifest)
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """The manifest that `write_manifest` gave.
+
+    Raises:
+        NewerVersionError: a newer recorder wrote it.
+        msgspec.MsgspecError: it is none.
+    """
+    check_stored_version(data, keys.MANIFEST)
+    return _DECODER.decode(data)
+
+
 def write_manifest(store: BlobStore, manifest: Manifest) -> bytes:
     """The exact bytes of a session's manifest.
 
@@ -60,5 +76,4 @@ def read_manifest(store: BlobStore, session_id: str) -> Manifest | None:
         data = store.get(keys.blob_key(session_id, keys.MANIFEST))
     except BlobMissingError:
         return None
-    check_stored_version(data, keys.MANIFEST)
-    return msgspec.json.decode(data, type=Manifest)
+    return decode_manifest(data)

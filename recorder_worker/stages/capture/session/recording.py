@@ -47,6 +47,8 @@ CONTROL_LOOK_S = 2.0
 """Control events announce themselves; a lost announcement costs at most this."""
 JOIN_S = 5.0
 
+_QUALITY = msgspec.json.Decoder(QualityChange)
+
 
 class Recording:
     """Runs until the session has ended, or another worker is to go on with it."""
@@ -198,7 +200,7 @@ class Recording:
             await self._quality(item)
 
     async def _quality(self, item: items.Note) -> None:
-        change = msgspec.json.decode(item.body, type=QualityChange)
+        change = _QUALITY.decode(item.body)
         told = SessionQuality(
             session_id=self._journal.session_id,
             t_ns=item.t_ns,
