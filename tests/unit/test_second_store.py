@@ -13,6 +13,7 @@ from blake3 import blake3
 from faulty_store import FaultyStore
 from memory_store import MemoryStore
 from recordings import Recording
+from statements import deletion
 
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core import keys
@@ -34,7 +35,7 @@ from recorder_worker.core.errors import (
 )
 from recorder_worker.core.events import BlobCopied, ChunkStored, Event
 from recorder_worker.core.model import Span
-from recorder_worker.core.retention.sayings import Deletion, Rule
+from recorder_worker.core.retention.sayings import Deletion
 from recorder_worker.core.subjects import Fact
 from recorder_worker.integrations.second_store.archiver import Archiver
 from recorder_worker.integrations.second_store.copier import Copier
@@ -353,22 +354,6 @@ async def test_one_bad_blob_does_not_hide_behind_others_that_work(
 
 
 # --- deleting ------------------------------------------------------------------------------------
-
-
-def deletion(*, key_removed: bool = False) -> Deletion:
-    return Deletion(
-        by="kim",
-        reason="asked for",
-        rule=Rule.COMMAND,
-        limit=0,
-        command_id="",
-        begun_ns=1,
-        tree_size=4,
-        root_hash=bytes(32),
-        chunk_count=1,
-        chunk_bytes=len(DATA),
-        key_removed=key_removed,
-    )
 
 
 class Copying:
