@@ -16,6 +16,7 @@ from recorder_worker.adapters.nats_server.server import NatsServer
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.bus.bus import Bus
 from recorder_worker.core.pipeline import CAPTURE, MERKLE
+from recorder_worker.core.retention.sayings import Deletion
 from recorder_worker.integrations.storage import StorageReports
 from recorder_worker.service import policies
 from recorder_worker.service.audit_trail import NAME as AUDIT
@@ -67,8 +68,14 @@ class Worker:
         self._node = node
         self._clock = clock
         self._health = Health()
+        self._second = self._second_store() if MERKLE.name in settings.stages else None
         self._stages = StageSet(
-            settings, node=node, store=self.store, clock=clock, metrics=self.metrics
+            settings,
+            node=node,
+            store=self.store,
+            clock=clock,
+            metrics=self.metrics,
+            second=self._second.late if self._second is not None else None,
         )
         self._integrations = Integrations(
             settings,
@@ -79,7 +86,6 @@ class Worker:
             metrics=self.metrics,
             sessions=lambda: self.sessions,
         )
-        self._second = self._second_store() if MERKLE.name in settings.stages else None
         self._disk = DiskWatch(
             Disk(settings.data_path, policies.OWN_FOLDERS),
             self._stages.governor.disk,
@@ -193,9 +199,9 @@ class Worker:
             (self._disk, "disk watch"),
             (self._sampler, "sampler"),
             (self._integrations, "gateway"),
-            (self._second, "second store"),
             (self._stages.audit_trail, "audit trail"),
             (self._stages.keeping, "retention"),
+            (self._second, "second store"),
             (self._bus, "bus"),
         ):
             if part is not None:
@@ -216,7 +222,12 @@ class Worker:
             metrics=self.metrics,
             node=self._node,
             recorder=lambda: self._stages.recorder,
+            deletion_of=self._deletion_of,
         )
+
+    def _deletion_of(self, session_id: str) -> Deletion | None:
+        statements = self._stages.statements
+        return statements.deletion(session_id) if statements is not None else None
 
     async def _find_nats(self) -> tuple[str, ...]:
         """The servers of the settings; else, for all stages together, the embedded one."""

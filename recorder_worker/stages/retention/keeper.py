@@ -14,7 +14,7 @@ place in the store and one in the log. The log of sessions is the catalogue: no 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import structlog
@@ -45,6 +45,10 @@ REST = 3
 """So many times as long as it took to read a session, nothing is read behind it."""
 
 
+InThread = Callable[[Callable[[], None]], Awaitable[None]]
+"""Has blocking work done off the event loop."""
+
+
 class Tended(msgspec.Struct, frozen=True, kw_only=True):
     """What one round found.
 
@@ -73,6 +77,7 @@ class RetentionKeeper:
         stores: where the bytes of sessions are, that of the recorder first; all are cleared.
         book: what is said of sessions.
         limits: the rules.
+        in_thread: where bytes are removed: a store across a network may take its time.
     """
 
     def __init__(
@@ -81,15 +86,18 @@ class RetentionKeeper:
         clock: Clock,
         book: RetentionBook,
         limits: RetentionLimits,
+        in_thread: InThread = asyncio.to_thread,
     ) -> None:
         self._stores = tuple(stores)
         self._clock = clock
         self._book = book
         self._limits = limits
+        self._in_thread = in_thread
         self._known: dict[str, SealedSession | None] = {}
         self._problems: list[str] = []
         self._postponed: list[str] = []
         self._ended: set[str] = set()
+        self._said: dict[str, str] = {}
 
     async def tend(self) -> Tended:
         """One round: finish what was begun, then remove what is due.
@@ -139,7 +147,7 @@ class RetentionKeeper:
         since_ns = self._clock.wall_ns() - TOLD_LATER_NS
         try:
             await self._book.tell_what_was_not(session_id, count, since_ns)
-            await asyncio.to_thread(self._remove_again, session_id)
+            await self._in_thread(lambda: self._remove_again(session_id))
         except (IncidentError, StoreError) as error:
             self._problem(session_id, error)
             return
@@ -227,6 +235,7 @@ class RetentionKeeper:
             self._problem(session_id, error)
             return False
         self._known.pop(session_id, None)
+        self._said.pop(session_id, None)
         return True
 
     async def finish(self, session_id: str) -> None:
@@ -240,7 +249,7 @@ class RetentionKeeper:
         deletion = standing.deletion
         if deletion is None or standing.tombstone is not None:
             return
-        await asyncio.to_thread(remove_bytes, self._stores, session_id, deletion)
+        await self._in_thread(lambda: remove_bytes(self._stores, session_id, deletion))
         await self._book.say(session_id, self._end)
         log.info(
             "SessionRemoved",
@@ -261,6 +270,9 @@ class RetentionKeeper:
         if isinstance(error, IncidentError):
             self._problems.append(str(error))
             log.error("RetentionStopped", session_id=session_id, reason=str(error))
-        else:
-            self._postponed.append(str(error))
+            return
+        self._postponed.append(str(error))
+        # A store that is away for a night is said once for each session, and not at every try.
+        if self._said.get(session_id) != str(error):
+            self._said[session_id] = str(error)
             log.warning("RetentionPostponed", session_id=session_id, error=str(error))
