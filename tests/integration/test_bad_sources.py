@@ -111,7 +111,7 @@ async def test_a_display_that_is_not_there_is_refused(recorder: RunningRecorder)
 async def test_a_display_that_is_no_display_is_refused(recorder: RunningRecorder) -> None:
     error = await recorder.refusal({"kind": "x11", "uri": "screen"})
     assert error.refusal.field == "source.uri"
-    assert "a display such as :10" in error.refusal.hint
+    assert "a display such as :10" in error.refusal.expected
 
 
 # --- videos that are damaged ---------------------------------------------------------------------

@@ -207,7 +207,7 @@ async def test_a_device_that_is_not_listed_is_refused(client: RecorderClient, ur
 
 @pytest.mark.parametrize("uri", ["/dev/null", "/dev/video", "0", "/dev/v4l/by-id/../../sda"])
 async def test_what_is_no_device_of_video_is_refused(client: RecorderClient, uri: str) -> None:
-    with pytest.raises(RefusedError, match="a device such as /dev/video0 for v4l2"):
+    with pytest.raises(RefusedError, match="expected a device such as /dev/video0"):
         await start(client, uri)
 
 

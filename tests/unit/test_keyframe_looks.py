@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from memory_store import MemoryStore
 from quality_pictures import SECOND_NS, flat, noisy, scene
+from structlog.testing import capture_logs
 
 from recorder_worker.adapters.optics import OpenCvOptics
 from recorder_worker.adapters.system_clock import SystemClock
@@ -187,24 +188,25 @@ def test_material_waits_for_a_decoder_that_hangs_only_once(
 
 @pytest.mark.parametrize("error", [FormatError("damaged"), ZeroDivisionError("a defect")])
 def test_what_cannot_be_decoded_is_counted_told_once_and_looked_at_again(
-    error: Exception, capsys: pytest.CaptureFixture[str]
+    error: Exception,
 ) -> None:
     def fail() -> None:
         raise error
 
     bench = Bench()
     bench.decoder.instead = fail
-    for second in range(5):
-        bench.see(second * SECOND_NS)
-    bench.decoder.instead = lambda: None
-    bench.see(5 * SECOND_NS).finish()
+    with capture_logs() as lines:
+        for second in range(5):
+            bench.see(second * SECOND_NS)
+        bench.decoder.instead = lambda: None
+        bench.see(5 * SECOND_NS).finish()
     assert (bench.count("undecodable"), bench.count("seen"), bench.said) == (5, 1, [])
-    said = capsys.readouterr().out
-    assert said.count("KeyframeUndecodable") == 1
-    assert str(error) in said
+    (told,) = [line for line in lines if line["event"] == "KeyframeUndecodable"]
+    assert str(error) in told["reason"]
     bench.decoder.instead = fail
-    bench.see(6 * SECOND_NS).finish()
-    assert capsys.readouterr().out.count("KeyframeUndecodable") == 1
+    with capture_logs() as lines:
+        bench.see(6 * SECOND_NS).finish()
+    assert [line["event"] for line in lines] == ["KeyframeUndecodable"]
 
 
 def test_pictures_that_take_long_are_looked_at_less_often() -> None:

@@ -117,7 +117,8 @@ class RtspPackets:
             self._changed.wait_for(lambda: self._ready or self._end is not None, left_s)
             if self._ready:
                 return
-            end = self._end
+            # Where time was over before FFmpeg had opened it, the link ended it, not the server.
+            end = self._end if self._input.link.left_s > 0 else None
         self.close()
         raise SourceError(
             str(end)
