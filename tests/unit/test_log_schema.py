@@ -64,6 +64,7 @@ ALARMS = {
     "BusClosed",
     "BusPermissionDenied",
     "MessageDeadLettered",
+    "NatsServerCannotWrite",
     "NatsServerNotRestarted",
     "PatrolFailed",
     "ProofNotStored",
