@@ -15,6 +15,7 @@ class Outcome(StrEnum):
     UNSEALED = "unsealed"
     INCOMPLETE = "incomplete"
     FORGOTTEN = "forgotten"
+    REMOVED = "removed"
 
     @property
     def means(self) -> str:
@@ -28,6 +29,7 @@ _MEANS = {
     Outcome.UNSEALED: "not sealed yet: nothing to compare with",
     Outcome.INCOMPLETE: "events or bytes that it is made of are gone",
     Outcome.FORGOTTEN: "has a folder, and the stream knows nothing of it any more",
+    Outcome.REMOVED: "deleted by order or rule: what is left of it is in its folder",
 }
 
 
@@ -61,5 +63,6 @@ class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def whole(self) -> bool:
-        """Whether all of them, and the log, are there again."""
-        return self.count(Outcome.SAME) == len(self.sessions) and not self.log_problem
+        """Whether all that was not deleted, and the log, are there again."""
+        made = self.count(Outcome.SAME) + self.count(Outcome.REMOVED)
+        return made == len(self.sessions) and not self.log_problem

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from recorder_worker.bus.bus import Bus
 from recorder_worker.bus.subscriptions import decode_command
 from recorder_worker.core.pipeline import RETENTION
+from recorder_worker.integrations.second_store.archiver import marker_of
+from recorder_worker.integrations.second_store.patience import in_daemon
 from recorder_worker.integrations.storage import StorageReports
 from recorder_worker.ports import BlobStore, Clock, Signer
 from recorder_worker.service.observing.health import Health
@@ -30,8 +32,8 @@ class Keeping:
     """Retention and patrol of one process; they share what is known of the log of sessions.
 
     Args:
-        stores: that of the recorder, and if there is one, another that has copies of sealed chunks:
-            what goes, goes there too, and what is damaged is repaired from there.
+        stores: that of the recorder, and if there is one, another that has copies: what goes, goes
+            there too, and what is damaged is repaired from there.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Keeping:
             clock,
             self._book,
             RetentionLimits(max_age_s=limits.max_age_s, max_total_bytes=limits.max_total_bytes),
+            in_thread=in_daemon,
         )
         self.retention = RetentionKeeping(keeper, every_s=limits.every_s)
         self.patrol: PatrolKeeping | None = None
@@ -66,7 +69,7 @@ class Keeping:
                 self._book,
                 worker=worker,
                 bytes_per_s=settings.patrol.bytes_per_s,
-                second=SecondCopies(stores[1]) if len(stores) > 1 else None,
+                second=SecondCopies(stores[1] if len(stores) > 1 else None, self._elsewhere),
                 tell=reports.chunk_failed,
                 count=self._count,
             )
@@ -103,6 +106,11 @@ class Keeping:
         await self.retention.stop()
         if self.patrol is not None:
             await self.patrol.stop()
+
+    def _elsewhere(self, session_id: str) -> bool:
+        """Whether its chunks have left this store for the other one. Blocking."""
+        marker = marker_of(self._store, session_id)
+        return marker is not None and marker.leaving
 
     def _count(self, found: Patrolled, damaged: int) -> None:
         if self._gauges is not None:

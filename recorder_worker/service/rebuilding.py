@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from recorder_worker.adapters.directory_store import DirectoryStore
+from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.adapters.rebuild_folder import RebuildFolder
 from recorder_worker.bus.connection.broker import Login
 from recorder_worker.bus.sessions.known_sessions import known_sessions
@@ -29,6 +30,8 @@ from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.records.ledger import replay_records
 from recorder_worker.core.replay_outcome import Outcome, Rebuilt, SessionOutcome
 from recorder_worker.core.subjects import Fact
+from recorder_worker.core.verify.verdicts import Verdict
+from recorder_worker.core.verify.verifier import verify
 from recorder_worker.ports import BlobStore, EventLog
 from recorder_worker.service.replaying import connected, event_log
 from recorder_worker.service.settings.tree import Settings
@@ -36,6 +39,8 @@ from recorder_worker.stages.merkle.archive import Archive
 from recorder_worker.stages.newest_event import newest_event
 from recorder_worker.stages.replay import Replay
 from recorder_worker.stages.replayed_log import take_over_log
+from recorder_worker.stages.retention.removal import FOLDERS
+from recorder_worker.stages.retention.statement_files import is_being_removed
 
 CipherOf = Callable[[str], SessionCipher | None]
 """What opens a session's chunks, by its id; None where nobody here can."""
@@ -146,6 +151,8 @@ class Rebuild:
 
     async def _held(self, sealed: SessionSealed) -> SessionOutcome:
         session_id = sealed.session_id
+        if await asyncio.to_thread(is_being_removed, self._store, session_id):
+            return await asyncio.to_thread(self._take_over_removed, sealed)
         if await asyncio.to_thread(self._is_there, sealed):
             return SessionOutcome(
                 session_id=session_id,
@@ -175,6 +182,21 @@ class Rebuild:
             tree_size=result.tree_size,
             detail=result.difference,
             taken=result.taken,
+        )
+
+    def _take_over_removed(self, sealed: SessionSealed) -> SessionOutcome:
+        """Its bytes are gone by order: what proves it is copied, and verified there; blocking."""
+        prefix = keys.session_prefix(sealed.session_id)
+        for key in list(self._store.keys(prefix)):
+            if key.removeprefix(f"{prefix}/").split("/", 1)[0] not in FOLDERS:
+                self._target.replace(key, self._store.get(key))
+        found = verify(FolderRecording(self._folder.path / prefix))
+        return SessionOutcome(
+            session_id=sealed.session_id,
+            outcome=Outcome.REMOVED if found.verdict is Verdict.REDACTED else Outcome.INCOMPLETE,
+            root_hash=sealed.root_hash,
+            tree_size=sealed.tree_size,
+            detail=f"its record was taken over, and verifies as {found.verdict.value}",
         )
 
     def _is_there(self, sealed: SessionSealed) -> bool:

@@ -22,7 +22,8 @@ from recorder_worker.core.errors import (
 )
 from recorder_worker.core.pipeline import UPLOAD
 from recorder_worker.integrations.second_store.archiver import Archiver
-from recorder_worker.integrations.second_store.copier import Copier
+from recorder_worker.integrations.second_store.copier import Copier, DeletionOf
+from recorder_worker.integrations.second_store.late_store import LateStore
 from recorder_worker.integrations.second_store.offload import Offload
 from recorder_worker.integrations.second_store.patience import Patience, Troubles
 from recorder_worker.integrations.second_store.sweep import Sweep
@@ -135,6 +136,7 @@ class SecondStore:
         metrics: Metrics,
         node: str,
         recorder: Callable[[], str],
+        deletion_of: DeletionOf,
     ) -> None:
         self._settings = settings
         self._recorder = recorder
@@ -146,7 +148,9 @@ class SecondStore:
             lambda: self._open(login),
             metrics.copies,
             read_back=settings.read_back,
+            deletion_of=deletion_of,
         )
+        self.late = LateStore(self._copier, clock)
         self._store: BlobStore | None = None
         self._troubles = Troubles(clock, metrics.copies)
         self._patience = Patience(self._troubles, settings.backoff_s)
@@ -169,7 +173,12 @@ class SecondStore:
             keep_local=self._settings.keep_local == "always",
         )
         upload = Upload(
-            bus.log, self._copier, archiver, self._patience, self._clock, node=self._node
+            bus.log,
+            self._copier,
+            archiver,
+            self._patience,
+            self._clock,
+            node=self._node,
         )
         bus.register(
             UPLOAD.name,
@@ -180,7 +189,11 @@ class SecondStore:
         )
         self._bus = bus
         self._sweep = Sweep(
-            self._copier, archiver, self._offload(bus, reports), self._patience, self._clock
+            self._copier,
+            archiver,
+            self._offload(bus, reports),
+            self._patience,
+            self._clock,
         )
         return UPLOAD.name
 

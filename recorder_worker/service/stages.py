@@ -54,6 +54,7 @@ from recorder_worker.stages.gate import CommandGate
 from recorder_worker.stages.merkle.stage import MerkleStage
 from recorder_worker.stages.owners import OwnersStage
 from recorder_worker.stages.rejection import Rejections
+from recorder_worker.stages.retention.statement_files import StatementFiles
 from recorder_worker.stages.session_log.log_writer import LogWriter
 from recorder_worker.stages.session_log.numbering import number
 from recorder_worker.stages.session_log.stage import SessionLogStage
@@ -75,12 +76,14 @@ class StageSet:
         store: BlobStore,
         clock: Clock,
         metrics: StageMetrics,
+        second: BlobStore | None = None,
     ) -> None:
         self._settings = settings
         self._node = node
         self._store = store
         self._clock = clock
         self._metrics = metrics
+        self._stores = (store,) if second is None else (store, second)
         self.identity = _identity(node)
         self.governor = Governor(policies.load_limits(settings), clock, metrics)
         self.writes = WriteWatch(clock, metrics)
@@ -90,6 +93,8 @@ class StageSet:
         self.registered: list[str] = []
         self.recorder = ""
         """The recorder's id, where `merkle` runs here."""
+        self.statements: StatementFiles | None = None
+        """What was said of sessions, where `merkle` runs here."""
 
     def register(self, bus: Bus, progressed: Progressed) -> None:
         """Register every stage that this process runs."""
@@ -189,6 +194,7 @@ class StageSet:
         signer = file_signer(self._settings)
         recorder = self._settings.merkle.recorder or signer.recorder
         self.recorder = recorder
+        self.statements = StatementFiles(self._store, signer, recorder)
         stage = MerkleStage(
             log=bus.log,
             store=self._store,
@@ -246,7 +252,7 @@ class StageSet:
         self.keeping = Keeping(
             self._settings,
             bus=bus,
-            stores=(self._store,),
+            stores=self._stores,
             signer=signer,
             clock=self._clock,
             writer=writer,

@@ -15,6 +15,7 @@ from recorder_worker.adapters.nats_server.server import NatsServer
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.bus.bus import Bus
 from recorder_worker.core.pipeline import MERKLE
+from recorder_worker.core.retention.sayings import Deletion
 from recorder_worker.integrations.storage import StorageReports
 from recorder_worker.service import policies
 from recorder_worker.service.audit_trail import NAME as AUDIT
@@ -61,8 +62,14 @@ class Worker:
         self._node = node
         self._clock = clock
         self._health = Health()
+        self._second = self._second_store() if MERKLE.name in settings.stages else None
         self._stages = StageSet(
-            settings, node=node, store=self.store, clock=clock, metrics=self.metrics
+            settings,
+            node=node,
+            store=self.store,
+            clock=clock,
+            metrics=self.metrics,
+            second=self._second.late if self._second is not None else None,
         )
         self._integrations = Integrations(
             settings,
@@ -73,7 +80,6 @@ class Worker:
             metrics=self.metrics,
             sessions=lambda: self.sessions,
         )
-        self._second = self._second_store() if MERKLE.name in settings.stages else None
         self._server: NatsServer | None = None
         self._bus: Bus | None = None
         self._watch: BacklogWatch | None = None
@@ -176,12 +182,12 @@ class Worker:
         if self._sampler is not None:
             await _until(begin_s + STOP_BUS_S, self._sampler.stop(), "sampler")
         await _until(begin_s + STOP_BUS_S, self._integrations.stop(), "gateway")
-        if self._second is not None:
-            await _until(begin_s + STOP_BUS_S, self._second.stop(), "second store")
         if self._stages.audit_trail is not None:
             await _until(begin_s + STOP_BUS_S, self._stages.audit_trail.stop(), "audit trail")
         if self._stages.keeping is not None:
             await _until(begin_s + STOP_BUS_S, self._stages.keeping.stop(), "retention")
+        if self._second is not None:
+            await _until(begin_s + STOP_BUS_S, self._second.stop(), "second store")
         if self._bus is not None:
             await _until(begin_s + STOP_BUS_S, self._bus.stop(), "bus")
         if self._server is not None:
@@ -200,7 +206,12 @@ class Worker:
             metrics=self.metrics,
             node=self._node,
             recorder=lambda: self._stages.recorder,
+            deletion_of=self._deletion_of,
         )
+
+    def _deletion_of(self, session_id: str) -> Deletion | None:
+        statements = self._stages.statements
+        return statements.deletion(session_id) if statements is not None else None
 
     async def _find_nats(self) -> tuple[str, ...]:
         """The servers of the settings; else, for all stages together, the embedded one."""

@@ -98,7 +98,7 @@ class Bench:
             self.known,  # type: ignore[arg-type]  # what is asked of the book
             worker=worker,
             bytes_per_s=bytes_per_s,
-            second=None if second is None else SecondCopies(second, alone),
+            second=SecondCopies(second, alone),
             tell=tell,
             count=lambda found, damaged: self.counted.append((found, damaged)),
         )

@@ -6,12 +6,17 @@ import asyncio
 import hashlib
 import threading
 
+import msgspec
 import pytest
 import structlog
+from blake3 import blake3
 from faulty_store import FaultyStore
 from memory_store import MemoryStore
+from recordings import Recording
+from statements import deletion
 
 from recorder_worker.adapters.system_clock import SystemClock
+from recorder_worker.core import keys
 from recorder_worker.core.copy_marker import (
     CopyMarker,
     Expected,
@@ -30,16 +35,20 @@ from recorder_worker.core.errors import (
 )
 from recorder_worker.core.events import BlobCopied, ChunkStored, Event
 from recorder_worker.core.model import Span
+from recorder_worker.core.retention.sayings import Deletion
 from recorder_worker.core.subjects import Fact
 from recorder_worker.integrations.second_store.archiver import Archiver
 from recorder_worker.integrations.second_store.copier import Copier
+from recorder_worker.integrations.second_store.late_store import LateStore
 from recorder_worker.integrations.second_store.patience import Patience, Troubles
-from recorder_worker.integrations.second_store.removal import CopyRemoval
 from recorder_worker.integrations.second_store.repair import Repairs
+from recorder_worker.integrations.second_store.sweep import Sweep
 from recorder_worker.integrations.second_store.upload import Upload
 from recorder_worker.ports import FactMessage
 from recorder_worker.service.observing.copies import CopyMeters
 from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.stages.patrol.chunk_check import StoredChunk
+from recorder_worker.stages.retention.removal import bytes_left, remove_bytes
 
 KEY = "sessions/one/chunks/0000000001.zst"
 DATA = bytes(range(256)) * 10_000
@@ -347,57 +356,163 @@ async def test_one_bad_blob_does_not_hide_behind_others_that_work(
 # --- deleting ------------------------------------------------------------------------------------
 
 
-async def test_a_deleted_session_is_taken_out_however_long_the_store_is_away(
-    copier: Copier, second: FaultyStore, metrics: Metrics, local: MemoryStore
-) -> None:
-    local.put("copies/one", b"{}")
-    second.held.put("sessions/other/seal", b"of another")
-    copier.copy(KEY)
-    local.delete_below("sessions/one")
-    second.away()
-    patience = Patience(Troubles(SystemClock(), metrics.copies), (0.001,))
-    removing = asyncio.create_task(CopyRemoval(copier, patience).remove("one"))
-    while not patience.troubles.text:
-        await asyncio.sleep(0.001)
-    assert local.size("copies/one") is not None
-    second.back()
-    await removing
-    assert second.held.keys("") == ["sessions/other/seal"]
-    assert local.size("copies/one") is None
-    await CopyRemoval(copier, patience).remove("one")
+class Copying:
+    """Those who copy, and a deletion that may be ordered while they do."""
+
+    def __init__(self, local: MemoryStore, second: FaultyStore, metrics: Metrics) -> None:
+        self.log = Telling()
+        self.ordered: Deletion | None = None
+        clock = SystemClock()
+        patience = Patience(Troubles(clock, metrics.copies), (0.001,))
+        copier = Copier(
+            local, lambda: second, metrics.copies, deletion_of=lambda _session_id: self.ordered
+        )
+        self.archiver = Archiver(self.log, copier, patience, clock, node="n", keep_local=True)  # type: ignore[arg-type] # it only tells
+        self.upload = Upload(self.log, copier, self.archiver, patience, clock, node="n")  # type: ignore[arg-type] # as above
+        self.sweep = Sweep(copier, self.archiver, None, patience, clock)
+        self.late = LateStore(copier, clock)
+
+
+@pytest.fixture
+def copying(local: MemoryStore, second: FaultyStore, metrics: Metrics) -> Copying:
+    return Copying(local, second, metrics)
 
 
 @pytest.mark.parametrize("moment", ["writer", "commit", "digest"])
-async def test_a_session_that_is_deleted_while_it_is_copied_leaves_nothing_there(
-    copier: Copier, second: FaultyStore, metrics: Metrics, local: MemoryStore, moment: str
+async def test_a_session_that_is_deleted_while_it_is_copied_leaves_no_bytes_there(
+    copying: Copying, second: FaultyStore, local: MemoryStore, moment: str
 ) -> None:
     local.put("sessions/one/session.json", b"{}")
 
     def delete(call: str, _key: str) -> None:
         if call == moment:
             second.back()
-            local.delete_below("sessions/one")
+            copying.ordered = deletion()
+            remove_bytes((local, second.held), "one", copying.ordered)
 
     second.fault = delete
-    log = Telling()
-    patience = Patience(Troubles(SystemClock(), metrics.copies), (0.001,))
-    clock = SystemClock()
-    archiver = Archiver(log, copier, patience, clock, node="n", keep_local=True)  # type: ignore[arg-type] # it only tells
-    upload = Upload(log, copier, archiver, patience, clock, node="n")  # type: ignore[arg-type] # as above
     leaf = chunk_leaf(KEY.removeprefix("sessions/one/"))
-    await upload.handle(FactMessage(Fact.COMPRESSED, "one", leaf))
+    await copying.upload.handle(FactMessage(Fact.COMPRESSED, "one", leaf))
     assert second.held.keys("") == []
-    assert log.told == []
+    assert copying.log.told == []
 
+    # A worker was killed between the copy and its look: the fact comes again.
+    second.held.put(KEY, DATA)
+    await copying.upload.handle(FactMessage(Fact.COMPRESSED, "one", leaf))
+    assert second.held.keys("") == []
+
+
+async def test_a_folder_that_somebody_took_away_takes_no_copy_with_it(
+    copying: Copying, second: FaultyStore, local: MemoryStore
+) -> None:
     local.put("sessions/one/session.json", b"{}")
-    local.put(KEY, DATA)
-    await upload.handle(FactMessage(Fact.COMPRESSED, "one", leaf))
-    (told,) = log.told
+    leaf = chunk_leaf(KEY.removeprefix("sessions/one/"))
+    await copying.upload.handle(FactMessage(Fact.COMPRESSED, "one", leaf))
+    (told,) = copying.log.told
     assert isinstance(told, BlobCopied)
     assert (told.size, told.sha256) == (len(DATA), expected().sha256)
+    local.delete_below("sessions/one")
+    await copying.upload.handle(FactMessage(Fact.COMPRESSED, "one", leaf))
+    await copying.archiver.archive("one")
+    assert second.held.get(KEY) == DATA
+
+
+SESSION = "0192f0c1-2b3c-7d4e-8f50-000000000001"
+SHOWN = "thumbnails/000000000000.jpg"
+
+
+def sealed(local: MemoryStore) -> dict[str, bytes]:
+    """A sealed session with two chunks and a thumbnail, by the names of its files."""
+    recording = Recording(SESSION).open()
+    recording.chunk(1)
+    recording.chunk(1)
+    files = {**recording.seal().sealed(), SHOWN: b"a picture"}
+    for name, data in files.items():
+        local.put(f"sessions/{SESSION}/{name}", data)
+    return files
+
+
+def there(second: FaultyStore) -> set[str]:
+    prefix = f"sessions/{SESSION}/"
+    return {key.removeprefix(prefix) for key in second.held.keys(prefix)}
+
+
+@pytest.mark.parametrize("key_removed", [False, True])
+async def test_of_a_session_that_was_deleted_before_it_was_archived_the_record_is_copied(
+    copying: Copying, second: FaultyStore, local: MemoryStore, key_removed: bool
+) -> None:
+    files = sealed(local)
+    local.put(f"sessions/{SESSION}/retention/0001", b"a statement")
+    copying.ordered = deletion(key_removed=key_removed)
+    # Nothing is gone here yet, and what goes is not copied all the same.
+    await copying.sweep.turn(idle=True)
+    gone = {name for name in files if name.startswith("chunks/")} | {SHOWN}
+    gone |= {"session.json"} if key_removed else set()
+    assert there(second) == set(files) - gone | {"retention/0001"}
+    remove_bytes((local, copying.late), SESSION, copying.ordered)
+    local.put(f"sessions/{SESSION}/retention/0002", b"a tombstone")
+    await copying.sweep.turn(idle=True)
+    assert there(second) == set(files) - gone | {"retention/0001", "retention/0002"}
+
+
+@pytest.mark.parametrize("call", ["writer", "commit", "digest"])
+@pytest.mark.parametrize("name", ["session.json", SHOWN, "chunks/"])
+async def test_a_session_that_is_deleted_while_it_is_archived_leaves_its_record_there(
+    copying: Copying, second: FaultyStore, local: MemoryStore, call: str, name: str
+) -> None:
+    files = sealed(local)
+
+    def delete(called: str, key: str) -> None:
+        if called == call and f"{SESSION}/{name}" in key and copying.ordered is None:
+            second.back()
+            copying.ordered = deletion(key_removed=True)
+            remove_bytes((local, second.held), SESSION, copying.ordered)
+
+    second.fault = delete
+    await copying.archiver.archive(SESSION)
+    assert copying.ordered is not None
+    gone = {one for one in files if one.startswith("chunks/")} | {SHOWN, "session.json"}
+    assert there(second) == set(files) - gone
+
+
+async def test_what_is_said_of_a_session_long_after_its_seal_reaches_its_copy(
+    copying: Copying, second: FaultyStore, local: MemoryStore
+) -> None:
+    sealed(local)
+    await copying.archiver.archive(SESSION)
+    marker = parse_marker(local.get(keys.copies(SESSION)))
+    long_ago = msgspec.structs.replace(marker, archived_wall_ns=1)
+    local.replace(keys.copies(SESSION), encode_marker(long_ago))
+    await copying.sweep.turn(idle=False)
+    for number in (1, 2):
+        local.put(f"sessions/{SESSION}/{keys.statement(number)}", b"a statement")
+        await copying.sweep.turn(idle=False)
+        local.put(f"sessions/{SESSION}/{keys.statement_proof(number)}", b"its proof")
+        await copying.sweep.turn(idle=False)
+        assert {keys.statement(number), keys.statement_proof(number)} <= there(second)
+
+
+def test_a_store_that_is_away_keeps_nothing_here_and_is_not_asked_again_at_once(
+    copying: Copying, second: FaultyStore, local: MemoryStore
+) -> None:
+    files = sealed(local)
+    for name, data in files.items():
+        second.held.put(f"sessions/{SESSION}/{name}", data)
+    second.away()
+    gone = deletion(key_removed=True)
+    with pytest.raises(SecondStoreError):
+        remove_bytes((local, copying.late), SESSION, gone)
+    assert bytes_left((local,), SESSION, gone) == []
+    asked = len(second.calls)
+    with pytest.raises(SecondStoreError):
+        bytes_left((copying.late,), SESSION, gone)
+    assert len(second.calls) == asked
+    assert there(second) == set(files)
 
 
 # --- repair --------------------------------------------------------------------------------------
+
+CHUNK = StoredChunk(key=KEY, index=1, size=len(DATA), digest=blake3(DATA).digest())
 
 
 @pytest.mark.parametrize("damage", ["gone", "changed", "cut"])
@@ -409,31 +524,40 @@ def test_what_is_not_whole_here_is_put_back(
         local.delete(KEY)
     else:
         local.tamper(KEY, DATA[:-1] + (b"" if damage == "cut" else b"x"))
-    repair = Repairs(local, second).chunk("one", "chunks/0000000001.zst", expected())
+    repair = Repairs(local, second).chunk("one", CHUNK)
     assert repair is not None
     assert not repair.lost
+    assert repair.name == "chunks/0000000001.zst"
     assert local.get(KEY) == DATA
-    assert Repairs(local, second).chunk("one", "chunks/0000000001.zst", expected()) is None
+    assert Repairs(local, second).chunk("one", CHUNK) is None
 
 
-@pytest.mark.parametrize("there", [None, b"others", DATA[:-1]])
+@pytest.mark.parametrize("other", [None, b"others", DATA[:-1], DATA[:-1] + b"x"])
 def test_bytes_that_are_not_those_of_the_record_are_put_nowhere(
-    local: MemoryStore, second: FaultyStore, there: bytes | None
+    local: MemoryStore, second: FaultyStore, other: bytes | None
 ) -> None:
-    if there is not None:
-        second.held.put(KEY, there)
+    if other is not None:
+        second.held.put(KEY, other)
     local.tamper(KEY, b"damaged")
-    repair = Repairs(local, second).chunk("one", "chunks/0000000001.zst", expected())
+    repair = Repairs(local, second).chunk("one", CHUNK)
     assert repair is not None
     assert repair.lost
     assert local.get(KEY) == b"damaged"
+
+
+def test_a_store_that_is_away_has_lost_nothing(local: MemoryStore, second: FaultyStore) -> None:
+    second.held.put(KEY, DATA)
+    second.away()
+    local.delete(KEY)
+    with pytest.raises(StoreError):
+        Repairs(local, second).chunk("one", CHUNK)
 
 
 def test_a_whole_chunk_is_not_touched_and_the_second_store_not_asked(
     local: MemoryStore, second: FaultyStore
 ) -> None:
     second.away()
-    assert Repairs(local, second).chunk("one", "chunks/0000000001.zst", expected()) is None
+    assert Repairs(local, second).chunk("one", CHUNK) is None
     assert second.calls == []
 
 

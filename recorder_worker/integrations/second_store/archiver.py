@@ -25,10 +25,16 @@ from recorder_worker.core.ids import event_key
 from recorder_worker.core.records.codec import decode_record
 from recorder_worker.core.records.file import unframed
 from recorder_worker.core.records.leaves import ChunkRecord
+from recorder_worker.core.retention.sayings import Deletion
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.chunks import chunk_name
 from recorder_worker.integrations.second_store.copier import Copier, of_second
 from recorder_worker.integrations.second_store.patience import Patience
+from recorder_worker.integrations.second_store.removal import (
+    is_gone,
+    stays,
+    take_out,
+)
 from recorder_worker.ports import BlobStore, Clock, EventLog
 
 log = structlog.get_logger(__name__)
@@ -60,7 +66,8 @@ class Archiver:
     async def archive(self, session_id: str) -> None:
         """Have all of a sealed session in the second store, and tell so. Repeated, it tells again.
 
-        Of one that was removed here meanwhile nothing is copied, and nothing told.
+        Of one that was deleted its record is copied, and no bytes of what was shown. Of one whose
+        folder somebody has taken away nothing is copied, and nothing told.
 
         Raises:
             BlobMissingError: a file that is signed is neither here nor there.
@@ -91,30 +98,53 @@ class Archiver:
         known = marker_of(local, session_id)
         if known is not None:
             return known
-        if is_removed(local, session_id):
+        gone = is_gone(local, session_id)
+        deletion = self._copier.deletion_of(session_id)
+        if gone and deletion is None:
             return None
         prefix = keys.session_prefix(session_id)
-        chunks = signed_chunks(local, session_id)
-        names = [key.removeprefix(f"{prefix}/") for key in local.keys(prefix)]
-        wanted = dict.fromkeys(chunks) | {
-            name: None for name in names if not name.startswith(UNCOPIED)
-        }
-        size = 0
-        for name in wanted:
-            size += self._copier.copy(keys.blob_key(session_id, name), chunks.get(name)).size
+        try:
+            sizes = self._copy_all(session_id, deletion)
+        except BlobMissingError:
+            if deletion is not None or (deletion := self._copier.deletion_of(session_id)) is None:
+                raise
+            sizes = self._copy_all(session_id, deletion)
         with of_second():
             second.delete_below(keys.blob_key(session_id, keys.JOURNAL))
+        # One that is ordered behind this finds what we have sent.
+        deletion = self._copier.deletion_of(session_id)
+        if deletion is not None:
+            take_out(self._copier, session_id, deletion)
+            sizes = {name: size for name, size in sizes.items() if stays(name, deletion)}
         marker = CopyMarker(
             location=second.location(prefix),
             seal_sha256=sha256(local.get(keys.blob_key(session_id, keys.SEAL))).hexdigest(),
-            file_count=len(wanted),
-            file_bytes=size,
+            file_count=len(sizes),
+            file_bytes=sum(sizes.values()),
             archived_wall_ns=self._clock.wall_ns(),
         )
         write_marker(local, session_id, marker)
         self._copier.forget(prefix)
-        log.info("SessionArchived", session_id=session_id, location=marker.location, bytes=size)
+        log.info(
+            "SessionArchived",
+            session_id=session_id,
+            location=marker.location,
+            bytes=marker.file_bytes,
+        )
         return marker
+
+    def _copy_all(self, session_id: str, deletion: Deletion | None) -> dict[str, int]:
+        """The files that are there now, by name, with their sizes."""
+        local, prefix = self._copier.local, keys.session_prefix(session_id)
+        chunks = signed_chunks(local, session_id) if deletion is None else {}
+        names = [key.removeprefix(f"{prefix}/") for key in local.keys(prefix)]
+        wanted = dict.fromkeys(chunks) | {
+            name: None for name in names if not name.startswith(UNCOPIED) and stays(name, deletion)
+        }
+        return {
+            name: self._copier.copy(keys.blob_key(session_id, name), chunks.get(name)).size
+            for name in wanted
+        }
 
 
 def signed_chunks(store: BlobStore, session_id: str) -> dict[str, Expected]:
@@ -129,11 +159,6 @@ def signed_chunks(store: BlobStore, session_id: str) -> dict[str, Expected]:
         if isinstance(record, ChunkRecord):
             found[chunk_name(record)] = expected_of(record)
     return found
-
-
-def is_removed(store: BlobStore, session_id: str) -> bool:
-    """Whether somebody has removed a session here, to whom its copies are a matter as well."""
-    return store.size(keys.blob_key(session_id, keys.MANIFEST)) is None
 
 
 def marker_of(store: BlobStore, session_id: str) -> CopyMarker | None:

@@ -28,10 +28,14 @@ from recorder_worker.core.errors import (
     SecondStoreError,
     StoreError,
 )
+from recorder_worker.core.retention.sayings import Deletion
 from recorder_worker.ports import BlobStore, Checked, CopyMetrics
 
 SMALL_BYTES = 65_536
 """Up to this size asking whether a blob is there costs as much as sending it."""
+
+DeletionOf = Callable[[str], Deletion | None]
+"""By which the bytes of a session go or went; None where they stay. Blocking."""
 
 KNOWN = 50_000
 """So many names of checked copies are kept, so that a seal does not check a whole session again."""
@@ -52,6 +56,7 @@ class Copier:
         local: where stages write.
         open_second: gives the second store; called until it has given one.
         read_back: believe no store, but read every copy.
+        deletion_of: what those who copy ask before a copy, and again behind it (`removal.py`).
     """
 
     def __init__(
@@ -61,8 +66,10 @@ class Copier:
         metrics: CopyMetrics,
         *,
         read_back: bool = False,
+        deletion_of: DeletionOf = lambda _session_id: None,
     ) -> None:
         self.local = local
+        self.deletion_of = deletion_of
         self._open_second = open_second
         self._second: BlobStore | None = None
         self._metrics = metrics

@@ -2,7 +2,8 @@
 
 Only of sealed sessions whose copy is whole, and each chunk is looked at once more before the first
 one goes: what the second store attests, or gives back, must be what is signed in the records. The
-rest of the folder stays, so that the log of sessions verifies as before.
+rest of the folder stays, so that the log of sessions verifies as before. A hold does not keep
+chunks here: it keeps them from being deleted, and their copy is not.
 
 Killed before the marker says that chunks leave: nothing is gone. Behind it: some are, and the next
 turn takes the rest.
@@ -90,6 +91,8 @@ class Offload:
             key = keys.blob_key(session_id, name)
             found = self._copier.look(key)
             if found is None or (found.size, found.sha256) != (expected.size, expected.sha256):
+                if self._copier.deletion_of(session_id) is not None:
+                    return  # it is being deleted just now, there and here
                 what = f"{found.size} bytes of {found.sha256}" if found else "none, or a part"
                 raise BlobDamagedError(
                     f"{self._copier.second.location(key)}: expected {expected.size} bytes of "
@@ -99,7 +102,7 @@ class Offload:
     def _remove(self, session_id: str) -> SessionOffloaded | None:
         local = self._copier.local
         marker = marker_of(local, session_id)
-        if marker is None or marker.offloaded_wall_ns:
+        if marker is None or marker.offloaded_wall_ns or self._copier.deletion_of(session_id):
             return None
         now_ns = self._clock.wall_ns()
         if not marker.leaving:

@@ -1,39 +1,36 @@
-"""Takes a session that was deleted here out of the second store as well.
+"""What of a deleted session is in the second store: its record, and no bytes of what was shown.
 
-For whoever deletes sessions, to be called once the folder here is gone: from then on nothing is
-copied of it (`is_removed`), so nothing comes back behind this. May be repeated.
+Whoever deletes takes them out of every store (`stages/retention/removal.py`), behind a statement
+that is durable here before the first byte goes. So who copies asks for one before he sends, and
+again behind it: either he finds it, and takes out what he has sent, or whoever deletes finds that.
+Killed in between, he is asked to copy the same again, and finds the statement.
 """
 
 from __future__ import annotations
 
-import structlog
-
 from recorder_worker.core import keys
+from recorder_worker.core.retention.sayings import Deletion
 from recorder_worker.integrations.second_store.copier import Copier, of_second
-from recorder_worker.integrations.second_store.patience import Patience
+from recorder_worker.ports import BlobStore
+from recorder_worker.stages.retention.removal import FOLDERS, remove_bytes
 
-log = structlog.get_logger(__name__)
+
+def stays(name: str, deletion: Deletion | None) -> bool:
+    """Whether a file of a session's folder is there behind its deletion."""
+    if deletion is None:
+        return True
+    if name == keys.MANIFEST:
+        return not deletion.key_removed
+    return name.split("/", 1)[0] not in FOLDERS
 
 
-class CopyRemoval:
-    """Removes copies, however long the second store is away."""
+def take_out(copier: Copier, session_id: str, deletion: Deletion) -> None:
+    """Remove there what goes by a deletion. Raises SecondStoreError."""
+    with of_second():
+        remove_bytes((copier.second,), session_id, deletion)
+    copier.forget(keys.session_prefix(session_id))
 
-    def __init__(self, copier: Copier, patience: Patience) -> None:
-        self._copier = copier
-        self._patience = patience
 
-    async def remove(self, session_id: str) -> None:
-        """Remove all that the second store has of a session, and what is known here of it.
-
-        Raises:
-            SecondStoreError: it failed, and this worker stops.
-            StoreError: what is known here cannot be removed.
-        """
-        await self._patience.until_done(session_id, lambda: self._remove(session_id))
-        log.info("CopyRemoved", session_id=session_id)
-
-    def _remove(self, session_id: str) -> None:
-        with of_second():
-            self._copier.second.delete_below(keys.session_prefix(session_id))
-        self._copier.forget(keys.session_prefix(session_id))
-        self._copier.local.delete(keys.copies(session_id))
+def is_gone(store: BlobStore, session_id: str) -> bool:
+    """Whether somebody has taken a session's folder away here: no order to remove its copy."""
+    return store.size(keys.blob_key(session_id, keys.MANIFEST)) is None

@@ -1,4 +1,4 @@
-"""Puts back, from the second store, chunks here that are damaged or gone.
+"""Puts back, from the second store, chunks here that are damaged or gone; as the patrol does.
 
 What is signed in the records decides, and neither of the two stores: bytes that do not have the
 digest of their record are put nowhere. A whole chunk here is never touched. Blocking.
@@ -9,16 +9,10 @@ from __future__ import annotations
 import msgspec
 
 from recorder_worker.core import keys
-from recorder_worker.core.copy_marker import Expected
-from recorder_worker.core.errors import (
-    BlobDamagedError,
-    BlobMissingError,
-    BlobUnreadableError,
-    StoreError,
-)
-from recorder_worker.integrations.second_store.archiver import signed_chunks
-from recorder_worker.integrations.second_store.copier import of_second
+from recorder_worker.core.errors import RefusedError
 from recorder_worker.ports import BlobStore
+from recorder_worker.stages.patrol.chunk_check import StoredChunk, check, chunks_behind, put_back
+from recorder_worker.stages.retention.statement_files import is_being_removed
 
 
 class Repair(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,52 +34,40 @@ class Repairs:
         """Look at every chunk of a sealed session, and put back what is not whole.
 
         Raises:
+            RefusedError: it was deleted.
             BlobMissingError, FormatError: there are no records to go by.
             StoreError: a store failed; what was put back stays.
         """
+        self._refuse_deleted(session_id)
         done = []
-        for name, expected in signed_chunks(self._local, session_id).items():
-            repair = self.chunk(session_id, name, expected)
+        for chunk in chunks_behind(self._local, session_id, -1):
+            repair = self.chunk(session_id, chunk)
             if repair is not None:
                 done.append(repair)
         return done
 
-    def chunk(self, session_id: str, name: str, expected: Expected) -> Repair | None:
-        """Look at one chunk, and put it back; None where it is whole. Raises StoreError."""
-        key = keys.blob_key(session_id, name)
-        found = self._wrong_here(key, expected)
-        if not found:
-            return None
-        try:
-            with of_second():
-                held = self._second.digest(key, read_back=True)
-        except BlobMissingError:
-            return Repair(name=name, found=found, lost="the second store has no such blob")
-        except BlobDamagedError as error:
-            return Repair(name=name, found=found, lost=f"nor is it whole there: {error}")
-        if (held.size, held.sha256) != (expected.size, expected.sha256):
-            lost = f"nor is it whole there: {held.size} bytes of SHA-256 {held.sha256}"
-            return Repair(name=name, found=found, lost=lost)
-        with of_second():
-            data = self._second.get(key)
-        # The name never stands for half a file, nor for none: it is replaced as a whole.
-        self._local.replace(key, data)
-        again = self._wrong_here(key, expected)
-        if again:
-            raise StoreError(f"{key}: was put back, and is not whole: {again}; look at the disk")
-        return Repair(name=name, found=found)
+    def chunk(self, session_id: str, chunk: StoredChunk) -> Repair | None:
+        """Look at one chunk, and put it back; None where it is whole.
 
-    def _wrong_here(self, key: str, expected: Expected) -> str:
-        try:
-            found = self._local.digest(key, read_back=True)
-        except BlobMissingError:
-            return "missing"
-        except (BlobUnreadableError, BlobDamagedError) as error:
-            return f"unreadable: {error}"
-        except StoreError as error:
-            if self._local.size(key) is None:
-                raise
-            return f"unreadable: {error}"
-        if (found.size, found.sha256) == (expected.size, expected.sha256):
-            return ""
-        return f"damaged: {found.size} bytes of SHA-256 {found.sha256}"
+        Raises:
+            RefusedError: its session is deleted meanwhile; nothing was put back.
+            StoreError: a store failed.
+        """
+        fault = check(self._local, chunk)
+        if fault is None:
+            return None
+        lost = put_back(self._local, self._second, session_id, chunk)
+        if lost:
+            self._refuse_deleted(session_id)
+        name = chunk.key.removeprefix(f"{keys.session_prefix(session_id)}/")
+        found = fault.problem if fault.problem == "missing" else f"{fault.problem}: {fault.found}"
+        return Repair(name=name, found=found, lost=lost)
+
+    def _refuse_deleted(self, session_id: str) -> None:
+        if is_being_removed(self._local, session_id):
+            raise RefusedError(
+                field="SESSION",
+                expected="a session whose bytes are kept",
+                got=f"{session_id}, which was deleted",
+                hint="there is nothing to repair; recorder verify says who deleted it, and why",
+            )

@@ -1,7 +1,7 @@
 """Looks, every now and then, for what no fact tells of: what came late, and what may go here.
 
-* Proofs of the log of sessions and receipts, which come behind the seal; the log itself, and the
-  audit trail.
+* Statements of retention, proofs of the log of sessions and receipts, which come behind the seal;
+  the log itself, and the audit trail.
 * Sealed sessions that were never copied: from before there was a second store, or of whose facts
   the stream knows nothing any more.
 * Chunks that are in the second store and may leave this disk.
@@ -17,15 +17,16 @@ import structlog
 from recorder_worker.core import keys
 from recorder_worker.core.copy_marker import CopyMarker
 from recorder_worker.core.errors import BlobMissingError, PermanentError, StoreError
-from recorder_worker.integrations.second_store.archiver import Archiver, is_removed, marker_of
+from recorder_worker.integrations.second_store.archiver import Archiver, marker_of
 from recorder_worker.integrations.second_store.copier import Copier
 from recorder_worker.integrations.second_store.offload import Offload
 from recorder_worker.integrations.second_store.patience import Patience
+from recorder_worker.integrations.second_store.removal import is_gone
 from recorder_worker.ports import Clock
 
 log = structlog.get_logger(__name__)
 
-LATE = (keys.PROOFS, keys.RECEIPTS)
+LATE = (keys.RETENTION, keys.PROOFS, keys.RECEIPTS)
 LATE_NS = 30 * 86_400 * 1_000_000_000
 """So long behind the seal it is looked for what comes late: receipts are asked for as long."""
 AGAIN_NS = 3_600 * 1_000_000_000
@@ -49,7 +50,7 @@ class Sweep:
         self._patience = patience
         self._clock = clock
         self._sent: dict[str, int] = {}
-        self._settled: set[str] = set()
+        self._settled: dict[str, int] = {}
         self._not_before_ns: dict[str, int] = {}
 
     async def turn(self, *, idle: bool) -> None:
@@ -67,15 +68,17 @@ class Sweep:
         local = self._copier.local
         now_ns = self._clock.wall_ns()
         for session_id in local.children(keys.COPIES):
-            if session_id in self._settled:
+            if session_id in self._settled and not self._says_more(session_id):
                 continue
             marker = marker_of(local, session_id)
             if marker is None:
                 continue
+            said = self._said(session_id)
             for folder in LATE:
                 self._mirror(keys.blob_key(session_id, folder))
-            if now_ns - marker.archived_wall_ns > LATE_NS and self._rests(marker):
-                self._settled.add(session_id)
+            late = now_ns - marker.archived_wall_ns > LATE_NS
+            if late and said is not None and self._rests(session_id, marker):
+                self._settled[session_id] = said
         for folder in (keys.AUDIT, keys.LOG):
             self._mirror(folder)
 
@@ -94,8 +97,27 @@ class Sweep:
                 continue  # a partial tile that was filled meanwhile, an old bundle
             self._sent[key] = size
 
-    def _rests(self, marker: CopyMarker) -> bool:
-        return self._offload is None or marker.offloaded_wall_ns > 0
+    def _said(self, session_id: str) -> int | None:
+        """How many statements there are of a session; None where one has no proof yet."""
+        local, count = self._copier.local, 0
+        while local.size(keys.blob_key(session_id, keys.statement(count + 1))) is not None:
+            count += 1
+            if local.size(keys.blob_key(session_id, keys.statement_proof(count))) is None:
+                return None
+        return count
+
+    def _says_more(self, session_id: str) -> bool:
+        """A session is put under hold, or deleted, years behind its seal."""
+        following = keys.statement(self._settled[session_id] + 1)
+        if self._copier.local.size(keys.blob_key(session_id, following)) is None:
+            return False
+        del self._settled[session_id]
+        return True
+
+    def _rests(self, session_id: str, marker: CopyMarker) -> bool:
+        if self._offload is None or marker.offloaded_wall_ns > 0:
+            return True
+        return self._copier.deletion_of(session_id) is not None
 
     def _never_copied(self) -> list[str]:
         local, now_ns = self._copier.local, self._clock.monotonic_ns()
@@ -106,7 +128,7 @@ class Sweep:
             if session_id not in copied
             and self._not_before_ns.get(session_id, 0) <= now_ns
             and local.size(keys.blob_key(session_id, keys.SEAL)) is not None
-            and not is_removed(local, session_id)
+            and (not is_gone(local, session_id) or self._copier.deletion_of(session_id) is not None)
         ]
 
     async def _archive(self, session_id: str) -> None:
@@ -126,8 +148,9 @@ class Sweep:
             for session_id in local.children(keys.COPIES)
             if session_id not in self._settled
             and self._not_before_ns.get(session_id, 0) <= now_ns
-            and not is_removed(local, session_id)
+            and not is_gone(local, session_id)
             and offload.is_due(marker_of(local, session_id))
+            and self._copier.deletion_of(session_id) is None
         ]
 
     async def _take_away(self, session_id: str) -> None:

@@ -18,9 +18,10 @@ from recorder_worker.core.events import (
 )
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.subjects import Fact
-from recorder_worker.integrations.second_store.archiver import Archiver, is_removed
+from recorder_worker.integrations.second_store.archiver import Archiver
 from recorder_worker.integrations.second_store.copier import Copied, Copier, of_second
 from recorder_worker.integrations.second_store.patience import Patience
+from recorder_worker.integrations.second_store.removal import is_gone, stays
 from recorder_worker.ports import Clock, EventLog, FactMessage
 
 NAME = "upload"
@@ -87,23 +88,25 @@ class Upload:
         )
 
     def _bring_chunk(self, leaf: ChunkStored, key: str) -> Copied | None:
-        """None: its session was removed, perhaps while this chunk was sent.
+        """None: its session was deleted, perhaps while this chunk was sent, or its folder is gone.
 
         Where the fact comes again behind the seal, and the chunk is gone here, its copy is enough.
         """
-        local = self._copier.local
-        try:
-            copied = self._copier.copy(key, expected_of(leaf))
-        except BlobMissingError:
-            if is_removed(local, leaf.session_id):
-                return None
-            raise
-        if is_removed(local, leaf.session_id):
-            with of_second():
-                self._copier.second.delete(key)
-            self._copier.forget(keys.session_prefix(leaf.session_id))
-            return None
-        return copied
+        session_id = leaf.session_id
+        copied = None
+        if self._copier.deletion_of(session_id) is None:
+            try:
+                copied = self._copier.copy(key, expected_of(leaf))
+            except BlobMissingError:
+                gone = is_gone(self._copier.local, session_id)
+                if not gone and self._copier.deletion_of(session_id) is None:
+                    raise
+            if self._copier.deletion_of(session_id) is None:
+                return copied
+        with of_second():
+            self._copier.second.delete(key)
+        self._copier.forget(keys.session_prefix(session_id))
+        return None
 
     async def _manifest(self, session_id: str) -> None:
         key = keys.blob_key(session_id, keys.MANIFEST)
@@ -120,18 +123,18 @@ class Upload:
     def _bring(self, session_id: str, names: tuple[str, ...]) -> None:
         """Copy what there is of some files: not every leaf has a mark, and the seal takes others.
 
-        One that the seal took away here while we sent it is taken away there, too.
+        One that the seal, or a deletion, took away here while we sent it is taken away there, too.
         """
         local = self._copier.local
         for name in names:
             key = keys.blob_key(session_id, name)
-            if local.size(key) is None:
+            if local.size(key) is None or not stays(name, self._copier.deletion_of(session_id)):
                 continue
             try:
                 self._copier.copy(key)
             except BlobMissingError:
                 continue
-            if local.size(key) is None:
+            if local.size(key) is None or not stays(name, self._copier.deletion_of(session_id)):
                 with of_second():
                     self._copier.second.delete(key)
-                self._copier.forget(keys.blob_key(session_id, keys.JOURNAL))
+                self._copier.forget(keys.session_prefix(session_id))

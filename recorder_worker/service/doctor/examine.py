@@ -25,6 +25,7 @@ from recorder_worker.service import policies
 from recorder_worker.service.doctor import bus_checks
 from recorder_worker.service.doctor.case import Case, repaired
 from recorder_worker.service.doctor.directory import look_at_directory
+from recorder_worker.service.doctor.kept_sessions import look_at_kept
 from recorder_worker.service.doctor.running_sessions import look_at_running
 from recorder_worker.service.doctor.sealed_sessions import look_at_epochs, look_at_sealed
 from recorder_worker.service.doctor.session_folder import SessionFolder, look_at_folder
@@ -41,6 +42,7 @@ async def examine(settings: Settings, login: Login | None, *, repair: bool) -> E
     """
     look = Look(settings)
     await look.at("the data directory", look.directory)
+    await look.at("what was deleted and copied", look.kept)
     async with AsyncExitStack() as stack:
         broker = await look.reach(stack, login) if login is not None else None
         if broker is None:
@@ -76,6 +78,10 @@ class Look:
     async def directory(self) -> None:
         """The data directory as such."""
         self.cases += await asyncio.to_thread(look_at_directory, self._settings)
+
+    async def kept(self) -> None:
+        """What was said of sessions, and what is known of their copies."""
+        self._found(*await asyncio.to_thread(lambda: list(look_at_kept(self._settings))))
 
     async def reach(self, stack: AsyncExitStack, login: Login) -> RecorderBroker | None:
         """A connection; None where there is none, which is a finding."""

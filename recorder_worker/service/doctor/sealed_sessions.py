@@ -24,7 +24,7 @@ from recorder_worker.service.doctor.session_folder import SessionFolder
 from recorder_worker.service.settings.tree import Settings
 from recorder_worker.stages.merkle.archive import Archive
 
-WHOLE = (Verdict.COMPLETE, Verdict.COMPLETE_WITH_GAPS)
+WHOLE = (Verdict.COMPLETE, Verdict.COMPLETE_WITH_GAPS, Verdict.REDACTED)
 
 
 def look_at_sealed(settings: Settings, folder: SessionFolder, *, told: bool) -> Iterator[Case]:

@@ -9,12 +9,18 @@ import msgspec
 from blake3 import blake3
 
 from recorder_worker.core import keys
-from recorder_worker.core.errors import BlobMissingError, BlobUnreadableError, StoreError
+from recorder_worker.core.errors import (
+    BlobDamagedError,
+    BlobMissingError,
+    BlobUnreadableError,
+    StoreError,
+)
 from recorder_worker.core.records.codec import decode_record
 from recorder_worker.core.records.file import unframed
 from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.verify.chunks import chunk_name
 from recorder_worker.ports import BlobStore
+from recorder_worker.stages.retention.statement_files import is_being_removed
 
 Problem = Literal["missing", "damaged", "unreadable"]
 MAX_REPAIRED_SIZE = 2**31
@@ -106,21 +112,45 @@ def check(store: BlobStore, chunk: StoredChunk) -> Fault | None:
     return reading.fault()
 
 
-def repair(store: BlobStore, second: BlobStore, chunk: StoredChunk) -> bool:
+def put_back(store: BlobStore, second: BlobStore, session_id: str, chunk: StoredChunk) -> str:
     """Put the second store's copy in the place of a chunk, if it is what the record says.
 
     Whatever stands there is replaced at once and as a whole: a crash leaves the one or the other.
+    A deletion that is ordered meanwhile finds what was put back, or is found here.
+
+    Returns:
+        Why it was not done: the copy is not whole either; empty where it was.
 
     Raises:
-        StoreError: the copy could not be written.
+        StoreError: one of the stores failed; it may work later.
     """
-    if chunk.size > MAX_REPAIRED_SIZE or check(second, chunk) is not None:
-        return False
-    try:
-        data = second.get(chunk.key)
-    except (BlobMissingError, StoreError):
-        return False
-    if len(data) != chunk.size or blake3(data).digest() != chunk.digest:
-        return False
+    data = _copy_of(second, chunk)
+    if isinstance(data, str):
+        return data
     store.replace(chunk.key, data)
-    return check(store, chunk) is None
+    if is_being_removed(store, session_id):
+        store.delete(chunk.key)
+        return "its session is deleted"
+    fault = check(store, chunk)
+    if fault is not None:
+        raise StoreError(
+            f"{chunk.key}: was put back, and is {fault.problem}: {fault.found}; look at the disk"
+        )
+    return ""
+
+
+def _copy_of(second: BlobStore, chunk: StoredChunk) -> bytes | str:
+    """The bytes of a copy that is whole; else, in words, what is wrong with it."""
+    try:
+        size = second.size(chunk.key)
+        if size is not None and (size != chunk.size or size > MAX_REPAIRED_SIZE):
+            return f"nor is it whole there: {size} bytes"
+        data = second.get(chunk.key)
+    except BlobMissingError:
+        return "the second store has no such blob"
+    except (BlobDamagedError, BlobUnreadableError) as error:
+        return f"nor is it whole there: {error}"
+    digest = blake3(data).digest()
+    if (len(data), digest) != (chunk.size, chunk.digest):
+        return f"nor is it whole there: {len(data)} bytes of BLAKE3 {digest.hex()}"
+    return data

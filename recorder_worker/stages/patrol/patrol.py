@@ -23,7 +23,7 @@ from recorder_worker.stages.patrol.chunk_check import (
     StoredChunk,
     check,
     chunks_behind,
-    repair,
+    put_back,
 )
 from recorder_worker.stages.patrol.place import Place, read_place, write_place
 from recorder_worker.stages.retention.book import RetentionBook
@@ -57,13 +57,12 @@ Count = Callable[[Patrolled, int], None]
 
 @dataclass(frozen=True)
 class SecondCopies:
-    """A store with copies under the same keys.
+    """Copies under the same keys: where they are, if there is such a store here.
 
-    `alone` says whether it alone has a session's chunks, on purpose: they are read there, by
-    whoever looks after it.
+    `alone` says whether it alone has a session's chunks, on purpose: they are not read here.
     """
 
-    store: BlobStore
+    store: BlobStore | None = None
     alone: Callable[[str], bool] = lambda _session_id: False
 
 
@@ -72,7 +71,7 @@ class Patrol:
 
     Args:
         store: of the recorder.
-        second: another one that has copies, or None.
+        second: what is known of copies.
         book: what is known of sessions: the log of sessions is the catalogue.
         worker: a name of this process that no other has.
         bytes_per_s: the rate.
@@ -88,7 +87,7 @@ class Patrol:
         *,
         worker: str,
         bytes_per_s: int,
-        second: SecondCopies | None,
+        second: SecondCopies,
         tell: Tell,
         count: Count,
     ) -> None:
@@ -163,8 +162,6 @@ class Patrol:
         """Whether its chunks need not be here."""
         if self._is_removed(session_id):
             return True
-        if self._second is None:
-            return False
         return await asyncio.to_thread(self._second.alone, session_id)
 
     def _is_removed(self, session_id: str) -> bool:
@@ -181,7 +178,10 @@ class Patrol:
             fault = await asyncio.to_thread(check, self._store, chunk)
         outcome = "good"
         if fault is not None:
-            repaired = await self._try_to_repair(chunk)
+            repaired = await self._try_to_repair(session_id, chunk)
+            await self._book.settle()
+            if self._is_removed(session_id):
+                return  # meanwhile
             outcome = "repaired" if repaired else "damaged"
             if self.place.damage_of(chunk.key) != fault.found:
                 await self._tell(
@@ -201,14 +201,17 @@ class Patrol:
             size = await asyncio.to_thread(reading.next)
         return reading.fault()
 
-    async def _try_to_repair(self, chunk: StoredChunk) -> bool:
-        if self._second is None:
+    async def _try_to_repair(self, session_id: str, chunk: StoredChunk) -> bool:
+        second = self._second.store
+        if second is None:
             return False
         try:
-            return await asyncio.to_thread(repair, self._store, self._second.store, chunk)
+            lost = await asyncio.to_thread(put_back, self._store, second, session_id, chunk)
         except StoreError as error:
-            log.warning("PatrolRepairFailed", key=chunk.key, error=str(error))
-            return False
+            lost = str(error)
+        if lost:
+            log.warning("PatrolRepairFailed", key=chunk.key, error=lost)
+        return not lost
 
     def _move(self, **fields: object) -> None:
         self.place = msgspec.structs.replace(self.place, **fields)

@@ -14,7 +14,7 @@ place in the store and one in the log. The log of sessions is the catalogue: no 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import structlog
@@ -45,6 +45,10 @@ REST = 3
 """So many times as long as it took to read a session, nothing is read behind it."""
 
 
+InThread = Callable[[Callable[[], None]], Awaitable[None]]
+"""Has blocking work done off the event loop."""
+
+
 class Tended(msgspec.Struct, frozen=True, kw_only=True):
     """What one round found.
 
@@ -73,6 +77,7 @@ class RetentionKeeper:
         stores: where the bytes of sessions are, that of the recorder first; all are cleared.
         book: what is said of sessions.
         limits: the rules.
+        in_thread: where bytes are removed: a store across a network may take its time.
     """
 
     def __init__(
@@ -81,11 +86,13 @@ class RetentionKeeper:
         clock: Clock,
         book: RetentionBook,
         limits: RetentionLimits,
+        in_thread: InThread = asyncio.to_thread,
     ) -> None:
         self._stores = tuple(stores)
         self._clock = clock
         self._book = book
         self._limits = limits
+        self._in_thread = in_thread
         self._known: dict[str, SealedSession | None] = {}
         self._problems: list[str] = []
         self._postponed: list[str] = []
@@ -139,7 +146,7 @@ class RetentionKeeper:
         since_ns = self._clock.wall_ns() - TOLD_LATER_NS
         try:
             await self._book.tell_what_was_not(session_id, count, since_ns)
-            await asyncio.to_thread(self._remove_again, session_id)
+            await self._in_thread(lambda: self._remove_again(session_id))
         except (IncidentError, StoreError) as error:
             self._problem(session_id, error)
             return
@@ -240,7 +247,7 @@ class RetentionKeeper:
         deletion = standing.deletion
         if deletion is None or standing.tombstone is not None:
             return
-        await asyncio.to_thread(remove_bytes, self._stores, session_id, deletion)
+        await self._in_thread(lambda: remove_bytes(self._stores, session_id, deletion))
         await self._book.say(session_id, self._end)
         log.info(
             "SessionRemoved",

@@ -3,11 +3,16 @@
 The key goes first: from then on no copy of a chunk can be read either, wherever it is. What was
 removed before a crash is gone, and removing it again is harmless. Nothing else of the folder is
 touched: records, checkpoints, seal, marks, proofs and receipts are what proves that it was.
+
+Stores beside the recorder's own get the statements before anything goes there, so that a copy never
+lacks a chunk without saying why. A store that is away keeps the others from nothing: its bytes go
+when it is back, and only then is it said that they are gone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from recorder_worker.core import keys
 from recorder_worker.core.errors import StoreError
@@ -53,23 +58,52 @@ def bytes_left(stores: Sequence[BlobStore], session_id: str, deletion: Deletion)
 def remove_bytes(stores: Sequence[BlobStore], session_id: str, deletion: Deletion) -> None:
     """Remove them from every store, and look that they are gone. Blocking.
 
+    Args:
+        stores: that of the recorder first; the others have copies.
+        session_id: whose bytes.
+        deletion: by which they go.
+
     Raises:
-        StoreError: some could not be removed, or are still there.
+        StoreError: some could not be removed, or are still there; in the other stores they went.
     """
-    for store in stores:
-        if deletion.key_removed:
-            store.delete(keys.blob_key(session_id, keys.MANIFEST))
-    for store in stores:
-        for folder in FOLDERS:
-            store.delete_below(keys.blob_key(session_id, folder))
-    for store in stores:
-        left = list(_left(store, session_id, deletion))
-        if left:
-            raise StoreError(
-                f"session {session_id}: expected that nothing is left to remove, found "
-                f"{len(left)} files in {store.location(keys.session_prefix(session_id))}, such as "
-                f"{left[0]}; it is tried again"
-            )
+    failed: dict[int, StoreError] = {}
+    for step in (partial(_say, stores[0]), _remove_key, _remove_rest, _look):
+        for number, store in enumerate(stores):
+            if number in failed:
+                continue
+            try:
+                step(store, session_id, deletion)
+            except StoreError as error:
+                failed[number] = error
+    if failed:
+        raise failed[min(failed)]
+
+
+def _say(first: BlobStore, store: BlobStore, session_id: str, _deletion: Deletion) -> None:
+    if store is first:
+        return
+    for key in first.keys(keys.blob_key(session_id, keys.RETENTION)):
+        store.replace(key, first.get(key))
+
+
+def _remove_key(store: BlobStore, session_id: str, deletion: Deletion) -> None:
+    if deletion.key_removed:
+        store.delete(keys.blob_key(session_id, keys.MANIFEST))
+
+
+def _remove_rest(store: BlobStore, session_id: str, _deletion: Deletion) -> None:
+    for folder in FOLDERS:
+        store.delete_below(keys.blob_key(session_id, folder))
+
+
+def _look(store: BlobStore, session_id: str, deletion: Deletion) -> None:
+    left = _left(store, session_id, deletion)
+    if left:
+        raise StoreError(
+            f"session {session_id}: expected that nothing is left to remove, found "
+            f"{len(left)} files in {store.location(keys.session_prefix(session_id))}, such as "
+            f"{left[0]}; it is tried again"
+        )
 
 
 def _left(store: BlobStore, session_id: str, deletion: Deletion) -> list[str]:

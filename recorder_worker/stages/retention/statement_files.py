@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 
 from recorder_worker.core import keys
@@ -55,13 +56,28 @@ class StatementFiles:
         Raises:
             IncidentError: one is not.
         """
-        found: list[SignedStatement] = []
+        return list(self._each(session_id))
+
+    def deletion(self, session_id: str) -> Deletion | None:
+        """By which the bytes of a session go, or went; None: this device has signed none.
+
+        What somebody else has put there says nothing, and what stands behind that neither. Raises
+        StoreError.
+        """
+        found: Deletion | None = None
+        with suppress(IncidentError):
+            for signed in self._each(session_id):
+                if isinstance(signed.statement.says, Deletion):
+                    found = signed.statement.says
+        return found
+
+    def _each(self, session_id: str) -> Iterator[SignedStatement]:
         standing = Standing()
         for number in range(1, MAX_STATEMENTS + 1):
             try:
                 data = self._store.get(keys.blob_key(session_id, keys.statement(number)))
             except BlobMissingError:
-                break
+                return
             try:
                 signed = parse_statement(data)
                 standing = standing.behind(signed)
@@ -73,8 +89,7 @@ class StatementFiles:
                     f"another one: {error}; nothing is removed, held or released until it is "
                     "restored from a copy"
                 ) from error
-            found.append(signed)
-        return found
+            yield signed
 
     def has_more(self, session_id: str, count: int) -> bool:
         """Whether there is a statement behind the first `count` ones."""
