@@ -390,15 +390,13 @@ def _archived(found: Evidence, session: str, copied: dict[str, bytes]) -> Found:
     for told in archived:
         if told.event != archived[0].event:
             yield f"{session}: told as archived in two ways"
-    left = {name for name in ("records", "checkpoints", "seal")} | (
-        set() if session in found.removed else {"session.json"}
-    )
-    for name in sorted(left):
+    gone = session in found.removed
+    for name in ("records", "checkpoints", "seal", *(() if gone else ("session.json",))):
         if f"sessions/{session}/{name}" not in copied:
             yield f"{session}: {name} is not in the second store"
-    if session not in found.removed and found.second is not None:
+    if found.second is not None:
         read = reference.check(found.second / "sessions" / session, found.identity)
-        if read["verdict"] not in GOOD:
+        if read["verdict"] not in ({"REDACTED"} if gone else GOOD):
             yield f"{session}: its copy is {read['verdict']}: {read['problem']}"
 
 
@@ -411,25 +409,32 @@ def the_removed_is_gone(found: Evidence) -> Found:
 
     What becomes of the tree and the log, and that it verifies as REDACTED, others look at.
     """
-    stores = ("first", found.files()), ("second", found.copied_files())
+    files = found.files()
     for session in sorted(found.removed):
         prefix = f"sessions/{session}/"
-        for store, files in stores:
-            for key in files:
-                name = key.removeprefix(prefix)
-                if key != name and (name.startswith(GOES) or name == "session.json"):
+        for store, held in (("first", files), ("second", found.copied_files())):
+            for name in _below(held, prefix):
+                if name.startswith(GOES) or name == "session.json":
                     yield f"{session}: {name} is left in the {store} store"
-        for fact in (Fact.RETENTION, Fact.LOGGED):
-            kinds = [told.event.kind for told in found.of(fact, session)]
-            if [kind for kind in kinds if kind not in KEPT] != STATED:
-                yield f"{session}: {fact.value} tells of {kinds}"
-        for number in range(1, len(STATED) + 1):
-            for name in (f"retention/{number:04d}", f"proofs/retention-{number:04d}"):
-                if prefix + name not in stores[0][1]:
-                    yield f"{session}: there is no {name}"
-        entry: Any = found.entries.get(session)
-        if entry is None or entry.removal != "tombstone" or entry.holds:
-            yield f"{session}: the table does not say that it was removed"
+        yield from _is_told(found, session, files)
+
+
+def _is_told(found: Evidence, session: str, files: dict[str, bytes]) -> Found:
+    for fact in (Fact.RETENTION, Fact.LOGGED):
+        kinds = [told.event.kind for told in found.of(fact, session)]
+        if [kind for kind in kinds if kind not in KEPT] != STATED:
+            yield f"{session}: {fact.value} tells of {kinds}"
+    for number in range(1, len(STATED) + 1):
+        for name in (f"retention/{number:04d}", f"proofs/retention-{number:04d}"):
+            if f"sessions/{session}/{name}" not in files:
+                yield f"{session}: there is no {name}"
+    entry: Any = found.entries.get(session)
+    if entry is None or entry.removal != "tombstone" or entry.holds:
+        yield f"{session}: the table does not say that it was removed"
+
+
+def _below(files: dict[str, bytes], prefix: str) -> list[str]:
+    return [key.removeprefix(prefix) for key in files if key.startswith(prefix)]
 
 
 def the_held_loses_nothing(found: Evidence) -> Found:

@@ -61,6 +61,25 @@ async def test_whatever_goes_wrong_with_a_removal_the_held_stays_and_the_deleted
     assert broken(await collect(world)) == []
 
 
+COPYING = [fault for fault in faults() if fault.effect.stage == "upload"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(fault, id=fault.id) for fault in COPYING if fault.kind is Kind.HELD_UP],
+)
+async def test_who_stands_still_while_he_copies_brings_nothing_back_of_what_was_deleted(
+    tmp_path: Path, fault: Fault
+) -> None:
+    world = World(folder_in(tmp_path), fault)
+    world.sleep_on = True
+    await world.record()
+    await world.remove()
+    world.sleep_on = False
+    await world.run()
+    assert broken(await collect(world)) == []
+
+
 @pytest.mark.parametrize("fault", [pytest.param(fault, id=fault.id) for fault in faults()])
 async def test_whatever_goes_wrong_with_one_effect_nothing_is_lost(
     tmp_path: Path, fault: Fault

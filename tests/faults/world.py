@@ -52,7 +52,7 @@ from recorder_worker.core.events import Captured
 from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.integrations.second_store.archiver import Archiver
 from recorder_worker.integrations.second_store.copier import Copier
-from recorder_worker.integrations.second_store.patience import Patience, Troubles
+from recorder_worker.integrations.second_store.patience import Patience, Troubles, in_daemon
 from recorder_worker.integrations.second_store.upload import Upload
 from recorder_worker.integrations.session_entries import EntryKeeper
 from recorder_worker.integrations.storage import StorageReports, StoredSessions
@@ -87,6 +87,7 @@ from recorder_worker.stages.retention.book import RetentionBook
 from recorder_worker.stages.retention.keeper import RetentionKeeper
 from recorder_worker.stages.retention.rules import RetentionLimits
 from recorder_worker.stages.retention.stage import RetentionStage
+from recorder_worker.stages.retention.statement_files import StatementFiles
 from recorder_worker.stages.session_log.log_writer import LogWriter
 from recorder_worker.stages.session_log.numbering import number
 from recorder_worker.stages.session_log.stage import SessionLogStage
@@ -164,6 +165,7 @@ class World:
         self._kept = 0
         self._swapped = False
         self._to_tend = False
+        self.sleep_on = False
         self.before_hold: dict[str, bytes] = {}
         self.under_hold: dict[str, bytes] = {}
         self.removed: frozenset[str] = frozenset()
@@ -336,7 +338,7 @@ class World:
 
     async def _wake_held(self) -> bool:
         """Let who stood still go on, long after others did his work."""
-        if not self._held:
+        if not self._held or self.sleep_on:
             return False
         running = self._held.pop()
         await self.broker.forget_ids()
@@ -648,7 +650,8 @@ class _Bench:
             return self._second
 
         copies = self._metrics.copies
-        copier = Copier(self._store, opened, copies)
+        statements = StatementFiles(self._store, self._signer, RECORDER)
+        copier = Copier(self._store, opened, copies, deletion_of=statements.deletion)
         patience = Patience(Troubles(self._clock, copies), (0.001,))
         archiver = Archiver(self._log, copier, patience, self._clock, node=NODE, keep_local=True)
         stage = Upload(self._log, copier, archiver, patience, self._clock, node=NODE)
@@ -674,6 +677,7 @@ class _Bench:
             self._clock,
             self._book(),
             RetentionLimits(max_age_s=MAX_AGE_S),
+            in_thread=in_daemon,
         )
         keeping = RetentionKeeping(keeper, every_s=TEND_S)
 
