@@ -1,7 +1,7 @@
 """What is known here of a sealed session's copy: the file `copies/<session>` of a data directory.
 
-It is no part of the recording, whose folder says nothing of where else it is. Whoever removes a
-session removes this, too.
+It is no part of the recording, whose folder says nothing of where else it is. It stays behind a
+deletion, for the record does, here and there.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class Bench:
     def keeper(self, axe: Axe | None = None, **limits: int) -> RetentionKeeper:
         axe = axe or Axe()
         store = Mortal(self.store, axe, "put", "replace", "delete", "delete_below")
-        second = Mortal(self.second, axe, "delete", "delete_below")
+        second = Mortal(self.second, axe, "replace", "delete", "delete_below")
         signer = Mortal(self.signer, axe, "sign_device")
         log = Mortal(self.log, axe, "append", "append_to_all", "emit")
         writer = LogWriter(log=log, store=store, signer=signer, recorder=RECORDER)
@@ -133,6 +133,13 @@ class Bench:
         assert report.root_hash == self.root
         return report.verdict
 
+    def copy_verdict(self) -> Verdict:
+        """Of the second store's copy, with which the second implementation has to agree."""
+        report = verify(StoredRecording(self.second, self.session_id))
+        folder = Path(self.second.location(keys.session_prefix(self.session_id)))
+        assert reference.check(folder)["verdict"] == report.verdict
+        return report.verdict
+
     def chunks(self) -> list[str]:
         folders = (keys.CHUNKS, keys.THUMBNAILS)
         return [
@@ -145,6 +152,7 @@ class Bench:
     async def check_removed(self) -> None:
         """Gone in both stores, signed once, entered once, told once, and proved."""
         assert self.verdict() is Verdict.REDACTED
+        assert self.copy_verdict() is Verdict.REDACTED
         assert self.chunks() == []
         report = verify(StoredRecording(self.store, self.session_id))
         removal = report.retention.removal
@@ -200,6 +208,7 @@ async def test_a_deletion_killed_at_every_effect_is_gone_on_with_by_another(
             await bench.tend(bench.keeper(Axe(at, after=after)))
         seen.add(bench.verdict())
         assert bench.verdict() in ALLOWED
+        assert bench.copy_verdict() in ALLOWED
         # Whoever comes next goes on with what was ordered, also where no rule would order it.
         ordered = bench.store.size(keys.blob_key(bench.session_id, keys.statement(1))) is not None
         await bench.tend(bench.keeper(max_age_s=0 if ordered else 1))
@@ -264,6 +273,8 @@ async def test_a_deletion_that_somebody_else_signed_removes_nothing(
 
     forged = deletion_of(sealed, by="kim", reason="forged", rule=Rule.COMMAND, now_ns=1)
     thief.keeper()._book.files.add(bench.session_id, Standing(), forged)
+    assert thief.keeper()._book.files.deletion(bench.session_id) == forged
+    assert bench.keeper()._book.files.deletion(bench.session_id) is None, "copies go on"
     found = await bench.keeper().tend()
     assert found.removed == 0
     assert any("expected our own retention/0001" in problem for problem in found.problems)

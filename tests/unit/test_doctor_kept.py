@@ -14,7 +14,6 @@ from recorder_worker.core import keys
 from recorder_worker.core.copy_marker import CopyMarker, encode_marker
 from recorder_worker.core.findings import Severity
 from recorder_worker.core.retention.sayings import Saying, tombstone_of
-from recorder_worker.service.doctor import kept_sessions
 from recorder_worker.service.doctor.kept_sessions import look_at_kept
 from recorder_worker.service.settings.storage import StorageSettings
 from recorder_worker.service.settings.tree import Settings
@@ -112,4 +111,3 @@ def test_sealed_sessions_that_are_not_copied_are_told_where_they_should_be(
     assert checks(tmp_path, second) == []
     put(tmp_path / keys.blob_key(OTHER, keys.RECORDS))
     assert checks(tmp_path, second) == [], "it is not sealed"
-    assert kept_sessions.YOUNG_S < OLD_S

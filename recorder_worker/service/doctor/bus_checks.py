@@ -10,7 +10,7 @@ from recorder_worker.bus.inspection.inspector import Drift, Inspector, QueueSeen
 from recorder_worker.core.dead_letters import LetterSeen
 from recorder_worker.core.events import SessionLogged, SessionSealed
 from recorder_worker.core.findings import Finding, Severity
-from recorder_worker.core.pipeline import CAPTURE, SESSION_LOG
+from recorder_worker.core.pipeline import CAPTURE, SESSION_LOG, UPLOAD
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import EventLog
 from recorder_worker.service.doctor.case import YOUNG_S, Case
@@ -23,6 +23,10 @@ FILLING_PERCENT = 80
 SECOND_NS = 1_000_000_000
 OPTIONAL = ("tsa",)
 """Where no authority is set nobody runs it, and its messages wait for ever."""
+UPLOAD_ADVICE = (
+    "copies wait, and are not lost: see the check storage in /health of a worker of merkle; where "
+    "the second store works, raise storage.workers"
+)
 
 
 async def look_at_shape(inspector: Inspector) -> AsyncIterator[Case]:
@@ -56,10 +60,16 @@ def _drifted(inspector: Inspector, drift: Drift) -> Case:
     )
 
 
-async def look_at_queues(inspector: Inspector) -> AsyncIterator[Finding]:
-    """Stages that are behind, that nobody runs, or that get stuck. Raises TimeoutError."""
+async def look_at_queues(inspector: Inspector, *, copies: bool) -> AsyncIterator[Finding]:
+    """Stages that are behind, that nobody runs, or that get stuck. Raises TimeoutError.
+
+    Args:
+        inspector: of the server.
+        copies: whether there is a second store; else nobody copies.
+    """
+    optional = OPTIONAL if copies else (*OPTIONAL, UPLOAD.name)
     for queue in await inspector.queues():
-        if queue.stage in OPTIONAL and not queue.asked_for:
+        if queue.stage in optional and not queue.asked_for:
             continue
         for finding in _queue(queue):
             yield finding
@@ -68,7 +78,9 @@ async def look_at_queues(inspector: Inspector) -> AsyncIterator[Finding]:
 def _queue(queue: QueueSeen) -> Iterator[Finding]:
     where = f"{queue.stream}/{queue.stage}"
     waited_s = (time.time_ns() - queue.oldest_ns) / SECOND_NS if queue.oldest_ns else 0.0
-    if not queue.asked_for:
+    copying = queue.stage == UPLOAD.name
+    # Who copies keeps a message in his hand while the second store is away, and asks for no other.
+    if not queue.asked_for and not (copying and queue.ack_pending):
         yield Finding(
             check="consumer.idle",
             severity=Severity.ERROR,
@@ -94,7 +106,9 @@ def _queue(queue: QueueSeen) -> Iterator[Finding]:
             severity=Severity.WARNING,
             where=where,
             what=f"{queue.pending} messages wait, the oldest for {waited_s:.0f} s",
-            advice=f"more workers of {queue.stage}, or fewer sessions; what is captured meanwhile "
+            advice=UPLOAD_ADVICE
+            if copying
+            else f"more workers of {queue.stage}, or fewer sessions; what is captured meanwhile "
             "lies in the spool",
         )
 

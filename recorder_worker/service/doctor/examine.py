@@ -119,7 +119,9 @@ class Look:
             self.cases.append(case)
 
     async def _waiting(self, inspector: Inspector) -> None:
-        async for finding in bus_checks.look_at_queues(inspector):
+        async for finding in bus_checks.look_at_queues(
+            inspector, copies=self._settings.storage.kind != "none"
+        ):
             self._found(finding)
 
     async def _streams(self, inspector: Inspector) -> None:

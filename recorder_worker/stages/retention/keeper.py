@@ -97,6 +97,7 @@ class RetentionKeeper:
         self._problems: list[str] = []
         self._postponed: list[str] = []
         self._ended: set[str] = set()
+        self._said: dict[str, str] = {}
 
     async def tend(self) -> Tended:
         """One round: finish what was begun, then remove what is due.
@@ -234,6 +235,7 @@ class RetentionKeeper:
             self._problem(session_id, error)
             return False
         self._known.pop(session_id, None)
+        self._said.pop(session_id, None)
         return True
 
     async def finish(self, session_id: str) -> None:
@@ -268,6 +270,9 @@ class RetentionKeeper:
         if isinstance(error, IncidentError):
             self._problems.append(str(error))
             log.error("RetentionStopped", session_id=session_id, reason=str(error))
-        else:
-            self._postponed.append(str(error))
+            return
+        self._postponed.append(str(error))
+        # A store that is away for a night is said once for each session, and not at every try.
+        if self._said.get(session_id) != str(error):
+            self._said[session_id] = str(error)
             log.warning("RetentionPostponed", session_id=session_id, error=str(error))
