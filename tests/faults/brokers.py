@@ -63,7 +63,11 @@ def declared(ack_wait_s: float, window_s: float) -> tuple[Any, dict[str, Consume
         compress_ack_wait_s=ack_wait_s,
         merkle_ack_wait_s=ack_wait_s,
     )
-    return streams(limits), consumers(waits)
+    made = consumers(waits)
+    return streams(limits), {
+        name: Consumer(stream=each.stream, config=each.config.evolve(ack_wait=ack_wait_s))
+        for name, each in made.items()
+    }
 
 
 class MemoryBroker:

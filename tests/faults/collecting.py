@@ -9,6 +9,7 @@ import msgspec
 
 from faults.brokers import Broker
 from faults.evidence import Evidence, Told
+from faults.parts import second_of
 from faults.session import MISSING, OWNER, UNITS, pixels
 from faults.world import World
 from recorder_worker.bus.codec import decode
@@ -36,6 +37,10 @@ async def collect(world: World) -> Evidence:
         copies=await _copies(world.broker),
         private_keys=world.parts.private_keys(),
         entries=await _entries(world.broker),
+        second=second_of(world.folder),
+        before_hold=world.before_hold,
+        under_hold=world.under_hold,
+        removed=world.removed,
     )
 
 

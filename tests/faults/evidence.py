@@ -42,6 +42,9 @@ class Evidence:
         pixels: for each unit that the source gave, BLAKE3 of its pixels.
         lost: the units that the source did not give.
         entries: the newest entry of the table of sessions for each session.
+        second: the second store; None: there is none.
+        before_hold, under_hold: files of sessions, when a hold began and when it was to end.
+        removed: the sessions that were to be deleted.
     """
 
     folder: Path
@@ -54,6 +57,10 @@ class Evidence:
     copies: dict[str, list[Fact]] = field(default_factory=dict)
     private_keys: list[str] = field(default_factory=list)
     entries: dict[str, Any] = field(default_factory=dict)
+    second: Path | None = None
+    before_hold: dict[str, bytes] = field(default_factory=dict)
+    under_hold: dict[str, bytes] = field(default_factory=dict)
+    removed: frozenset[str] = frozenset()
 
     def of(self, fact: Fact, session_id: str = "") -> list[Told]:
         """The events of a fact, in the order of their stream."""
@@ -91,8 +98,16 @@ class Evidence:
 
     def files(self) -> dict[str, bytes]:
         """Every file by its key."""
-        found = (path for path in self.folder.rglob("*") if path.is_file())
-        return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in found}
+        return _files(self.folder)
+
+    def copied_files(self) -> dict[str, bytes]:
+        """Every file of the second store by its key."""
+        return _files(self.second) if self.second else {}
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
 def units_of(spans: Iterable[Any]) -> list[int]:

@@ -98,6 +98,12 @@ class Injector:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
+    def arm(self, fault: Fault | None) -> None:
+        """From here on count anew, and for this fault."""
+        with self._lock:
+            self.fault, self.fired, self.effects = fault, False, []
+            self._counts.clear()
+
     def comes(self, stage: str, name: str) -> Kind | None:
         """An effect comes; gives the fault that it has."""
         with self._lock:
@@ -220,16 +226,20 @@ class _Struck:
             self._process.check()
             result = found(*args, **kwargs)
             if self._name == "BlobStore" and name == "writer":
-                return self._process.port("BlobWriter", result, kind_of(args[0]))
+                return self._process.port("BlobWriter", result, self._kind(args[0]))
             return result
 
         return call
+
+    def _kind(self, key: str) -> str:
+        """Which store, unless it is the first; and what in it."""
+        return f"{self._label}{kind_of(key)}"
 
     def _about(self, args: tuple[Any, ...]) -> str:
         """What an effect is about, where a port has effects of many kinds."""
         match self._name:
             case "BlobStore":
-                return f" {kind_of(args[0])}"
+                return f" {self._kind(args[0])}"
             case "BlobWriter":
                 return f" {self._label}"
             case "EventLog":

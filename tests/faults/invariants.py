@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
@@ -149,7 +150,8 @@ def files_are_whole(found: Evidence) -> Found:
         prefix = f"sessions/{session}/"
         for name, digest in _digests(found, session):
             data = files.get(prefix + name)
-            gone = data is None and name.startswith("segments/")
+            going = ("segments/", "chunks/") if session in found.removed else ("segments/",)
+            gone = data is None and name.startswith(going)
             if not gone and blake3(data or b"").hexdigest() != digest:
                 yield f"{session}: {name} is not what an event or record says"
 
@@ -177,7 +179,8 @@ def nothing_unnamed_is_stored(found: Evidence) -> Found:
     for key in found.files():
         top, _, rest = key.partition("/")
         if top != "sessions":
-            if top not in ("log", "audit", SPARES):
+            known = top == "copies" and rest in found.sessions
+            if not known and top not in ("log", "audit", SPARES):
                 yield f"{key}: nothing names it"
             continue
         session, _, name = rest.partition("/")
@@ -196,6 +199,8 @@ def _named(found: Evidence, session: str) -> set[str]:
             names.add(f"marks/{record['index']:010d}.json")
     units = len(found.pixels) + len(found.lost)
     names |= {f"thumbnails/{unit:012d}.jpg{end}" for unit in range(units) for end in ("", ".enc")}
+    for told in found.of(Fact.RETENTION, session):
+        names |= {f"{of}{told.event.number:04d}" for of in ("retention/", "proofs/retention-")}
     sizes = [told.event.tree_size for told in found.of(RECEIPT, session)]
     folder = found.session(session)
     for size in sizes:
@@ -248,7 +253,8 @@ def reference_agrees(found: Evidence) -> Found:
             continue
         folder = found.session(session)
         read = reference.check(folder, found.identity)
-        if read["verdict"] not in GOOD:
+        removed = session in found.removed
+        if read["verdict"] not in ({"REDACTED"} if removed else GOOD):
             yield f"{session}: {read['verdict']}: {read['problem']}"
         report = verify(FolderRecording(folder))
         if report.verdict.value != read["verdict"] or report.root_hash != read["root_hash"]:
@@ -257,7 +263,7 @@ def reference_agrees(found: Evidence) -> Found:
         if len(seen) != len(read["frames"]):
             yield f"{session}: a frame is there twice"
         for unit, pixels in found.pixels.items():
-            if seen.get(unit) != pixels:
+            if seen.get(unit) != (None if removed else pixels):
                 yield f"{session}: unit {unit} shows something else than the source did"
         for told in found.of(Fact.SEALED, session):
             if told.event.root_hash != read["root_hash"]:
@@ -304,7 +310,8 @@ def audit_trail_has_each_event_once(found: Evidence) -> Found:
             yield f"{key} is {count} times in the trail"
     if not found.of(Fact.STARTED):
         return
-    for fact, least in ((Fact.AUDIT_ACCEPTED, 2), (Fact.AUDIT_DENIED, 1)):
+    more = 1 if found.removed else 0  # hold, release and delete; and a deletion under hold
+    for fact, least in ((Fact.AUDIT_ACCEPTED, 2 + 3 * more), (Fact.AUDIT_DENIED, 1 + more)):
         if len({each.key for each in found.of(fact)}) != least:
             yield f"{fact.value}: expected {least}, found {len(found.of(fact))}"
 
@@ -316,15 +323,20 @@ def keys_are_erased(found: Evidence) -> Found:
             yield f"{session}: a private key is left behind the seal"
 
 
+KEPT = ("open", "seal")
+"""Entries whose receipts are in the recording, too; those of statements are with the log alone."""
+
+
 def receipts_are_kept(found: Evidence) -> Found:
     """Each checkpoint that was receipted has its receipt, with the log and with its session."""
     files = found.files()
+    of_recording = {told.event.size for told in found.of(Fact.LOGGED) if told.event.kind in KEPT}
     for told in found.of(Fact.ANCHOR_REQUESTED):
         if not any(each.event.tree_size == told.event.tree_size for each in found.of(RECEIPT)):
             yield f"nobody receipted size {told.event.tree_size}"
     for told in found.of(RECEIPT):
         size, session = told.event.tree_size, told.event.session_id
-        places = ["log"] if session == NO_SESSION else ["log", f"sessions/{session}"]
+        places = ["log", f"sessions/{session}"] if size in of_recording else ["log"]
         for place in places:
             held = {
                 data
@@ -349,6 +361,91 @@ def everybody_was_told(found: Evidence) -> Found:
                 yield f"{session}: nobody told that it is stored"
 
 
+def copies_are_whole(found: Evidence) -> Found:
+    """What was told as copied is in the second store, and nothing is there that is not here."""
+    copied, files = found.copied_files(), found.files()
+    for session in found.sessions:
+        told = {each.event.name: each.event for each in found.of(Fact.BLOB_COPIED, session)}
+        chunks = [_chunk_name(r) for r in found.records(session) if r["type"] == CHUNK]
+        if sorted(told) != sorted(chunks):
+            yield f"{session}: told as copied are {sorted(told)}, its chunks {chunks}"
+        for name, event in told.items():
+            data = copied.get(f"sessions/{session}/{name}", b"")
+            there = len(data), sha256(data).hexdigest()
+            if session not in found.removed and there != (event.size, event.sha256):
+                yield f"{session}: {name} was told as copied, and is not there"
+        if found.of(Fact.SEALED, session):
+            yield from _archived(found, session, copied)
+    for key, data in copied.items():
+        if key.startswith("sessions/") and files.get(key) != data:
+            yield f"{key} is in the second store, and not, or another one, in the first"
+
+
+def _archived(found: Evidence, session: str, copied: dict[str, bytes]) -> Found:
+    archived = found.of(Fact.ARCHIVED, session)
+    keys = {each.key for each in archived}
+    marker = found.folder / "copies" / session
+    if len(keys) != 1 or not marker.is_file():
+        yield f"{session}: told as archived by {len(keys)} ids, its marker {marker.is_file()}"
+    for told in archived:
+        if told.event != archived[0].event:
+            yield f"{session}: told as archived in two ways"
+    gone = session in found.removed
+    for name in ("records", "checkpoints", "seal", *(() if gone else ("session.json",))):
+        if f"sessions/{session}/{name}" not in copied:
+            yield f"{session}: {name} is not in the second store"
+    if found.second is not None:
+        read = reference.check(found.second / "sessions" / session, found.identity)
+        if read["verdict"] not in ({"REDACTED"} if gone else GOOD):
+            yield f"{session}: its copy is {read['verdict']}: {read['problem']}"
+
+
+STATED = ["hold", "release", "delete", "tombstone"]
+GOES = ("chunks/", "thumbnails/", "segments/")
+
+
+def the_removed_is_gone(found: Evidence) -> Found:
+    """Nothing to see, and no key, is left in any store; what proves that it was stays, and says so.
+
+    What becomes of the tree and the log, and that it verifies as REDACTED, others look at.
+    """
+    files = found.files()
+    for session in sorted(found.removed):
+        prefix = f"sessions/{session}/"
+        for store, held in (("first", files), ("second", found.copied_files())):
+            for name in _below(held, prefix):
+                if name.startswith(GOES) or name == "session.json":
+                    yield f"{session}: {name} is left in the {store} store"
+        yield from _is_told(found, session, files)
+
+
+def _is_told(found: Evidence, session: str, files: dict[str, bytes]) -> Found:
+    for fact in (Fact.RETENTION, Fact.LOGGED):
+        kinds = [told.event.kind for told in found.of(fact, session)]
+        if [kind for kind in kinds if kind not in KEPT] != STATED:
+            yield f"{session}: {fact.value} tells of {kinds}"
+    for number in range(1, len(STATED) + 1):
+        for name in (f"retention/{number:04d}", f"proofs/retention-{number:04d}"):
+            if f"sessions/{session}/{name}" not in files:
+                yield f"{session}: there is no {name}"
+    entry: Any = found.entries.get(session)
+    if entry is None or entry.removal != "tombstone" or entry.holds:
+        yield f"{session}: the table does not say that it was removed"
+
+
+def _below(files: dict[str, bytes], prefix: str) -> list[str]:
+    return [key.removeprefix(prefix) for key in files if key.startswith(prefix)]
+
+
+def the_held_loses_nothing(found: Evidence) -> Found:
+    """While a session is under hold no file of it goes or changes, in no store."""
+    for key, data in found.before_hold.items():
+        if found.under_hold.get(key) != data:
+            yield f"{key} is gone, or another one, in spite of the hold"
+    if found.removed and not found.before_hold:
+        yield "nothing was there when the hold began"
+
+
 INVARIANTS: tuple[Callable[[Evidence], Found], ...] = (
     nothing_waits,
     sealed_or_says_why,
@@ -367,6 +464,9 @@ INVARIANTS: tuple[Callable[[Evidence], Found], ...] = (
     keys_are_erased,
     receipts_are_kept,
     everybody_was_told,
+    copies_are_whole,
+    the_removed_is_gone,
+    the_held_loses_nothing,
 )
 
 

@@ -22,15 +22,18 @@ class MemoryParts:
 
     def __post_init__(self) -> None:
         self.store = MemoryStore()
+        self.second = MemoryStore()
         self.signer = MemorySigner()
         self.ciphers = MemoryCipherKeys()
 
     def write_out(self) -> None:
-        """The store as a folder, for those who read one."""
-        for key in self.store.keys(""):
-            path = self.folder / key
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(self.store.get(key))
+        """Both stores as folders, for those who read one."""
+        for store, folder in ((self.store, self.folder), (self.second, second_of(self.folder))):
+            folder.mkdir(exist_ok=True)
+            for key in store.keys(""):
+                path = folder / key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(store.get(key))
 
     def private_keys(self) -> list[str]:
         """The sessions of which a private key is left."""
@@ -46,16 +49,32 @@ class FileParts:
     def __post_init__(self) -> None:
         self._keys = self.folder.parent / "keys"
         self.store = DirectoryStore(self.folder)
+        second_of(self.folder).mkdir()
+        self.second = DirectoryStore(second_of(self.folder))
         self.signer = FileSigner(self._keys / "device.pem")
         self.ciphers = CipherKeyFiles(self._keys / "ciphers")
 
     def write_out(self) -> None:
-        """It is a folder."""
+        """They are folders."""
 
     def private_keys(self) -> list[str]:
         """As those in memory."""
         epochs = {path.name for path in (self._keys / "epochs").iterdir() if path.is_dir()}
         return sorted(epochs | {path.stem for path in (self._keys / "ciphers").glob("*.key")})
+
+
+def second_of(folder: Path) -> Path:
+    """The folder of the second store, beside the first one's."""
+    return folder.parent / "second"
+
+
+def sessions_in(parts: Parts) -> dict[str, bytes]:
+    """Every file of every session in both stores, by its store and key."""
+    return {
+        f"{name}:{key}": store.get(key)
+        for name, store in (("first", parts.store), ("second", parts.second))
+        for key in store.keys("sessions")
+    }
 
 
 Parts = MemoryParts | FileParts

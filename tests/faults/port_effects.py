@@ -21,7 +21,9 @@ EFFECTS: dict[str, frozenset[str]] = {
 
 LOOKS: dict[str, frozenset[str]] = {
     "AuditStream": frozenset({"last_sequence", "at", "behind"}),
-    "BlobStore": frozenset({"get", "stream", "size", "keys", "free_bytes", "location", "writer"}),
+    "BlobStore": frozenset(
+        {"get", "stream", "digest", "size", "keys", "children", "free_bytes", "location", "writer"}
+    ),
     # A writer's bytes are nobody's until its commit, and are not visible before.
     "BlobWriter": frozenset({"write", "abort"}),
     "CipherKeys": frozenset({"get"}),
@@ -45,6 +47,9 @@ NOT_OF_THE_RECORD: dict[str, str] = {
     "FrameFeed": "as ArrivingSource",
     "FrameSource": "as ArrivingSource",
     "FrameSubscription": "as ArrivingSource",
+    "CopyMetrics": "as StageMetrics",
+    "DeadLetters": "of the desk that people settle dead letters at: tests/integration/"
+    "test_dead_letters.py",
     "PacketOpener": "as ArrivingSource",
     "PacketSource": "as ArrivingSource",
     "RequestGate": "asks and puts on record by EventLog.emit, which is an effect",
@@ -68,6 +73,8 @@ NOT_IN_THE_SESSION: dict[str, str] = {
     "session.quality": "by CapturedJournal.tell; its mark is a captured event like others",
     "session.incident": "no single fault may bring one about: a test for itself",
     "integration.storage.integrity_failed": "no single fault may damage what is stored",
+    "integration.storage.offloaded": "what is copied stays here: of the sweep, which repeats what "
+    "it finds undone (tests/integration/test_second_store.py)",
     "integration.anchor.receipt": "tsa asks an authority: test_a_kill_leaves_one_receipt",
     "integration.anchor.state": "as integration.anchor.receipt",
 }
@@ -79,7 +86,11 @@ def kind_of(key: str) -> str:
     parts = key.split("/")
     if parts[0] == "sessions":
         names = parts[2:]
+        if names[-1].startswith("retention-"):
+            return "proofs/retention"
         return "/".join(names[:2]) if names[0] in {"journal", "proofs"} else names[0]
+    if parts[0] == "copies":
+        return parts[0]
     if parts[0] == "audit":
         return "audit/proofs" if parts[1] == "proofs" else "audit/bundle"
     return "/".join(parts[:2])

@@ -36,6 +36,10 @@ START: dict[str, Any] = {
     "owner": OWNER,
 }
 MARK = msgspec.json.encode({"session_id": SESSION, "text": "valve 7 opened", "by": OWNER})
+HOLD, RELEASE, DELETE = (
+    msgspec.json.encode({"session_id": SESSION, "reason": reason, "by": OWNER})
+    for reason in ("case 12/26", "the case is closed", "the visitor asked for it")
+)
 REFUSED = msgspec.json.encode({"session_id": SESSION, "text": 7})
 
 

@@ -16,8 +16,8 @@ from faults.collecting import collect, folder_in
 from faults.evidence import Evidence
 from faults.injector import Fault, Kind
 from faults.invariants import broken
-from faults.table import EFFECTS, faults
-from faults.world import STAGES, World
+from faults.table import EFFECTS, REMOVAL, faults, removal_faults
+from faults.world import REMOVER, STAGES, World
 from recorder_worker import ports
 from recorder_worker.core.events import GapCaptured
 from recorder_worker.core.pipeline import AUDIT_KEEPER, CONSUMERS
@@ -40,6 +40,44 @@ async def test_the_table_is_what_a_session_does(tmp_path: Path) -> None:
     found = await collect(world)
     assert broken(found) == []
     assert gaps_in(found) == ["source_lost"]
+
+
+async def test_the_table_of_removals_is_what_a_removal_does(tmp_path: Path) -> None:
+    world = World(folder_in(tmp_path))
+    await world.record()
+    await world.remove()
+    did = Counter((effect.stage, effect.name) for effect in world.injector.effects)
+    assert did == {(stage, name): count for stage, name, count in REMOVAL}
+    assert broken(await collect(world)) == []
+
+
+@pytest.mark.parametrize("fault", [pytest.param(fault, id=fault.id) for fault in removal_faults()])
+async def test_whatever_goes_wrong_with_a_removal_the_held_stays_and_the_deleted_goes(
+    tmp_path: Path, fault: Fault
+) -> None:
+    world = World(folder_in(tmp_path))
+    await world.record()
+    await world.remove(fault)
+    assert broken(await collect(world)) == []
+
+
+COPYING = [fault for fault in faults() if fault.effect.stage == "upload"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(fault, id=fault.id) for fault in COPYING if fault.kind is Kind.HELD_UP],
+)
+async def test_who_stands_still_while_he_copies_brings_nothing_back_of_what_was_deleted(
+    tmp_path: Path, fault: Fault
+) -> None:
+    world = World(folder_in(tmp_path), fault)
+    world.sleep_on = True
+    await world.record()
+    await world.remove()
+    world.sleep_on = False
+    await world.run()
+    assert broken(await collect(world)) == []
 
 
 @pytest.mark.parametrize("fault", [pytest.param(fault, id=fault.id) for fault in faults()])
@@ -82,15 +120,16 @@ def test_every_effect_of_every_port_is_in_the_table() -> None:
     named = {f"{port}.{call}" for port, calls in port_effects.EFFECTS.items() for call in calls}
     named |= {f"{port_effects.DELIVERY}.{verb}" for verb in port_effects.ANSWERS}
     named.add(port_effects.DEAD_LETTER)
-    assert {name.split(" ")[0] for _, name, _ in EFFECTS} == named
+    assert {name.split(" ")[0] for _, name, _ in (*EFFECTS, *REMOVAL)} == named
 
 
 def test_every_stage_and_every_fact_of_the_pipeline_is_in_the_table() -> None:
     stages = {stage.name for stage in CONSUMERS}
     left_out = {"tsa"}  # it needs an authority: test_a_kill_leaves_one_receipt
     assert set(STAGES) == stages - left_out
-    assert {stage for stage, _, _ in EFFECTS} == {*STAGES, AUDIT_KEEPER.name}
-    told = {name.split(" ")[1] for _, name, _ in EFFECTS if name.startswith("EventLog.")}
+    rows = (*EFFECTS, *REMOVAL)
+    assert {stage for stage, _, _ in rows} == {*STAGES, AUDIT_KEEPER.name, REMOVER}
+    told = {name.split(" ")[1] for _, name, _ in rows if name.startswith("EventLog.")}
     emitted = {fact.value for stage in (*CONSUMERS, AUDIT_KEEPER) for fact in stage.emits}
     assert told | set(port_effects.NOT_IN_THE_SESSION) == emitted
     assert not told & set(port_effects.NOT_IN_THE_SESSION)

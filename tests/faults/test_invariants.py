@@ -26,25 +26,47 @@ CHUNK_FILE = f"sessions/{SESSION}/chunks/0000000002.zst.enc"
 Plant = Callable[[Evidence], None]
 
 
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
-    """What a session without a fault left."""
+def recorded_in(folder: Path, *, removed: bool) -> Evidence:
+    """What a session without a fault left, or its removal."""
 
-    async def recorded() -> Evidence:
-        world = World(folder_in(tmp_path_factory.mktemp("good")))
+    async def run() -> Evidence:
+        world = World(folder_in(folder))
         await world.record()
+        if removed:
+            await world.remove()
         return await collect(world)
 
-    return asyncio.run(recorded())
+    return asyncio.run(run())
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    return recorded_in(tmp_path_factory.mktemp("good"), removed=False)
+
+
+@pytest.fixture(scope="module")
+def good_removal(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    return recorded_in(tmp_path_factory.mktemp("removal"), removed=True)
+
+
+def copy_of(good: Evidence, folder: Path) -> Evidence:
+    """To plant something in."""
+    assert good.second is not None
+    made = copy.deepcopy(good)
+    made.folder, made.second = folder / "data", folder / "second"
+    shutil.copytree(good.folder, made.folder)
+    shutil.copytree(good.second, made.second)
+    return made
 
 
 @pytest.fixture
 def evidence(good: Evidence, tmp_path: Path) -> Evidence:
-    """A copy, to plant something in."""
-    made = copy.deepcopy(good)
-    made.folder = tmp_path / "data"
-    shutil.copytree(good.folder, made.folder)
-    return made
+    return copy_of(good, tmp_path / "recorded")
+
+
+@pytest.fixture
+def removal(good_removal: Evidence, tmp_path: Path) -> Evidence:
+    return copy_of(good_removal, tmp_path / "removed")
 
 
 def without(fact: Fact, which: Callable[[Any], bool] = lambda _: True) -> Plant:
@@ -113,6 +135,35 @@ def removed(pattern: str) -> Plant:
             path.unlink()
 
     return plant
+
+
+def in_second(plant: Plant) -> Plant:
+    """The same in the second store."""
+
+    def planted(found: Evidence) -> None:
+        assert found.second is not None
+        first, found.folder = found.folder, found.second
+        plant(found)
+        found.folder = first
+
+    return planted
+
+
+def held_lost(found: Evidence) -> None:
+    del found.under_hold[f"first:{CHUNK_FILE}"]
+
+
+def held_changed(found: Evidence) -> None:
+    found.under_hold[f"second:{CHUNK_FILE}"] = b"x"
+
+
+def nothing_held(found: Evidence) -> None:
+    found.before_hold.clear()
+
+
+def not_told_as_removed(found: Evidence) -> None:
+    entry = found.entries[SESSION]
+    found.entries[SESSION] = msgspec.structs.replace(entry, removal="delete")
 
 
 def without_record(kind: int) -> Plant:
@@ -251,25 +302,75 @@ PLANTED: dict[str, tuple[Plant, ...]] = {
         without(Fact.ANCHOR_RECEIPT),
     ),
     "everybody_was_told": (owner_not_told, not_in_the_table, without(Fact.STORED)),
+    "copies_are_whole": (
+        without(Fact.BLOB_COPIED, lambda event: event.index == 2),
+        instead(Fact.BLOB_COPIED, sha256="00" * 32),
+        in_second(removed(CHUNK_FILE)),
+        in_second(changed(CHUNK_FILE, lambda data: data[:-1])),
+        in_second(removed(f"sessions/{SESSION}/seal")),
+        in_second(stored(f"sessions/{SESSION}/journal/leaves/0000000000")),
+        removed(f"copies/{SESSION}"),
+        without(Fact.ARCHIVED),
+        again(Fact.ARCHIVED, file_count=1),
+    ),
+}
+
+PLANTED_IN_REMOVAL: dict[str, tuple[Plant, ...]] = {
+    "files_are_whole": (
+        changed(f"sessions/{SESSION}/marks/0000000001.json", lambda data: data[:-1]),
+    ),
+    "nothing_unnamed_is_stored": (stored(f"sessions/{SESSION}/retention/0005"),),
+    "reference_agrees": (
+        removed(f"sessions/{SESSION}/retention/*"),
+        stored(CHUNK_FILE),
+    ),
+    "log_of_sessions_is_whole": (removed(f"sessions/{SESSION}/retention/0001"),),
+    "audit_trail_has_each_event_once": (
+        without(Fact.AUDIT_ACCEPTED, lambda event: event.command == "session.delete"),
+    ),
+    "copies_are_whole": (in_second(removed(f"sessions/{SESSION}/retention/*")),),
+    "the_removed_is_gone": (
+        stored(CHUNK_FILE),
+        in_second(stored(CHUNK_FILE)),
+        in_second(stored(f"sessions/{SESSION}/session.json")),
+        in_second(stored(f"sessions/{SESSION}/thumbnails/000000000000.jpg.enc")),
+        removed(f"sessions/{SESSION}/retention/0004"),
+        removed(f"sessions/{SESSION}/proofs/retention-0003"),
+        without(Fact.LOGGED, lambda event: event.kind == "tombstone"),
+        without(Fact.RETENTION, lambda event: event.kind == "hold"),
+        again(Fact.RETENTION),
+        not_told_as_removed,
+    ),
+    "the_held_loses_nothing": (held_lost, held_changed, nothing_held),
 }
 
 
-def test_good_evidence_is_good(evidence: Evidence) -> None:
+def test_good_evidence_is_good(evidence: Evidence, removal: Evidence) -> None:
     assert broken(evidence) == []
+    assert broken(removal) == []
 
 
 def test_something_is_planted_for_every_invariant() -> None:
-    assert set(PLANTED) == {each.__name__ for each in INVARIANTS}
+    assert {*PLANTED, *PLANTED_IN_REMOVAL} == {each.__name__ for each in INVARIANTS}
 
 
-@pytest.mark.parametrize(
-    ("name", "plant"),
-    [
+def each_of(planted: dict[str, tuple[Plant, ...]]) -> list[Any]:
+    return [
         pytest.param(name, plant, id=f"{name}-{number}")
-        for name, plants in PLANTED.items()
+        for name, plants in planted.items()
         for number, plant in enumerate(plants, 1)
-    ],
-)
+    ]
+
+
+@pytest.mark.parametrize(("name", "plant"), each_of(PLANTED))
 def test_what_is_planted_is_seen(evidence: Evidence, name: str, plant: Plant) -> None:
     plant(evidence)
     assert name in {line.split(":")[0] for line in broken(evidence)}
+
+
+@pytest.mark.parametrize(("name", "plant"), each_of(PLANTED_IN_REMOVAL))
+def test_what_is_planted_behind_a_removal_is_seen(
+    removal: Evidence, name: str, plant: Plant
+) -> None:
+    plant(removal)
+    assert name in {line.split(":")[0] for line in broken(removal)}

@@ -20,7 +20,7 @@ from faults.collecting import collect, folder_in
 from faults.injector import Effect, Fault, Kind
 from faults.invariants import broken
 from faults.parts import FileParts
-from faults.table import faults
+from faults.table import faults, removal_faults
 from faults.world import World
 from recorder_worker.bus.streams.apply import apply_topology
 
@@ -39,6 +39,13 @@ SLICE = (
     Fault(Effect("merkle", "Delivery.nak", 1), Kind.NOT_APPLIED),
     Fault(Effect("log", "EventLog.append_to_all session.logged", 2), Kind.DELAYED),
     Fault(Effect("table", "EntryTable.put", 2), Kind.DELAYED),
+    Fault(Effect("upload", "BlobWriter.commit second/chunks", 1), Kind.HELD_UP),
+    Fault(Effect("upload", "EventLog.emit integration.storage.archived", 1), Kind.KILLED),
+)
+REMOVALS = (
+    Fault(Effect("retention", "EventLog.append session.retention", 3), Kind.KILLED),
+    Fault(Effect("keeper", "EventLog.append_to_all session.logged", 1), Kind.DELAYED),
+    Fault(Effect("keeper", "BlobStore.delete_below second/chunks", 1), Kind.HELD_UP),
 )
 
 
@@ -60,6 +67,7 @@ async def broker(server: NatsProcess) -> AsyncIterator[RealBroker]:
 
 def test_the_slice_is_one_of_the_table() -> None:
     assert set(SLICE) <= set(faults())
+    assert set(REMOVALS) <= set(removal_faults())
 
 
 @pytest.mark.parametrize(
@@ -71,4 +79,15 @@ async def test_on_a_real_server_nothing_is_lost_either(
     folder = folder_in(tmp_path)
     world = World(folder, fault, broker, SetClock(time.time_ns()), FileParts(folder))
     await world.record()
+    assert broken(await collect(world)) == []
+
+
+@pytest.mark.parametrize("fault", REMOVALS, ids=lambda fault: fault.id)
+async def test_on_a_real_server_too_the_held_stays_and_the_deleted_goes(
+    tmp_path: Path, broker: RealBroker, fault: Fault
+) -> None:
+    folder = folder_in(tmp_path)
+    world = World(folder, None, broker, SetClock(time.time_ns()), FileParts(folder))
+    await world.record()
+    await world.remove(fault)
     assert broken(await collect(world)) == []

@@ -24,12 +24,15 @@ from faults.brokers import Broker, MemoryBroker
 from faults.clock import SetClock
 from faults.engine import Engine
 from faults.injector import LATE, Fault, Injector, Killed, Process
-from faults.parts import MemoryParts, Parts
+from faults.parts import MemoryParts, Parts, sessions_in
 from faults.session import (
+    DELETE,
     EPOCH_AT,
+    HOLD,
     MARK,
     MARK_AT,
     REFUSED,
+    RELEASE,
     SESSION,
     START,
     SteppedSource,
@@ -47,11 +50,17 @@ from recorder_worker.bus.streams.topology import AUDIT_STREAM
 from recorder_worker.bus.subscriptions import decode_command, decode_fact, decoder_of
 from recorder_worker.core.events import Captured
 from recorder_worker.core.subjects import Command, Fact
+from recorder_worker.integrations.second_store.archiver import Archiver
+from recorder_worker.integrations.second_store.copier import Copier
+from recorder_worker.integrations.second_store.patience import Patience, Troubles, in_daemon
+from recorder_worker.integrations.second_store.upload import Upload
 from recorder_worker.integrations.session_entries import EntryKeeper
 from recorder_worker.integrations.storage import StorageReports, StoredSessions
 from recorder_worker.service import policies
 from recorder_worker.service.audit_trail import AuditKeeping
 from recorder_worker.service.observing.metrics import Metrics
+from recorder_worker.service.retention import RetentionKeeping
+from recorder_worker.service.second_store import _by_event, claim
 from recorder_worker.service.settings.disk import DiskSettings
 from recorder_worker.service.settings.tree import (
     CaptureSettings,
@@ -74,6 +83,11 @@ from recorder_worker.stages.merkle.stage import MerkleStage
 from recorder_worker.stages.owners import OwnersStage
 from recorder_worker.stages.receipts import ReceiptsStage
 from recorder_worker.stages.rejection import Rejections
+from recorder_worker.stages.retention.book import RetentionBook
+from recorder_worker.stages.retention.keeper import RetentionKeeper
+from recorder_worker.stages.retention.rules import RetentionLimits
+from recorder_worker.stages.retention.stage import RetentionStage
+from recorder_worker.stages.retention.statement_files import StatementFiles
 from recorder_worker.stages.session_log.log_writer import LogWriter
 from recorder_worker.stages.session_log.numbering import number
 from recorder_worker.stages.session_log.stage import SessionLogStage
@@ -84,11 +98,15 @@ RECORDER = "recorder-of-tests"
 EPOCH_S = 60.0
 DIGEST_S = 60.0
 STAGES = (
-    *("control", "capture", "chunk", "compress", "merkle"),
-    *("owners", "log", "receipts", "storage", "table"),
+    *("control", "capture", "chunk", "compress", "upload", "merkle"),
+    *("owners", "log", "receipts", "storage", "table", "retention"),
 )
 """In the order in which what is due at once is delivered."""
 KEEPER = "audit"
+REMOVER = "keeper"
+"""The keeper of retention: it removes what was deleted."""
+TEND_S = 3600.0
+MAX_AGE_S = 3600
 STEPS = 3000
 PUBLISH_S = 5.0
 SETTINGS = Settings(
@@ -146,6 +164,11 @@ class World:
         self._happened: set[int] = set()
         self._kept = 0
         self._swapped = False
+        self._to_tend = False
+        self.sleep_on = False
+        self.before_hold: dict[str, bytes] = {}
+        self.under_hold: dict[str, bytes] = {}
+        self.removed: frozenset[str] = frozenset()
 
     # --- what happens ---------------------------------------------------------------------------
 
@@ -155,6 +178,36 @@ class World:
         fact, garbage = POISON
         await self.broker.jetstream().publish(fact.of(SESSION[:-1] + "b"), garbage)
         await self.run()
+        self._check_fired()
+
+    async def remove(self, fault: Fault | None = None) -> None:
+        """Hold the session while its time runs out; release it, and delete it.
+
+        The fault is one of what this does: what is recorded before is recorded without one.
+        """
+        self.injector.arm(fault)
+        await self.command(Command.HOLD, HOLD)
+        await self.run()
+        self.before_hold = sessions_in(self.parts)
+        self.clock.now_ns += 2 * MAX_AGE_S * SECOND_NS
+        self.ordered()
+        await self.run()
+        await self.command(Command.DELETE, DELETE)  # refused, for it is under hold
+        await self.run()
+        self.under_hold = sessions_in(self.parts)
+        await self.command(Command.RELEASE, RELEASE)
+        await self.command(Command.DELETE, DELETE)
+        self.removed = frozenset({SESSION})
+        await self.run()
+        self.ordered()
+        await self.run()
+        self._check_fired()
+
+    def ordered(self) -> None:
+        """Let the keeper of retention have a round."""
+        self._to_tend = True
+
+    def _check_fired(self) -> None:
         fault = self.injector.fault
         assert fault is None or self.injector.fired, f"{fault.id}: there was no such effect"
 
@@ -208,6 +261,7 @@ class World:
                 await self._deliver()
                 or await self.broker.pass_time(STAGES)
                 or await self._keep()
+                or await self._tend()
                 or await self._wake_held()
                 or await self._arrive()
             ):
@@ -284,7 +338,7 @@ class World:
 
     async def _wake_held(self) -> bool:
         """Let who stood still go on, long after others did his work."""
-        if not self._held:
+        if not self._held or self.sleep_on:
             return False
         running = self._held.pop()
         await self.broker.forget_ids()
@@ -324,6 +378,18 @@ class World:
             self._kept = stored
         return True
 
+    async def _tend(self) -> bool:
+        """Let the keeper of retention have its round, again until nothing is put off."""
+        if not self._to_tend:
+            return False
+        process, tend = self._process(REMOVER)
+        tended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        task = asyncio.ensure_future(tend(tended))
+        await self._attend(_Running(REMOVER, None, process, task))
+        if tended.done() and tended.result():
+            self._to_tend = False
+        return True
+
     async def _receipted(self, subject: str, payload: bytes) -> None:
         """Whoever receipts checkpoints hears of what was stored, and answers."""
         if subject == Fact.ANCHOR_REQUESTED.value:
@@ -343,6 +409,8 @@ class World:
         bench = _Bench(self, process)
         if stage == KEEPER:
             return bench.keeper()
+        if stage == REMOVER:
+            return bench.remover()
         handle, decoded = getattr(bench, stage)()
         return partial(self._handled, process, handle, decoded)
 
@@ -451,6 +519,12 @@ class _Context:
     def jetstream(self) -> _Context:
         return self
 
+    @property
+    def client(self) -> _Context:
+        return self
+
+    max_payload = 1_048_576
+
     async def publish(self, *args: Any, **kwargs: Any) -> PubAck:  # noqa: ANN401  (passed on)
         effect = partial(self._jetstream.publish, *args, **kwargs)
         found: PubAck = await self._process.strike_async("DeadLetter.publish", effect)
@@ -467,6 +541,7 @@ class _Bench:
         self._jetstream = lambda: jetstream
         self._log = process.port("EventLog", JetStreamEventLog(self._jetstream, EventHeaders(NODE)))
         self._store = process.port("BlobStore", world.parts.store)
+        self._second = process.port("BlobStore", world.parts.second, "second/")
         self._signer = process.port("Signer", world.parts.signer)
         self._ciphers = process.port("CipherKeys", world.parts.ciphers)
         self._clock = world.clock
@@ -568,6 +643,49 @@ class _Bench:
     def table(self) -> tuple[Handle, Callable[[Msg], Any]]:
         bucket = self._process.port("EntryTable", SessionBucket(self._jetstream))
         return EntryKeeper(self._log, self._store, bucket).handle, decode_fact
+
+    def upload(self) -> tuple[Handle, Callable[[Msg], Any]]:
+        def opened() -> Any:  # noqa: ANN401  (a port of this process)
+            claim(self._second, RECORDER)
+            return self._second
+
+        copies = self._metrics.copies
+        statements = StatementFiles(self._store, self._signer, RECORDER)
+        copier = Copier(self._store, opened, copies, deletion_of=statements.deletion)
+        patience = Patience(Troubles(self._clock, copies), (0.001,))
+        archiver = Archiver(self._log, copier, patience, self._clock, node=NODE, keep_local=True)
+        stage = Upload(self._log, copier, archiver, patience, self._clock, node=NODE)
+        return _by_event(self._reports(), stage), decode_fact
+
+    def _book(self) -> RetentionBook:
+        writer = LogWriter(log=self._log, store=self._store, signer=self._signer, recorder=RECORDER)
+        return RetentionBook(log=self._log, store=self._store, signer=self._signer, writer=writer)
+
+    def retention(self) -> tuple[Handle, Callable[[Msg], Any]]:
+        stage = RetentionStage(
+            store=self._store,
+            clock=self._clock,
+            gate=self._gate(),
+            book=self._book(),
+            ordered=self._world.ordered,
+        )
+        return stage.handle, decode_command
+
+    def remover(self) -> Handle:
+        keeper = RetentionKeeper(
+            (self._store, self._second),
+            self._clock,
+            self._book(),
+            RetentionLimits(max_age_s=MAX_AGE_S),
+            in_thread=in_daemon,
+        )
+        keeping = RetentionKeeping(keeper, every_s=TEND_S)
+
+        async def tend(tended: asyncio.Future[bool]) -> None:
+            wait_s = await keeping._tend()
+            tended.set_result(wait_s == TEND_S)  # else it says how soon it tries again
+
+        return tend
 
     def keeper(self) -> Handle:
         writer = LogWriter(log=self._log, store=self._store, signer=self._signer, recorder=RECORDER)

@@ -19,7 +19,7 @@ from recorder_worker.core.copy_marker import (
     expected_of,
     parse_marker,
 )
-from recorder_worker.core.errors import BlobMissingError, FormatError
+from recorder_worker.core.errors import BlobMissingError, FormatError, ImmutableConflictError
 from recorder_worker.core.events import SessionArchived
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.records.codec import decode_record
@@ -123,8 +123,10 @@ class Archiver:
             file_bytes=sum(sizes.values()),
             archived_wall_ns=self._clock.wall_ns(),
         )
-        write_marker(local, session_id, marker)
         self._copier.forget(prefix)
+        first = _first_marker(local, session_id, marker)
+        if first != marker:
+            return first
         log.info(
             "SessionArchived",
             session_id=session_id,
@@ -170,6 +172,21 @@ def marker_of(store: BlobStore, session_id: str) -> CopyMarker | None:
     except FormatError as error:
         log.warning("CopyMarkerUnreadable", session_id=session_id, error=str(error))
         return None
+
+
+def _first_marker(store: BlobStore, session_id: str, marker: CopyMarker) -> CopyMarker:
+    """Write down that a session's copy is whole, unless another worker has; gives what is known.
+
+    Who stood still meanwhile must not put his marker over one that says what has gone here since.
+    """
+    try:
+        store.put(keys.copies(session_id), encode_marker(marker))
+    except ImmutableConflictError:
+        known = marker_of(store, session_id)
+        if known is not None:
+            return known
+        write_marker(store, session_id, marker)
+    return marker
 
 
 def write_marker(store: BlobStore, session_id: str, marker: CopyMarker) -> None:
