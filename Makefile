@@ -86,6 +86,11 @@ CHAOS ?=
 chaos: venv
 	PYTHONPATH=tests $(BIN)/python -m chaos --faults $(CHAOS_FAULTS) --seconds $(CHAOS_SECONDS) $(CHAOS)
 
+# Fifty sessions at once for an hour that lasts six minutes: what grows, and whether all is there.
+.PHONY: soak
+soak: venv
+	$(BIN)/python -m benchmarks.soak
+
 bench: venv
 	$(BIN)/python -m benchmarks
 

@@ -13,12 +13,9 @@ takes (10), `DESKTOPS_MOST` the largest number of sessions (64): 3 and 2 are a s
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -27,20 +24,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nats
-import psutil
 
 from benchmarks.cores import run_on, two_parts
 from benchmarks.displays import FPS, HEIGHT, WIDTH
 from benchmarks.durability import CapturedFeed, Reached, Window, frame_times
 from benchmarks.live_desktops import LiveDesktops
 from benchmarks.peers import print_table
+from benchmarks.whole_worker import DEADLINE_S, WholeWorker
 from recorder_worker.client import RecorderClient
 
 SECONDS = float(os.environ.get("DESKTOPS_SECONDS", "10"))
 MOST = int(os.environ.get("DESKTOPS_MOST", "64"))
 STEPS = (1, 2, 4, 8, 12, 16, 20, 24, 32, 40, 48, 64)
 HELD, FULL = 0.95, 0.97
-SETTLE_S, LATE_S, DEADLINE_S = 4.0, 2.5, 300.0
+SETTLE_S, LATE_S = 4.0, 2.5
 """Until what begins (keyframes, new windows) is over; until the last events of a window are in."""
 
 
@@ -80,59 +77,6 @@ class Step(NamedTuple):
     mixed: Phase
 
 
-# --- the worker -----------------------------------------------------------------------------------
-
-
-class WholeWorker:
-    """`recorder run` with everything in it, and its nats-server."""
-
-    def __init__(self, folder: Path) -> None:
-        self.data = folder / "data"
-        self._log = folder / "log"
-        settings = {
-            "RECORDER_NATS__PORT": "-1",
-            "RECORDER_DATA_DIR": str(self.data),
-            "RECORDER_SIDECAR__PORT": "0",
-            "RECORDER_LOG__FORMAT": "json",
-            "RECORDER_DISK__FLOOR_BYTES": "0",
-            "RECORDER_CAPTURE__CAPACITY": str(MOST),
-        }
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(  # noqa: S603  (a program of this environment)
-                [str(Path(sys.executable).with_name("recorder")), "run"],
-                cwd=folder,
-                env=os.environ | settings,
-                stderr=log,
-            )
-
-    async def url(self) -> str:
-        """Where its nats-server is, once it works."""
-        async with asyncio.timeout(DEADLINE_S):
-            while True:
-                for line in self._log.read_text().splitlines():
-                    if line.endswith("}") and json.loads(line).get("event") == "WorkerStarted":
-                        return str(json.loads(line)["nats"])
-                if self.process.poll() is not None:
-                    raise ChildProcessError(f"the worker ended: {self._log.read_text()}")
-                await asyncio.sleep(0.1)
-
-    def cpu_s(self) -> tuple[float, float]:
-        """Processor seconds of the worker and of its nats-server since their start."""
-        worker = psutil.Process(self.process.pid)
-        times = [worker.cpu_times(), *(child.cpu_times() for child in worker.children())]
-        own, *others = (found.user + found.system for found in times)
-        return own, sum(others)
-
-    def memory(self) -> int:
-        """Resident bytes of the worker, without its nats-server."""
-        return int(psutil.Process(self.process.pid).memory_info().rss)
-
-    def end(self) -> None:
-        """Tell it to stop, and wait."""
-        self.process.terminate()
-        self.process.wait(DEADLINE_S)
-
-
 # --- measuring ------------------------------------------------------------------------------------
 
 
@@ -169,7 +113,7 @@ class Run:
         taken_s = (window.end_ns - window.begin_ns) / 1e9
         shares = ((late - early) / taken_s for late, early in zip(after, before, strict=True))
         reached = self.feed.reached(self.sessions, window)
-        return Phase(window, Cost(*shares), self.worker.memory(), reached)
+        return Phase(window, Cost(*shares), self.worker.held()["memory"], reached)
 
     async def finish(self) -> dict[str, dict[int, int]]:
         """Seal all sessions; of each the time of every frame in its record."""
@@ -195,7 +139,7 @@ async def running(folder: Path) -> AsyncIterator[Run]:
     async with AsyncExitStack() as stack:
         measured, others = stack.enter_context(two_parts())
         run_on(measured)
-        worker = WholeWorker(folder)
+        worker = WholeWorker(folder, {"RECORDER_CAPTURE__CAPACITY": str(MOST)})
         stack.callback(worker.end)
         run_on(others)
         url = await worker.url()

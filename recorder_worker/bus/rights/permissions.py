@@ -238,7 +238,7 @@ def _admin(tokens: TokenLists) -> Grant:
                 api("DIRECT.GET", f"{DEAD_STREAM}.>"),
                 *reading_bucket(SESSIONS_BUCKET),
                 *(revoking if listed else ()),
-                *looking(tokens.buckets),
+                *looking(tokens.buckets, tokens.objects),
             )
         ),
         hears=_heard(Fact),

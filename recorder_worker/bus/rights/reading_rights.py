@@ -23,10 +23,15 @@ def reading(facts: Iterable[Fact]) -> tuple[str, ...]:
     )
 
 
-def looking(token_buckets: tuple[str, ...]) -> tuple[str, ...]:
+def looking(token_buckets: tuple[str, ...], objects: str) -> tuple[str, ...]:
     """The state of every stream and consumer: what `recorder doctor` asks."""
     limits = StreamLimits(
-        replicas=1, max_age_s=1, max_bytes=1, duplicate_window_s=1, token_buckets=token_buckets
+        replicas=1,
+        max_age_s=1,
+        max_bytes=1,
+        duplicate_window_s=1,
+        token_buckets=token_buckets,
+        object_bucket=objects,
     )
     queues = (f"{consumer.stream}.{stage}" for stage, consumer in SHAPES.items())
     return (
