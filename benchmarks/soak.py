@@ -1,0 +1,208 @@
+"""Many sessions for long, one after the other ten times as fast: what grows, and by how much.
+
+    make soak
+
+One worker with all stages and its nats-server. `SOAK_SESSIONS` (50) are recorded at once; each ends
+by itself after six minutes of normal speed, and another begins in its place, so that an hour has
+ten of each. All that happens by the clock of a session (segments, chunks, checkpoints, epochs, and
+frames, one a second) happens `SOAK_SPEED` (10) times as often, so that an hour passes in six
+minutes: `SOAK_HOURS` (1) says how many. Every two seconds it is looked what worker and server hold,
+and what waits for the stages. Behind the first quarter a line is laid through each of these; it has
+to be flat, every session has to be sealed with all its frames and without a gap, and some of them
+have to verify. Exit code 1 where not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import nats
+from nats.js import JetStreamContext
+
+from benchmarks.peers import print_table
+from benchmarks.whole_worker import DEADLINE_S, WholeWorker
+from recorder_worker.bus.streams.topology import SESSIONS_STREAM
+from recorder_worker.client import RecorderClient
+from recorder_worker.service.observing.pressure import LATER_STAGES
+
+SESSIONS = int(os.environ.get("SOAK_SESSIONS", "50"))
+SPEED = float(os.environ.get("SOAK_SPEED", "10"))
+HOURS = float(os.environ.get("SOAK_HOURS", "1"))
+SESSION_S, LOOK_S = 360.0, 2.0
+"""How long a session is at normal speed; how often it is looked at what is held."""
+FPS = 1.0
+FRAMES = round(SESSION_S * FPS)
+VERIFIED = 20
+WARM_UP = 0.25
+"""The share of the time in which caches fill and the first sessions begin: no part of the line."""
+GROWTH = {"memory": 0.05, "nats_memory": 0.25, "descriptors": 0.05, "threads": 0.05}
+"""The share of its median by which each may grow over the rest; a journal makes NATS grow."""
+LAG = 2 * SESSIONS
+"""Messages that may wait for all stages together, in the median."""
+
+
+class Look(NamedTuple):
+    """What was held at one moment."""
+
+    at_s: float
+    held: dict[str, int]
+    waiting: int
+
+
+class Line(NamedTuple):
+    """A straight line through what was seen, by least squares."""
+
+    median: float
+    an_hour: float
+    """Growth in an hour of the clock on the wall."""
+    growth: float
+    """Growth over all that was seen."""
+
+
+def line_through(times: list[float], values: list[float]) -> Line:
+    """Raises statistics.StatisticsError for less than two moments."""
+    slope = statistics.linear_regression(times, values).slope
+    return Line(statistics.median(values), slope * 3600, slope * (times[-1] - times[0]))
+
+
+def variables() -> dict[str, str]:
+    """Settings of a worker whose sessions live faster."""
+    return {
+        "RECORDER_CAPTURE__CAPACITY": str(2 * SESSIONS),
+        "RECORDER_CAPTURE__SEGMENT_S": str(5 / SPEED),
+        "RECORDER_CAPTURE__CHECKPOINT_S": str(max(1.0, 30 / SPEED)),
+        "RECORDER_CAPTURE__EPOCH_S": str(max(1.0, 300 / SPEED)),
+        "RECORDER_CHUNK__DURATION_S": str(30 / SPEED),
+    }
+
+
+class Soak:
+    """The sessions, and what is seen meanwhile."""
+
+    def __init__(self, worker: WholeWorker, client: RecorderClient, js: JetStreamContext) -> None:
+        self._worker = worker
+        self._client = client
+        self._js = js
+        self._until_s = time.monotonic() + HOURS * 3600 / SPEED
+        self.looks: list[Look] = []
+        self.sealed: list[str] = []
+        self.wrong: list[str] = []
+
+    async def run(self) -> None:
+        """Until the time is over and the last session is sealed."""
+        async with asyncio.TaskGroup() as tasks:
+            looking = tasks.create_task(self._look_on())
+            async with asyncio.TaskGroup() as places:
+                for nth in range(SESSIONS):
+                    places.create_task(self._keep(nth))
+            looking.cancel()
+
+    async def _keep(self, nth: int) -> None:
+        """One session behind the other; places begin apart, so that no crowd ends at once."""
+        await asyncio.sleep(nth * SESSION_S / SPEED / SESSIONS)
+        while time.monotonic() < self._until_s:
+            source = {"kind": "pattern", "width": 320, "height": 192, "frames": FRAMES}
+            source["seed"] = random.getrandbits(31)
+            started = await self._client.start(source, fps=FPS * SPEED, timeout_s=DEADLINE_S)
+            sealed = await self._client.wait_sealed(started.session_id, DEADLINE_S)
+            self.sealed.append(started.session_id)
+            if sealed.frame_count != FRAMES or sealed.gap_count:
+                self.wrong.append(
+                    f"{started.session_id}: {sealed.frame_count} frames of {FRAMES}, "
+                    f"{sealed.gap_count} gaps"
+                )
+
+    async def _look_on(self) -> None:
+        while time.monotonic() < self._until_s:
+            waiting = 0
+            for stage in LATER_STAGES:
+                info = await self._js.consumer_info(SESSIONS_STREAM, stage)
+                waiting += (info.num_pending or 0) + (info.num_ack_pending or 0)
+            self.looks.append(Look(time.monotonic(), self._worker.held(), waiting))
+            await asyncio.sleep(LOOK_S)
+
+    def verify_some(self, folder: Path) -> None:
+        """Have some of the recordings verified, by the command that an auditor uses."""
+        recorder = Path(sys.executable).with_name("recorder")
+        for session_id in self.sealed[:: max(1, len(self.sealed) // VERIFIED)]:
+            command = [str(recorder), "verify", str(folder / "sessions" / session_id)]
+            ended = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603  (a program of this environment)
+            if ended.returncode:
+                self.wrong.append(f"{session_id}: verify ended with {ended.returncode}")
+
+    def steep(self) -> list[str]:
+        """Print what was held, and how it grew; what is wrong with that."""
+        looks = self.looks[round(len(self.looks) * WARM_UP) :]
+        times = [look.at_s for look in looks]
+        rows, wrong = {}, []
+        for name, share in GROWTH.items():
+            unit = 2**20 if "memory" in name else 1
+            line = line_through(times, [look.held[name] / unit for look in looks])
+            rows[name.replace("_", " ")] = _cells(line)
+            if line.growth > share * line.median:
+                wrong.append(f"{name}: grew by {line.growth:.1f}, more than {share:.0%} of it")
+        line = line_through(times, [float(look.waiting) for look in looks])
+        rows["messages that wait"] = _cells(line)
+        if line.median > LAG:
+            wrong.append(f"messages that wait: {line.median:.0f}, more than {LAG}")
+        columns = ["median", "growth an hour", "growth in all"]
+        print_table(f"behind the first {WARM_UP:.0%}; memory in MiB", rows, columns)
+        return wrong
+
+
+def _cells(line: Line) -> list[str]:
+    return [f"{line.median:.1f}", f"{line.an_hour:+.1f}", f"{line.growth:+.1f}"]
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Soak]:
+    """A worker, connected to."""
+    worker = WholeWorker(folder, variables())
+    try:
+        url = await worker.url()
+        async with RecorderClient.connect(url) as client:
+            bus = await nats.connect(url)
+            try:
+                yield Soak(worker, client, bus.jetstream())
+            finally:
+                await bus.close()
+    finally:
+        worker.end()
+
+
+async def soak(folder: Path) -> int:
+    """Run, look and print; the exit code."""
+    begin_s = time.monotonic()
+    async with running(folder) as run:
+        await run.run()
+    run.verify_some(folder / "data")
+    wrong = [*run.wrong, *run.steep()]
+    print(
+        f"{len(run.sealed)} sessions sealed in {time.monotonic() - begin_s:.0f} s, {SESSIONS} at "
+        f"once; load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    )
+    for text in wrong[:20]:
+        print(f"WRONG: {text}")
+    print("flat, and nothing is missing" if not wrong else f"{len(wrong)} things are wrong")
+    return 1 if wrong else 0
+
+
+def main() -> int:
+    """Soak in a temporary folder."""
+    with tempfile.TemporaryDirectory() as name:
+        return asyncio.run(soak(Path(name)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
