@@ -122,7 +122,7 @@ async def run(recorder: RunningRecorder, folder: Path) -> None:
             await asyncio.sleep(POLL_S)
         while recorder.settings.anchors.tsa_url and not await _count(recorder, "anchor.receipt"):
             await asyncio.sleep(POLL_S)
-        while await _count(recorder, "storage.offloaded") < 2:
+        while await _count(recorder, "storage.offloaded") < 1:
             await asyncio.sleep(POLL_S)
     await _dropped(recorder)
     await recorder.nothing_is_left()

@@ -46,6 +46,8 @@ class RtspPictures:
             self._changed.wait_for(lambda: self._newest is not None or self._end, left_s)
         picture, end = self._now()
         if picture is None:
+            # Where time was over before FFmpeg had opened it, the link ended it, not the server.
+            end = end if self._input.link.left_s > 0 else ""
             self.close()
             none = (
                 f"expected a picture within {source.open_s:g} s, found none; have the camera send "
