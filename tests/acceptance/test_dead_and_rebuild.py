@@ -277,7 +277,7 @@ async def test_the_doctor_finds_a_session_whose_worker_is_gone_and_a_stage_that_
 
         assert await checks() == {}
         plant.kill("compress")
-        await plant.until(session_id, Fact.CAPTURED, 12)  # of which chunk makes leaves that wait
+        await plant.until(session_id, Fact.CAPTURED, 40)  # of which chunk makes leaves that wait
         plant.kill("capture")
         deadline = time.monotonic() + DEADLINE_S
         wanted = {
