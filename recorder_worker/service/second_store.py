@@ -182,7 +182,7 @@ class SecondStore:
         )
         bus.register(
             UPLOAD.name,
-            _by_event(reports, upload),
+            by_event(reports, upload),
             decode=decode_fact,
             workers=self._settings.workers,
             progressed=lambda: None,
@@ -275,7 +275,7 @@ class SecondStore:
         return found.pending + found.ack_pending == 0
 
 
-def _by_event(reports: StorageReports, upload: Upload) -> Callable[[Any], Any]:
+def by_event(reports: StorageReports, upload: Upload) -> Callable[[Any], Any]:
     """The handler, which also tells of blobs here that are not what they were."""
 
     async def handle(message: Any) -> None:  # noqa: ANN401  (as the bus hands it over)

@@ -60,7 +60,7 @@ from recorder_worker.service import policies
 from recorder_worker.service.audit_trail import AuditKeeping
 from recorder_worker.service.observing.metrics import Metrics
 from recorder_worker.service.retention import RetentionKeeping
-from recorder_worker.service.second_store import _by_event, claim
+from recorder_worker.service.second_store import by_event, claim
 from recorder_worker.service.settings.disk import DiskSettings
 from recorder_worker.service.settings.tree import (
     CaptureSettings,
@@ -655,7 +655,7 @@ class _Bench:
         patience = Patience(Troubles(self._clock, copies), (0.001,))
         archiver = Archiver(self._log, copier, patience, self._clock, node=NODE, keep_local=True)
         stage = Upload(self._log, copier, archiver, patience, self._clock, node=NODE)
-        return _by_event(self._reports(), stage), decode_fact
+        return by_event(self._reports(), stage), decode_fact
 
     def _book(self) -> RetentionBook:
         writer = LogWriter(log=self._log, store=self._store, signer=self._signer, recorder=RECORDER)
