@@ -193,7 +193,9 @@ def measure(what: str, width: int, height: int) -> dict[str, Cost]:
         for _ in range(ROUNDS):
             for way, damage in WAYS.items():
                 found[way].append(turn(display, pid, damage=damage))
-    return {way: Cost(*map(statistics.median, zip(*costs))) for way, costs in found.items()}  # noqa: B905  (all of one length)
+    return {
+        way: Cost(*map(statistics.median, zip(*costs, strict=True))) for way, costs in found.items()
+    }
 
 
 def main() -> None:
