@@ -9,10 +9,12 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from small_disks import small_disk
 
+from recorder_worker.adapters import store_floor
 from recorder_worker.adapters.directory_store import DirectoryStore, of_record
 from recorder_worker.core import keys
 from recorder_worker.core.errors import (
@@ -196,6 +198,48 @@ def test_many_writers_at_once_do_not_get_below_the_floor_together(
     first.join()
     store.put("other", bytes(10))
     assert store.keys("") == sorted([KEY, "other"])
+
+
+def test_one_look_at_the_disk_holds_for_many_writers_and_none_gets_below_the_floor(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, looks = 100_000, 0
+
+    def free_bytes(store: DirectoryStore) -> int:
+        nonlocal looks
+        looks += 1
+        return room - sum(store.size(key) for key in store.keys(""))
+
+    monkeypatch.setattr(DirectoryStore, "free_bytes", free_bytes)
+    monkeypatch.setattr(store_floor, "LOOK_S", 3600)
+    monkeypatch.setattr(store_floor, "NEAR_BYTES", 1000)
+    store = DirectoryStore(root, floor_bytes=1000)
+    for nth in range(98):
+        store.put(f"k{nth}", bytes(1000))
+        assert looks == 1
+    store.put("near", bytes(1000))
+    assert looks == 2
+    with pytest.raises(StoreFullError):
+        store.put("more", b"x")
+    store.delete("k0")
+    store.put("more", bytes(1000))
+    with pytest.raises(StoreFullError):
+        store.put("still-more", b"x")
+
+
+def test_a_look_at_the_disk_is_not_believed_for_long(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [1 << 30]
+    monkeypatch.setattr(DirectoryStore, "free_bytes", lambda _self: free[0])
+    now = [0.0]
+    monkeypatch.setattr(store_floor, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    store = DirectoryStore(root, floor_bytes=1000)
+    store.put(KEY, b"x")
+    free[0] = 1000  # others wrote meanwhile
+    now[0] = store_floor.LOOK_S + 0.01
+    with pytest.raises(StoreFullError):
+        store.put("other", b"x")
 
 
 def test_a_spare_that_cannot_be_removed_is_let_go_of_and_removed_later(
