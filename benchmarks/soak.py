@@ -9,7 +9,8 @@ frames, one a second) happens `SOAK_SPEED` (10) times as often, so that an hour 
 minutes: `SOAK_HOURS` (1) says how many. Every two seconds it is looked what worker and server hold,
 and what waits for the stages. Behind the first quarter a line is laid through each of these; it has
 to be flat, every session has to be sealed with all its frames and without a gap, and some of them
-have to verify. Exit code 1 where not.
+have to verify. Exit code 1 where not. A machine that is too slow holds sessions, as it must, which
+makes gaps in which nothing is missing: there it says so, and wants a lower `SOAK_SPEED`.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ class Soak:
         self._until_s = time.monotonic() + HOURS * 3600 / SPEED
         self.looks: list[Look] = []
         self.sealed: list[str] = []
+        self.held_gaps = 0
         self.wrong: list[str] = []
 
     async def run(self) -> None:
@@ -117,11 +119,13 @@ class Soak:
             started = await self._client.start(source, fps=FPS * SPEED, timeout_s=DEADLINE_S)
             sealed = await self._client.wait_sealed(started.session_id, DEADLINE_S)
             self.sealed.append(started.session_id)
-            if sealed.frame_count != FRAMES or sealed.gap_count:
-                self.wrong.append(
-                    f"{started.session_id}: {sealed.frame_count} frames of {FRAMES}, "
-                    f"{sealed.gap_count} gaps"
-                )
+            if sealed.frame_count == FRAMES and not sealed.lost_units:
+                self.held_gaps += sealed.gap_count
+                continue
+            self.wrong.append(
+                f"{started.session_id}: {sealed.frame_count} frames of {FRAMES}, "
+                f"{sealed.lost_units} lost"
+            )
 
     async def _look_on(self) -> None:
         while time.monotonic() < self._until_s:
@@ -188,6 +192,11 @@ async def soak(folder: Path) -> int:
         await run.run()
     run.verify_some(folder / "data")
     wrong = [*run.wrong, *run.steep()]
+    if run.held_gaps:
+        wrong.append(
+            f"sessions were held {run.held_gaps} times, without a loss: this machine is too slow "
+            f"for SOAK_SPEED={SPEED:g}, take less"
+        )
     print(
         f"{len(run.sealed)} sessions sealed in {time.monotonic() - begin_s:.0f} s, {SESSIONS} at "
         f"once; load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
