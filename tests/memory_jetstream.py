@@ -284,7 +284,9 @@ class MemoryJetStream:
         return _raw(stream_name, stream.messages.get(seq))
 
     async def stream_info(self, name: str) -> Any:  # noqa: ANN401  (only its state is read)
-        return SimpleNamespace(state=SimpleNamespace(last_seq=self._server.streams[name].last_seq))
+        stream = self._server.streams[name]
+        first = min(stream.messages, default=stream.last_seq + 1)
+        return SimpleNamespace(state=SimpleNamespace(first_seq=first, last_seq=stream.last_seq))
 
 
 def _raw(stream: str, found: Stored | None) -> RawStreamMsg:

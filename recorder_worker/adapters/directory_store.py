@@ -54,7 +54,7 @@ def of_record(key: str) -> bool:
     """
     parts = key.split("/")
     if parts[0] != keys.SESSIONS:
-        return parts[0] in {keys.LOG, keys.AUDIT, keys.COPIES}
+        return parts[0] in {keys.LOG, keys.AUDIT, keys.COPIES, keys.COPIES_TOLD}
     return len(parts) > 2 and parts[2] not in {keys.SEGMENTS, keys.THUMBNAILS}
 
 

@@ -40,6 +40,7 @@ AUDIT = "audit"
 AUDIT_PROOFS = "proofs"
 AUDIT_SUFFIX = ".jsonl"
 COPIES = "copies"
+COPIES_TOLD = "copies-told"
 CLAIM = "recorder"
 PROBE = "probe"
 """Written and taken away again at once, to see whether a store takes anything at all."""
@@ -139,6 +140,11 @@ def statement(number: int) -> str:
 def statement_proof(number: int) -> str:
     """The proof that a statement stands in the log of sessions."""
     return f"{PROOF_RETENTION}-{number:04d}"
+
+
+def copies_told(session_id: str) -> str:
+    """That `integration.storage.archived` has told of a session's copy; no part of either."""
+    return f"{COPIES_TOLD}/{session_id}"
 
 
 def receipt(tree_size: int, suffix: str) -> str:

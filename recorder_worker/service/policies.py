@@ -32,7 +32,9 @@ SMALL_PICTURE_PIXELS = 320
 SHARE_OF_MAX_AGE = 0.9
 """A session ends before its first events age out of the stream: without them nobody could take it
 over, or stop it."""
-OWN_FOLDERS = (".tmp", "audit", "copies", "keys", "log", "nats", "patrol", "sessions")
+OWN_FOLDERS = (
+    *(".tmp", "audit", "copies", "copies-told", "keys", "log", "nats", "patrol", "sessions"),
+)
 """Below the data directory: nothing there is a source."""
 CONTROL_WORKERS = 2
 """The bus gives out one command at a time, over all processes. While one handles it, the request of

@@ -22,8 +22,6 @@ ACK_WAIT_S = 30.0
 REAL_ACK_WAIT_S = 1.0
 FETCH_S = 0.05
 LOOK_S = 0.01
-WITHOUT_STAGE = ("tsa",)
-"""Consumers of which the table runs no stage: it needs an authority."""
 
 
 class Broker(Protocol):
@@ -98,9 +96,7 @@ class MemoryBroker:
 
     async def waiting(self) -> dict[str, int]:
         return {
-            name: len(each.pending) + each.waits
-            for name, each in self.server.consumers.items()
-            if name not in WITHOUT_STAGE
+            name: len(each.pending) + each.waits for name, each in self.server.consumers.items()
         }
 
 
@@ -109,7 +105,7 @@ class RealBroker:
 
     def __init__(self, jetstream: JetStreamContext, made: dict[str, Consumer]) -> None:
         self._jetstream = jetstream
-        self._consumers = {name: each for name, each in made.items() if name not in WITHOUT_STAGE}
+        self._consumers = made
         self._pulls: dict[str, JetStreamContext.PullSubscription] = {}
 
     def jetstream(self) -> JetStreamContext:

@@ -8,12 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 from reference_format import Problem, read_framed, read_record
 from reference_notes import Note, read_notes
 
 from faults.port_effects import kind_of
+from faults.witness import Leaving
 from recorder_worker.core.events import Event
 from recorder_worker.core.subjects import Fact
+from recorder_worker.stages.patrol.place import Place
 
 SPARES = ".tmp"
 
@@ -25,6 +28,16 @@ class Told(NamedTuple):
     sequence: int
     key: str
     event: Any
+
+
+class LetterFound(NamedTuple):
+    """A dead letter that somebody was asked about: `retry`, `drop`, or, by two people, both."""
+
+    letter: str
+    stage: str
+    asked: str
+    settled: list[Any]
+    sent: int
 
 
 @dataclass
@@ -45,6 +58,14 @@ class Evidence:
         second: the second store; None: there is none.
         before_hold, under_hold: files of sessions, when a hold began and when it was to end.
         removed: the sessions that were to be deleted.
+        commands: how many were to be obeyed, and how many to be refused.
+        uncopied: of whose facts those who copy never heard: what is copied, was found by the sweep.
+        offloaded: the sessions whose chunks were to leave the first store for the second.
+        refused: chunks that were here when a copy was not what was signed, and their time was over.
+        damaged: chunks that were damaged on purpose, and who was to tell so.
+        left: chunks that were deleted here, as the second store had them then.
+        letters: what became of the dead letters that somebody was asked about.
+        stamped: whether an authority was to stamp every checkpoint of the log.
     """
 
     folder: Path
@@ -61,6 +82,14 @@ class Evidence:
     before_hold: dict[str, bytes] = field(default_factory=dict)
     under_hold: dict[str, bytes] = field(default_factory=dict)
     removed: frozenset[str] = frozenset()
+    commands: tuple[int, int] = (2, 1)
+    uncopied: bool = False
+    offloaded: frozenset[str] = frozenset()
+    refused: list[str] = field(default_factory=list)
+    damaged: tuple[Any, ...] = ()
+    left: list[Leaving] = field(default_factory=list)
+    letters: list[LetterFound] = field(default_factory=list)
+    stamped: bool = False
 
     def of(self, fact: Fact, session_id: str = "") -> list[Told]:
         """The events of a fact, in the order of their stream."""
@@ -78,6 +107,18 @@ class Evidence:
 
     def session(self, session_id: str) -> Path:
         return self.folder / "sessions" / session_id
+
+    def shown(self, session_id: str) -> Path:
+        """Where all of a session is: its folder, or its copy where its chunks have left."""
+        if session_id in self.offloaded - self.removed and self.second is not None:
+            return self.second / "sessions" / session_id
+        return self.session(session_id)
+
+    @property
+    def place(self) -> Place | None:
+        """Where the patrol is, and what it knows; None: there was none."""
+        path = self.folder / "patrol" / "place"
+        return msgspec.json.decode(path.read_bytes(), type=Place) if path.is_file() else None
 
     def records(self, session_id: str) -> list[dict[str, Any]]:
         """The records of a session, out of `records` or out of its journal; none: []."""
@@ -117,8 +158,23 @@ def units_of(spans: Iterable[Any]) -> list[int]:
     ]
 
 
+def chunk_name(record: dict[str, Any]) -> str:
+    """The name of a chunk in its session's folder, by its record."""
+    name = f"chunks/{record['index']:010d}." + ("zst" if record["codec"] == 1 else "raw")
+    return name + (".enc" if record["cipher"] == 2 else "")
+
+
 def is_event(found: object, *kinds: type[Event]) -> bool:
     return isinstance(found, kinds)
 
 
-__all__ = ["SPARES", "Evidence", "Told", "is_event", "kind_of", "units_of"]
+__all__ = [
+    "SPARES",
+    "Evidence",
+    "LetterFound",
+    "Told",
+    "chunk_name",
+    "is_event",
+    "kind_of",
+    "units_of",
+]

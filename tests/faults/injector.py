@@ -23,6 +23,7 @@ ERRORS: dict[str, Callable[[str], Exception]] = {
     "CipherKeys": StoreError,
     "Copies": BusUnavailableError,
     "DeadLetter": lambda _: nats.errors.TimeoutError(),
+    "DeadLetters": BusUnavailableError,
     "Delivery": lambda _: nats.errors.ConnectionClosedError(),
     "EntryTable": BusUnavailableError,
     "EventLog": BusUnavailableError,
@@ -30,7 +31,7 @@ ERRORS: dict[str, Callable[[str], Exception]] = {
 }
 """What a port says when it fails, as its Protocol has it."""
 
-ON_THE_BUS = frozenset({"Copies", "DeadLetter", "EntryTable", "EventLog"})
+ON_THE_BUS = frozenset({"Copies", "DeadLetter", "DeadLetters", "EntryTable", "EventLog"})
 """What may arrive after it was given up."""
 
 LATE: contextvars.ContextVar[bool] = contextvars.ContextVar("late", default=False)

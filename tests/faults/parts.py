@@ -63,6 +63,14 @@ class FileParts:
         return sorted(epochs | {path.stem for path in (self._keys / "ciphers").glob("*.key")})
 
 
+def put_over(store: MemoryStore | DirectoryStore, key: str, data: bytes) -> None:
+    """Change a blob that must never change, as a bad disk does, or a person who restores it."""
+    if isinstance(store, MemoryStore):
+        store.tamper(key, data)
+    else:
+        Path(store.location(key)).write_bytes(data)
+
+
 def second_of(folder: Path) -> Path:
     """The folder of the second store, beside the first one's."""
     return folder.parent / "second"

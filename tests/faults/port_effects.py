@@ -10,6 +10,7 @@ EFFECTS: dict[str, frozenset[str]] = {
     "BlobWriter": frozenset({"commit"}),
     "CipherKeys": frozenset({"make", "erase"}),
     "Copies": frozenset({"publish"}),
+    "DeadLetters": frozenset({"settle", "send_again"}),
     "EntryTable": frozenset({"put"}),
     "EventLog": frozenset({"append", "append_to_all", "emit"}),
     "Signer": frozenset(
@@ -29,6 +30,7 @@ LOOKS: dict[str, frozenset[str]] = {
     "CipherKeys": frozenset({"get"}),
     "Clock": frozenset({"monotonic_ns", "wall_ns", "state"}),
     "ControlFeed": frozenset({"listen"}),
+    "DeadLetters": frozenset({"all", "body"}),
     "EntryTable": frozenset({"get", "all"}),
     "EventLog": frozenset({"last", "last_of_all", "read"}),
     "JwksSource": frozenset({"read"}),
@@ -48,8 +50,6 @@ NOT_OF_THE_RECORD: dict[str, str] = {
     "FrameSource": "as ArrivingSource",
     "FrameSubscription": "as ArrivingSource",
     "CopyMetrics": "as StageMetrics",
-    "DeadLetters": "of the desk that people settle dead letters at: tests/integration/"
-    "test_dead_letters.py",
     "PacketOpener": "as ArrivingSource",
     "PacketSource": "as ArrivingSource",
     "RequestGate": "asks and puts on record by EventLog.emit, which is an effect",
@@ -72,13 +72,10 @@ NOT_IN_THE_SESSION: dict[str, str] = {
     "session.failed": "the session ends as it should; emitted as session.rejected is",
     "session.quality": "by CapturedJournal.tell; its mark is a captured event like others",
     "session.incident": "no single fault may bring one about: a test for itself",
-    "integration.storage.integrity_failed": "no single fault may damage what is stored",
-    "integration.storage.offloaded": "what is copied stays here: of the sweep, which repeats what "
-    "it finds undone (tests/integration/test_second_store.py)",
-    "integration.anchor.receipt": "tsa asks an authority: test_a_kill_leaves_one_receipt",
-    "integration.anchor.state": "as integration.anchor.receipt",
+    "audit.recording.viewed": "of the gateway, before it answers; emitted as audit.dead.settled is",
+    "audit.recording.exported": "as audit.recording.viewed",
 }
-"""Facts of the pipeline that the session of the table does not tell, and why."""
+"""Facts of the pipeline that no table tells, and why."""
 
 
 def kind_of(key: str) -> str:
@@ -89,7 +86,7 @@ def kind_of(key: str) -> str:
         if names[-1].startswith("retention-"):
             return "proofs/retention"
         return "/".join(names[:2]) if names[0] in {"journal", "proofs"} else names[0]
-    if parts[0] == "copies":
+    if parts[0] in ("copies", "copies-told"):
         return parts[0]
     if parts[0] == "audit":
         return "audit/proofs" if parts[1] == "proofs" else "audit/bundle"

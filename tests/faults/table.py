@@ -49,6 +49,7 @@ EFFECTS: tuple[tuple[str, str, int], ...] = (
     ("upload", "BlobStore.delete_below second/journal", 1),
     ("upload", "BlobStore.put copies", 1),
     ("upload", "EventLog.emit integration.storage.archived", 1),
+    ("upload", "BlobStore.put copies-told", 1),
     ("merkle", "Delivery.nak", 6),
     ("merkle", "Signer.session_secret", 7),
     ("merkle", "Signer.open_epoch", 2),

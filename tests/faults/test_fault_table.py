@@ -16,13 +16,15 @@ from faults.collecting import collect, folder_in
 from faults.evidence import Evidence
 from faults.injector import Fault, Kind
 from faults.invariants import broken
+from faults.keeping_table import KEEPING, SETTLING, STAMPING
 from faults.table import EFFECTS, REMOVAL, faults, removal_faults
-from faults.world import REMOVER, STAGES, World
+from faults.world import BY_THEMSELVES, STAGES, World
 from recorder_worker import ports
 from recorder_worker.core.events import GapCaptured
-from recorder_worker.core.pipeline import AUDIT_KEEPER, CONSUMERS
+from recorder_worker.core.pipeline import AUDIT_KEEPER, CONSUMERS, GATEWAY
 from recorder_worker.core.subjects import Fact
 
+ROWS = (*EFFECTS, *REMOVAL, *KEEPING, *SETTLING, *STAMPING)
 GONE = (Kind.KILLED, Kind.HELD_UP)
 
 
@@ -120,16 +122,14 @@ def test_every_effect_of_every_port_is_in_the_table() -> None:
     named = {f"{port}.{call}" for port, calls in port_effects.EFFECTS.items() for call in calls}
     named |= {f"{port_effects.DELIVERY}.{verb}" for verb in port_effects.ANSWERS}
     named.add(port_effects.DEAD_LETTER)
-    assert {name.split(" ")[0] for _, name, _ in (*EFFECTS, *REMOVAL)} == named
+    assert {name.split(" ")[0] for _, name, _ in ROWS} == named
 
 
 def test_every_stage_and_every_fact_of_the_pipeline_is_in_the_table() -> None:
     stages = {stage.name for stage in CONSUMERS}
-    left_out = {"tsa"}  # it needs an authority: test_a_kill_leaves_one_receipt
-    assert set(STAGES) == stages - left_out
-    rows = (*EFFECTS, *REMOVAL)
-    assert {stage for stage, _, _ in rows} == {*STAGES, AUDIT_KEEPER.name, REMOVER}
-    told = {name.split(" ")[1] for _, name, _ in rows if name.startswith("EventLog.")}
-    emitted = {fact.value for stage in (*CONSUMERS, AUDIT_KEEPER) for fact in stage.emits}
+    assert {*STAGES, "tsa"} == stages
+    assert {stage for stage, _, _ in ROWS} == stages | set(BY_THEMSELVES)
+    told = {name.split(" ")[1] for _, name, _ in ROWS if name.startswith("EventLog.")}
+    emitted = {fact.value for stage in (*CONSUMERS, GATEWAY, AUDIT_KEEPER) for fact in stage.emits}
     assert told | set(port_effects.NOT_IN_THE_SESSION) == emitted
     assert not told & set(port_effects.NOT_IN_THE_SESSION)

@@ -19,7 +19,9 @@ from faults.clock import SetClock
 from faults.collecting import collect, folder_in
 from faults.injector import Effect, Fault, Kind
 from faults.invariants import broken
+from faults.keeping_table import keeping_faults
 from faults.parts import FileParts
+from faults.scenes import keep, record_uncopied, wake
 from faults.table import faults, removal_faults
 from faults.world import World
 from recorder_worker.bus.streams.apply import apply_topology
@@ -48,6 +50,11 @@ REMOVALS = (
     Fault(Effect("keeper", "BlobStore.delete_below second/chunks", 1), Kind.HELD_UP),
 )
 
+KEPT = (
+    Fault(Effect("sweep", "BlobStore.delete_below chunks", 1), Kind.KILLED),
+    Fault(Effect("patrol", "EventLog.emit integration.storage.integrity_failed", 1), Kind.DELAYED),
+)
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[NatsProcess]:
@@ -68,6 +75,7 @@ async def broker(server: NatsProcess) -> AsyncIterator[RealBroker]:
 def test_the_slice_is_one_of_the_table() -> None:
     assert set(SLICE) <= set(faults())
     assert set(REMOVALS) <= set(removal_faults())
+    assert set(KEPT) <= set(keeping_faults())
 
 
 @pytest.mark.parametrize(
@@ -90,4 +98,16 @@ async def test_on_a_real_server_too_the_held_stays_and_the_deleted_goes(
     world = World(folder, None, broker, SetClock(time.time_ns()), FileParts(folder))
     await world.record()
     await world.remove(fault)
+    assert broken(await collect(world)) == []
+
+
+@pytest.mark.parametrize("fault", KEPT, ids=lambda fault: fault.id)
+async def test_on_a_real_server_too_a_chunk_leaves_behind_its_copy_alone(
+    tmp_path: Path, broker: RealBroker, fault: Fault
+) -> None:
+    folder = folder_in(tmp_path)
+    world = World(folder, None, broker, SetClock(time.time_ns()), FileParts(folder))
+    await record_uncopied(world)
+    await keep(world, fault)
+    await wake(world)
     assert broken(await collect(world)) == []

@@ -19,11 +19,23 @@ import nats.errors
 from faststream.exceptions import NackMessage, RejectMessage, SkipMessage
 from nats.aio.msg import Msg
 from nats.js.api import PubAck
+from time_stamp_authority import Tsa
 
+from faults.bench import (
+    DIGEST_S,
+    EPOCH_S,
+    MAX_AGE_S,
+    NODE,
+    Bench,
+    Handle,
+    ProcessJetStream,
+    Turn,
+)
 from faults.brokers import Broker, MemoryBroker
 from faults.clock import SetClock
 from faults.engine import Engine
 from faults.injector import LATE, Fault, Injector, Killed, Process
+from faults.keepers import desk, patroller, sweeper
 from faults.parts import MemoryParts, Parts, sessions_in
 from faults.session import (
     DELETE,
@@ -35,68 +47,19 @@ from faults.session import (
     RELEASE,
     SESSION,
     START,
-    SteppedSource,
 )
+from faults.witness import WitnessedStore
 from recorder_worker.adapters.age import AgeRecipients, new_identity
-from recorder_worker.adapters.optics import OpenCvOptics
-from recorder_worker.bus.audit_stream import JetStreamAuditStream
 from recorder_worker.bus.codec import decode, encode
 from recorder_worker.bus.disposition import Disposition, RetryLimits
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
-from recorder_worker.bus.sessions.session_bucket import SessionBucket
-from recorder_worker.bus.streams.copies import JetStreamCopies
 from recorder_worker.bus.streams.topology import AUDIT_STREAM
-from recorder_worker.bus.subscriptions import decode_command, decode_fact, decoder_of
 from recorder_worker.core.events import Captured
 from recorder_worker.core.subjects import Command, Fact
-from recorder_worker.integrations.second_store.archiver import Archiver
-from recorder_worker.integrations.second_store.copier import Copier
-from recorder_worker.integrations.second_store.patience import Patience, Troubles, in_daemon
-from recorder_worker.integrations.second_store.upload import Upload
-from recorder_worker.integrations.session_entries import EntryKeeper
-from recorder_worker.integrations.storage import StorageReports, StoredSessions
-from recorder_worker.service import policies
-from recorder_worker.service.audit_trail import AuditKeeping
 from recorder_worker.service.observing.metrics import Metrics
-from recorder_worker.service.retention import RetentionKeeping
-from recorder_worker.service.second_store import by_event, claim
-from recorder_worker.service.settings.disk import DiskSettings
-from recorder_worker.service.settings.tree import (
-    CaptureSettings,
-    ChunkSettings,
-    Settings,
-)
-from recorder_worker.service.stages import last_resort
-from recorder_worker.stages.audit import AuditTrail
-from recorder_worker.stages.audit_trail.keeper import AuditKeeper
-from recorder_worker.stages.authoriser import OpenAuthoriser
-from recorder_worker.stages.capture.governor import Governor
-from recorder_worker.stages.capture.segments.write_watch import WriteWatch
-from recorder_worker.stages.capture.services import CaptureServices, NodeIdentity
-from recorder_worker.stages.capture.stage import CaptureStage
-from recorder_worker.stages.chunk import ChunkStage
-from recorder_worker.stages.compress import CompressStage
-from recorder_worker.stages.control import ControlStage
-from recorder_worker.stages.gate import CommandGate
-from recorder_worker.stages.merkle.stage import MerkleStage
-from recorder_worker.stages.owners import OwnersStage
-from recorder_worker.stages.receipts import ReceiptsStage
-from recorder_worker.stages.rejection import Rejections
-from recorder_worker.stages.retention.book import RetentionBook
-from recorder_worker.stages.retention.keeper import RetentionKeeper
-from recorder_worker.stages.retention.rules import RetentionLimits
-from recorder_worker.stages.retention.stage import RetentionStage
-from recorder_worker.stages.retention.statement_files import StatementFiles
-from recorder_worker.stages.session_log.log_writer import LogWriter
-from recorder_worker.stages.session_log.numbering import number
-from recorder_worker.stages.session_log.stage import SessionLogStage
 
 SECOND_NS = 1_000_000_000
-NODE = "node"
-RECORDER = "recorder-of-tests"
-EPOCH_S = 60.0
-DIGEST_S = 60.0
 STAGES = (
     *("control", "capture", "chunk", "compress", "upload", "merkle"),
     *("owners", "log", "receipts", "storage", "table", "retention"),
@@ -105,20 +68,20 @@ STAGES = (
 KEEPER = "audit"
 REMOVER = "keeper"
 """The keeper of retention: it removes what was deleted."""
-TEND_S = 3600.0
-MAX_AGE_S = 3600
+SWEEPER, PATROL, DESK = "sweep", "patrol", "desk"
+"""The sweep of the second store, the patrol, and the desk that settles dead letters."""
+BY_THEMSELVES: dict[str, Callable[[Bench], Handle]] = {
+    KEEPER: Bench.keeper,
+    REMOVER: Bench.remover,
+    SWEEPER: sweeper,
+    PATROL: patroller,
+    DESK: desk,
+}
+"""What no message is delivered to: it has a turn when a world gives it one."""
 STEPS = 3000
 PUBLISH_S = 5.0
-SETTINGS = Settings(
-    data_dir="unused",
-    capture=CaptureSettings(segment_s=0.5, epoch_s=EPOCH_S, checkpoint_s=5),
-    chunk=ChunkSettings(duration_s=1),
-    disk=DiskSettings(floor_bytes=0),
-)
 POISON = (Fact.CHUNKED, b"no event at all")
 """What a stage can never process: published once, so that a dead letter is among the effects."""
-
-Handle = Callable[[Any], Awaitable[None]]
 
 
 class _Running(NamedTuple):
@@ -128,6 +91,14 @@ class _Running(NamedTuple):
     message: Any
     process: Process
     task: asyncio.Future[None]
+
+
+class Damaged(NamedTuple):
+    """A chunk that is damaged on purpose, and who has to tell so."""
+
+    stage: str
+    key: str
+    repaired: bool
 
 
 class World:
@@ -145,6 +116,7 @@ class World:
         self.injector = Injector(fault)
         self.broker: Broker = broker or MemoryBroker(self.clock)
         self.parts: Parts = parts or MemoryParts(folder)
+        self.witnessed = WitnessedStore(self.parts.store, self.parts.second)
         self.folder = folder
         self.identity, recipient = new_identity()
         self._wrap = AgeRecipients([recipient], "the fault table")
@@ -166,6 +138,15 @@ class World:
         self._swapped = False
         self._to_tend = False
         self.sleep_on = False
+        self.stages: tuple[str, ...] = STAGES
+        self.deaf: set[str] = set()
+        self.defects: dict[str, Callable[[Msg], bool]] = {}
+        self.asked: dict[str, str] = {}
+        self.authority: Tsa | None = None
+        self.commands = (2, 1)
+        self.damaged: tuple[Damaged, ...] = ()
+        self.offloaded: frozenset[str] = frozenset()
+        self.refused: list[str] = []
         self.before_hold: dict[str, bytes] = {}
         self.under_hold: dict[str, bytes] = {}
         self.removed: frozenset[str] = frozenset()
@@ -178,7 +159,7 @@ class World:
         fact, garbage = POISON
         await self.broker.jetstream().publish(fact.of(SESSION[:-1] + "b"), garbage)
         await self.run()
-        self._check_fired()
+        self.check_fired()
 
     async def remove(self, fault: Fault | None = None) -> None:
         """Hold the session while its time runs out; release it, and delete it.
@@ -186,6 +167,7 @@ class World:
         The fault is one of what this does: what is recorded before is recorded without one.
         """
         self.injector.arm(fault)
+        self.commands = (5, 2)
         await self.command(Command.HOLD, HOLD)
         await self.run()
         self.before_hold = sessions_in(self.parts)
@@ -201,13 +183,13 @@ class World:
         await self.run()
         self.ordered()
         await self.run()
-        self._check_fired()
+        self.check_fired()
 
     def ordered(self) -> None:
         """Let the keeper of retention have a round."""
         self._to_tend = True
 
-    def _check_fired(self) -> None:
+    def check_fired(self) -> None:
         fault = self.injector.fault
         assert fault is None or self.injector.fired, f"{fault.id}: there was no such effect"
 
@@ -259,7 +241,7 @@ class World:
                 await self._go_on_recording()
             if not (
                 await self._deliver()
-                or await self.broker.pass_time(STAGES)
+                or await self.broker.pass_time(self.stages)
                 or await self._keep()
                 or await self._tend()
                 or await self._wake_held()
@@ -270,10 +252,13 @@ class World:
 
     async def _deliver(self) -> bool:
         """Deliver one message that is due. While a session is recorded, commands alone."""
-        for stage in ("control",) if self._recording else STAGES:
+        for stage in ("control",) if self._recording else self.stages:
             message = await self.broker.take(stage)
             if message is None:
                 continue
+            if stage in self.deaf:
+                await message.ack()
+                return True
             if stage == "compress" and not self._swapped and SESSION in message.subject:
                 # Of two workers the second is quicker: so merkle gets leaf 1 before leaf 0.
                 self._swapped = True
@@ -370,11 +355,7 @@ class World:
         if self._kept == stored:
             return False
         self.clock.now_ns += round(DIGEST_S * SECOND_NS)
-        process, fold = self._process(KEEPER)
-        kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        task = asyncio.ensure_future(fold(kept))
-        await self._attend(_Running(KEEPER, None, process, task))
-        if kept.done() and kept.result():
+        if await self.turn(KEEPER):
             self._kept = stored
         return True
 
@@ -382,13 +363,17 @@ class World:
         """Let the keeper of retention have its round, again until nothing is put off."""
         if not self._to_tend:
             return False
-        process, tend = self._process(REMOVER)
-        tended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        task = asyncio.ensure_future(tend(tended))
-        await self._attend(_Running(REMOVER, None, process, task))
-        if tended.done() and tended.result():
+        if await self.turn(REMOVER):
             self._to_tend = False
         return True
+
+    async def turn(self, stage: str, asked: Any = None) -> bool:  # noqa: ANN401  (of the desk)
+        """Let what goes by itself have one turn; whether that came to a good end."""
+        process, turn = self._process(stage)
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        task = asyncio.ensure_future(turn(Turn(done, asked)))
+        await self._attend(_Running(stage, None, process, task))
+        return done.done() and done.result()
 
     async def _receipted(self, subject: str, payload: bytes) -> None:
         """Whoever receipts checkpoints hears of what was stored, and answers."""
@@ -405,12 +390,14 @@ class World:
             self._processes[stage] = process, self._made(stage, process)
         return self._processes[stage]
 
+    def restart(self, stage: str) -> None:
+        """The next message comes to a process that knows nothing."""
+        self._processes.pop(stage, None)
+
     def _made(self, stage: str, process: Process) -> Handle:
-        bench = _Bench(self, process)
-        if stage == KEEPER:
-            return bench.keeper()
-        if stage == REMOVER:
-            return bench.remover()
+        bench = Bench(self, process)
+        if stage in BY_THEMSELVES:
+            return BY_THEMSELVES[stage](bench)
         handle, decoded = getattr(bench, stage)()
         return partial(self._handled, process, handle, decoded)
 
@@ -419,11 +406,17 @@ class World:
     ) -> None:
         """As a subscription and its middleware: the value, the handler, and what becomes of it."""
         try:
+            self._fail(process.stage, message)
             await handle(decoded(message))
         except Exception as error:  # noqa: BLE001  (the product's own table decides)
             await self._disposed(process, message, error)
         else:
             await self._answer(process, message, "ack", message.ack)
+
+    def _fail(self, stage: str, message: Msg) -> None:
+        """Where a stage has a defect."""
+        if stage in self.defects and self.defects[stage](message):
+            raise ZeroDivisionError("a defect")
 
     async def _disposed(self, process: Process, message: Msg, error: Exception) -> None:
         disposed = self._disposition(message, context=_Context(self, process))
@@ -481,34 +474,11 @@ class World:
         return self._disposition
 
 
-class _ProcessJetStream:
-    """JetStream as one process sees it."""
-
-    def __init__(self, world: World, process: Process) -> None:
-        self._world = world
-        self._process = process
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  (all else is the broker's)
-        return getattr(self._world.broker.jetstream(), name)
-
-    async def publish(
-        self,
-        subject: str,
-        payload: bytes = b"",
-        timeout: float | None = None,  # noqa: ASYNC109  (nats-py's own parameter)
-        stream: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> PubAck:
-        del timeout
-        self._process.check()
-        return await self._world.published(subject, payload, stream, headers or {})
-
-
 class _Context:
     """What the middleware asks FastStream's context for: the broker, to publish dead letters."""
 
     def __init__(self, world: World, process: Process) -> None:
-        self._jetstream = _ProcessJetStream(world, process)
+        self._jetstream = ProcessJetStream(world, process)
         self._process = process
 
     def get(self, name: str) -> _Context:
@@ -529,179 +499,3 @@ class _Context:
         effect = partial(self._jetstream.publish, *args, **kwargs)
         found: PubAck = await self._process.strike_async("DeadLetter.publish", effect)
         return found
-
-
-class _Bench:
-    """The stages, on the ports of one process."""
-
-    def __init__(self, world: World, process: Process) -> None:
-        jetstream: Any = _ProcessJetStream(world, process)
-        self._world = world
-        self._process = process
-        self._jetstream = lambda: jetstream
-        self._log = process.port("EventLog", JetStreamEventLog(self._jetstream, EventHeaders(NODE)))
-        self._store = process.port("BlobStore", world.parts.store)
-        self._second = process.port("BlobStore", world.parts.second, "second/")
-        self._signer = process.port("Signer", world.parts.signer)
-        self._ciphers = process.port("CipherKeys", world.parts.ciphers)
-        self._clock = world.clock
-        self._metrics = world.metrics
-
-    def _gate(self) -> CommandGate:
-        rejections = Rejections(self._log, self._clock, self._metrics)
-        return CommandGate(OpenAuthoriser(), AuditTrail(self._log, self._clock, NODE), rejections)
-
-    def _reports(self) -> StorageReports:
-        return StorageReports(self._log, self._clock, NODE)
-
-    def control(self) -> tuple[Handle, Callable[[Msg], Any]]:
-        return ControlStage(self._log, self._clock, self._gate()).handle, decode_command
-
-    def capture(self) -> tuple[Handle, Callable[[Msg], Any]]:
-        services = CaptureServices(
-            log=self._log,
-            store=self._store,
-            clock=self._clock,
-            metrics=self._metrics,
-            controls=self._world,
-            gate=self._gate(),
-            rejections=Rejections(self._log, self._clock, self._metrics),
-            open_source=self._source,
-            open_packets=None,  # type: ignore[arg-type]  # the session is one of pictures
-            optics=OpenCvOptics(),
-            keyframes=None,  # type: ignore[arg-type]  # as open_packets
-            number=partial(number, self._log, self._store),
-            cipher_keys=self._ciphers,
-            key_wrap=self._world.wrap,
-            identity=NodeIdentity(
-                node=NODE,
-                boot_id="boot",
-                software="tests",
-                software_blake3="00" * 32,
-                worker=f"{NODE}:{id(self._process)}",
-            ),
-            policy=policies.capture_policy(SETTINGS),
-            governor=Governor(policies.load_limits(SETTINGS), self._clock, self._metrics),
-            writes=WriteWatch(self._clock, self._metrics),
-        )
-        return CaptureStage(services).handle, decode_command
-
-    def _source(self, source: Any, fps: float | None, first_unit: int) -> SteppedSource:  # noqa: ANN401  (any kind)
-        del fps
-        loop = self._process._loop
-        return SteppedSource(self._process, self._world.happens, loop, source, first_unit)
-
-    def owners(self) -> tuple[Handle, Callable[[Msg], Any]]:
-        copies = JetStreamCopies(self._jetstream, EventHeaders(NODE))
-        stage = OwnersStage(self._log.last, self._process.port("Copies", copies))
-        return stage.handle, decode_fact
-
-    def chunk(self) -> tuple[Handle, Callable[[Msg], Any]]:
-        return ChunkStage(self._log).handle, decoder_of(Fact.CAPTURED)
-
-    def compress(self) -> tuple[Handle, Callable[[Msg], Any]]:
-        stage = CompressStage(self._log, self._store, self._metrics, self._ciphers)
-        resorts = self._world.disposition.last_resorts
-        resorts["compress"] = last_resort(Fact.CHUNKED, stage.give_up)
-        return self._reports().watching("compress", stage.handle), decoder_of(Fact.CHUNKED)
-
-    def merkle(self) -> tuple[Handle, Callable[[Msg], Any]]:
-        stage = MerkleStage(
-            log=self._log,
-            store=self._store,
-            signer=self._signer,
-            cipher_keys=self._ciphers,
-            clock=self._clock,
-            metrics=self._metrics,
-            recorder=RECORDER,
-        )
-        resorts = self._world.disposition.last_resorts
-        resorts["merkle"] = last_resort(Fact.COMPRESSED, stage.give_up)
-        return self._reports().watching("merkle", stage.handle), decoder_of(Fact.COMPRESSED)
-
-    def log(self) -> tuple[Handle, Callable[[Msg], Any]]:
-        stage = SessionLogStage(
-            log=self._log,
-            store=self._store,
-            signer=self._signer,
-            clock=self._clock,
-            recorder=RECORDER,
-        )
-        resorts = self._world.disposition.last_resorts
-        resorts["log"] = last_resort(Fact.CHECKPOINT, stage.give_up)
-        return stage.handle, decoder_of(Fact.CHECKPOINT)
-
-    def receipts(self) -> tuple[Handle, Callable[[Msg], Any]]:
-        anchors = [self._world.engine.anchor]
-        stage = ReceiptsStage(self._store, wall_ns=self._clock.wall_ns, anchors=anchors)
-        return stage.handle, decoder_of(Fact.ANCHOR_RECEIPT)
-
-    def storage(self) -> tuple[Handle, Callable[[Msg], Any]]:
-        stage = StoredSessions(self._log, self._store, self._reports())
-        return stage.handle, decoder_of(Fact.SEALED)
-
-    def table(self) -> tuple[Handle, Callable[[Msg], Any]]:
-        bucket = self._process.port("EntryTable", SessionBucket(self._jetstream))
-        return EntryKeeper(self._log, self._store, bucket).handle, decode_fact
-
-    def upload(self) -> tuple[Handle, Callable[[Msg], Any]]:
-        def opened() -> Any:  # noqa: ANN401  (a port of this process)
-            claim(self._second, RECORDER)
-            return self._second
-
-        copies = self._metrics.copies
-        statements = StatementFiles(self._store, self._signer, RECORDER)
-        copier = Copier(self._store, opened, copies, deletion_of=statements.deletion)
-        patience = Patience(Troubles(self._clock, copies), (0.001,))
-        archiver = Archiver(self._log, copier, patience, self._clock, node=NODE, keep_local=True)
-        stage = Upload(self._log, copier, archiver, patience, self._clock, node=NODE)
-        return by_event(self._reports(), stage), decode_fact
-
-    def _book(self) -> RetentionBook:
-        writer = LogWriter(log=self._log, store=self._store, signer=self._signer, recorder=RECORDER)
-        return RetentionBook(log=self._log, store=self._store, signer=self._signer, writer=writer)
-
-    def retention(self) -> tuple[Handle, Callable[[Msg], Any]]:
-        stage = RetentionStage(
-            store=self._store,
-            clock=self._clock,
-            gate=self._gate(),
-            book=self._book(),
-            ordered=self._world.ordered,
-        )
-        return stage.handle, decode_command
-
-    def remover(self) -> Handle:
-        keeper = RetentionKeeper(
-            (self._store, self._second),
-            self._clock,
-            self._book(),
-            RetentionLimits(max_age_s=MAX_AGE_S),
-            in_thread=in_daemon,
-        )
-        keeping = RetentionKeeping(keeper, every_s=TEND_S)
-
-        async def tend(tended: asyncio.Future[bool]) -> None:
-            wait_s = await keeping._tend()
-            tended.set_result(wait_s == TEND_S)  # else it says how soon it tries again
-
-        return tend
-
-    def keeper(self) -> Handle:
-        writer = LogWriter(log=self._log, store=self._store, signer=self._signer, recorder=RECORDER)
-        keeper = AuditKeeper(
-            JetStreamAuditStream(self._jetstream),
-            self._store,
-            writer,
-            self._clock,
-            digest_s=DIGEST_S,
-            max_age_s=90 * 86_400,
-        )
-
-        keeping = AuditKeeping(keeper, self._log, self._clock)
-
-        async def fold(kept: asyncio.Future[bool]) -> None:
-            wait_s = await keeping._fold()
-            kept.set_result(wait_s == DIGEST_S)  # else it says how soon it tries again
-
-        return fold

@@ -212,6 +212,22 @@ async def test_a_second_store_that_is_away_is_tried_again_in_the_next_round(benc
     bench.again()
     await bench.patrol(second=bench.second).walk(0)
     assert bench.path(key).read_bytes() == good
+    assert [damage.repaired for damage in bench.told] == [False, True]
+    assert read_place(bench.store).damaged == ()
+
+
+@pytest.mark.parametrize("leaves", [True, False], ids=["chunks leave", "it is deleted"])
+async def test_of_what_need_not_be_here_any_more_no_damage_is_known(
+    bench: Bench, *, leaves: bool
+) -> None:
+    session_id = bench.known.ids[0]
+    bench.flip(bench.chunk())
+    await bench.patrol().walk(0)
+    assert len(read_place(bench.store).damaged) == 1
+    if not leaves:
+        bench.known.removed.add(session_id)
+    bench.again()
+    await bench.patrol(alone=lambda name: leaves and name == session_id).walk(0)
     assert read_place(bench.store).damaged == ()
 
 

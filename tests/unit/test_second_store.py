@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -257,8 +258,8 @@ def test_what_is_replaced_here_is_replaced_there(
 ) -> None:
     for note in (b"size 1", b"size 2, and longer"):
         local.replace("log/checkpoint", note)
-        assert copier.mirror("log/checkpoint")
-        assert not copier.mirror("log/checkpoint")
+        assert copier.mirror("log/checkpoint", replaced=True)
+        assert not copier.mirror("log/checkpoint", replaced=True)
         assert second.held.get("log/checkpoint") == note
 
 
@@ -369,7 +370,8 @@ class Copying:
         )
         self.archiver = Archiver(self.log, copier, patience, clock, node="n", keep_local=True)  # type: ignore[arg-type] # it only tells
         self.upload = Upload(self.log, copier, self.archiver, patience, clock, node="n")  # type: ignore[arg-type] # as above
-        self.sweep = Sweep(copier, self.archiver, None, patience, clock)
+        self.anew: Callable[[], Sweep] = lambda: Sweep(copier, self.archiver, None, patience, clock)
+        self.sweep = self.anew()
         self.late = LateStore(copier, clock)
 
 
@@ -473,6 +475,38 @@ async def test_a_session_that_is_deleted_while_it_is_archived_leaves_its_record_
     assert copying.ordered is not None
     gone = {one for one in files if one.startswith("chunks/")} | {SHOWN, "session.json"}
     assert there(second) == set(files) - gone
+
+
+async def test_a_late_file_that_is_damaged_here_is_not_written_over_its_copy(
+    copying: Copying, second: FaultyStore, local: MemoryStore
+) -> None:
+    sealed(local)
+    proof = f"sessions/{SESSION}/{keys.PROOF_SEAL}"
+    tile = keys.log_key("tile/0/000.p/1")
+    for key in (proof, tile):
+        local.put(key, b"as it was made")
+    await copying.archiver.archive(SESSION)
+    await copying.sweep.turn(idle=False)
+    for key in (proof, tile):
+        local.tamper(key, b"as a bad disk has it")
+    local.put(keys.log_key("tile/0/001.p/1"), b"the next one")
+    await copying.anew().turn(idle=False)
+    assert [second.held.get(key) for key in (proof, tile)] == [b"as it was made"] * 2
+    assert second.held.get(keys.log_key("tile/0/001.p/1")) == b"the next one"
+
+
+async def test_what_is_replaced_by_as_many_bytes_reaches_its_copy(
+    copying: Copying, second: FaultyStore, local: MemoryStore
+) -> None:
+    sealed(local)
+    await copying.archiver.archive(SESSION)
+    receipt = f"sessions/{SESSION}/{keys.receipt(3, 'ots')}"
+    replaced = (keys.log_key(keys.LOG_BEACON), keys.log_key(keys.receipt(3, "ots")), receipt)
+    for data in (b"one", b"two"):
+        for key in replaced:
+            local.replace(key, data)
+        await copying.sweep.turn(idle=False)
+        assert [second.held.get(key) for key in replaced] == [data] * 3
 
 
 async def test_what_is_said_of_a_session_long_after_its_seal_reaches_its_copy(

@@ -3,6 +3,9 @@
 While a session runs its copy has the form of its folder: chunks, and a file for each record and
 checkpoint. Behind the seal come the files that the seal has made of those, and then the single ones
 go there, too. At any moment the copy verifies: as TRUNCATED before, as what it is afterwards.
+
+Killed before the marker: what is copied stays, and the rest follows. Behind it, before it is
+written down that the fact was told: it is told again, under the same id.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from recorder_worker.core.retention.sayings import Deletion
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.chunks import chunk_name
 from recorder_worker.integrations.second_store.copier import Copier, of_second
-from recorder_worker.integrations.second_store.patience import Patience
+from recorder_worker.integrations.second_store.patience import Patience, in_daemon
 from recorder_worker.integrations.second_store.removal import (
     is_gone,
     stays,
@@ -39,6 +42,7 @@ from recorder_worker.ports import BlobStore, Clock, EventLog
 
 log = structlog.get_logger(__name__)
 
+TOLD = b"told\n"
 UNCOPIED = (f"{keys.SEGMENTS}/", f"{keys.JOURNAL}/")
 """The spool, and what the seal has brought together."""
 
@@ -92,6 +96,8 @@ class Archiver:
             ),
             key=event_key(Fact.ARCHIVED.value, session_id),
         )
+        told = keys.copies_told(session_id)
+        await in_daemon(lambda: self._copier.local.put(told, TOLD))
 
     def _bring(self, session_id: str) -> CopyMarker | None:
         local, second = self._copier.local, self._copier.second

@@ -125,13 +125,20 @@ class Copier:
         with of_second():
             return second.size(key) is not None
 
-    def mirror(self, key: str) -> bool:
-        """As `copy`, for the few blobs that are replaced; False where it is there already."""
+    def mirror(self, key: str, *, replaced: bool) -> bool:
+        """As `copy`, for small files that nothing is signed of by itself; False where it is there.
+
+        Args:
+            key: of the blob.
+            replaced: whether other bytes there are an older state, and are written over.
+        """
         data = self.local.get(key)
         given = Expected(len(data), sha256(data).hexdigest())
         found = self.look(key)
         if found is not None and (found.size, found.sha256) == (given.size, given.sha256):
             return False
+        if found is not None and not replaced:
+            self._differs(key, given, found, sent=False)
         begun_s = time.monotonic()
         with of_second():
             self.second.replace(key, data)

@@ -6,7 +6,8 @@ rest of the folder stays, so that the log of sessions verifies as before. A hold
 chunks here: it keeps them from being deleted, and their copy is not.
 
 Killed before the marker says that chunks leave: nothing is gone. Behind it: some are, and the next
-turn takes the rest.
+turn takes the rest. Behind the last one, before the marker says that they have left: the next turn
+finds nothing to take, and tells it again under the same id.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ class Offload:
                 done,
                 key=event_key(Fact.OFFLOADED.value, session_id),
             )
+            await self._patience.until_done(session_id, lambda: self._has_left(session_id))
             self._metrics.offloaded(done.chunk_bytes)
             log.info("SessionOffloaded", session_id=session_id, bytes=done.chunk_bytes)
 
@@ -110,12 +112,19 @@ class Offload:
             write_marker(local, session_id, marker)
         chunks = signed_chunks(local, session_id)
         local.delete_below(keys.blob_key(session_id, keys.CHUNKS))
-        write_marker(local, session_id, msgspec.structs.replace(marker, offloaded_wall_ns=now_ns))
         return SessionOffloaded(
             session_id=session_id,
             location=marker.location,
             chunk_count=len(chunks),
             chunk_bytes=sum(expected.size for expected in chunks.values()),
             node=self._node,
-            wall_ns=now_ns,
+            wall_ns=marker.leaving_wall_ns,
         )
+
+    def _has_left(self, session_id: str) -> None:
+        """Once it was told: there is nothing more to do about this session."""
+        marker = marker_of(self._copier.local, session_id)
+        if marker is not None and not marker.offloaded_wall_ns:
+            now_ns = self._clock.wall_ns()
+            left = msgspec.structs.replace(marker, offloaded_wall_ns=now_ns)
+            write_marker(self._copier.local, session_id, left)

@@ -3,7 +3,7 @@
 * Statements of retention, proofs of the log of sessions and receipts, which come behind the seal;
   the log itself, and the audit trail.
 * Sealed sessions that were never copied: from before there was a second store, or of whose facts
-  the stream knows nothing any more.
+  the stream knows nothing any more. And those whose copy is whole, and was never told.
 * Chunks that are in the second store and may leave this disk.
 
 Any number of workers may do this at once; what one has done the next one finds. Blocking, but for
@@ -12,11 +12,18 @@ Any number of workers may do this at once; what one has done the next one finds.
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import structlog
 
 from recorder_worker.core import keys
 from recorder_worker.core.copy_marker import CopyMarker
-from recorder_worker.core.errors import BlobMissingError, PermanentError, StoreError
+from recorder_worker.core.errors import (
+    BlobMissingError,
+    ImmutableConflictError,
+    PermanentError,
+    StoreError,
+)
 from recorder_worker.integrations.second_store.archiver import Archiver, marker_of
 from recorder_worker.integrations.second_store.copier import Copier
 from recorder_worker.integrations.second_store.offload import Offload
@@ -26,6 +33,9 @@ from recorder_worker.ports import Clock
 
 log = structlog.get_logger(__name__)
 
+CHECKPOINT = keys.log_key(keys.LOG_CHECKPOINT)
+HEADS = (CHECKPOINT, keys.log_key(keys.LOG_BEACON))
+"""Replaced so often that they are compared with the copy at each turn."""
 LATE = (keys.RETENTION, keys.PROOFS, keys.RECEIPTS)
 LATE_NS = 30 * 86_400 * 1_000_000_000
 """So long behind the seal it is looked for what comes late: receipts are asked for as long."""
@@ -49,7 +59,7 @@ class Sweep:
         self._offload = offload
         self._patience = patience
         self._clock = clock
-        self._sent: dict[str, int] = {}
+        self._sent: dict[str, int | bytes] = {}
         self._settled: dict[str, int] = {}
         self._not_before_ns: dict[str, int] = {}
 
@@ -57,7 +67,7 @@ class Sweep:
         """Do all of it once; `idle`: no facts wait, so what was not copied has none."""
         await self._patience.until_done("late files", self._late)
         if idle:
-            for session_id in await self._patience.until_done("sessions", self._never_copied):
+            for session_id in await self._patience.until_done("sessions", self._not_done):
                 await self._archive(session_id)
         if self._offload is not None:
             for session_id in await self._patience.until_done("offload", self._due):
@@ -83,19 +93,38 @@ class Sweep:
             self._mirror(folder)
 
     def _mirror(self, prefix: str) -> None:
-        """The log's checkpoint comes last, as its tiles are there before it here."""
-        local = self._copier.local
-        checkpoint = keys.log_key(keys.LOG_CHECKPOINT)
-        found = sorted(local.keys(prefix), key=lambda key: (key == checkpoint, key))
+        """The log's checkpoint comes last, as its tiles are there before it here.
+
+        What never changes is not written over: of two that differ one is damaged, and nobody here
+        knows which. `recorder verify` and `recorder log verify` tell, of the folder and of the
+        copy.
+        """
+        found = sorted(self._copier.local.keys(prefix), key=lambda key: (key == CHECKPOINT, key))
         for key in found:
-            size = local.size(key)
-            if size is None or (self._sent.get(key) == size and key != checkpoint):
-                continue
             try:
-                self._copier.mirror(key)
+                state = self._state(key)
+                if self._sent.get(key) == state and key not in HEADS:
+                    continue
+                self._copier.mirror(key, replaced=_is_replaced(key))
             except BlobMissingError:
                 continue  # a partial tile that was filled meanwhile, an old bundle
-            self._sent[key] = size
+            except ImmutableConflictError as error:
+                log.warning("LateFileDiffers", key=key, error=str(error))
+            self._sent[key] = state
+
+    def _state(self, key: str) -> int | bytes:
+        """By which it is known whether a file is another one than the last time.
+
+        Raises:
+            BlobMissingError: it is there no more.
+        """
+        local = self._copier.local
+        if _is_replaced(key):
+            return sha256(local.get(key)).digest()
+        size = local.size(key)
+        if size is None:
+            raise BlobMissingError(f"{key}: it is there no more")
+        return size
 
     def _said(self, session_id: str) -> int | None:
         """How many statements there are of a session; None where one has no proof yet."""
@@ -119,17 +148,31 @@ class Sweep:
             return True
         return self._copier.deletion_of(session_id) is not None
 
-    def _never_copied(self) -> list[str]:
+    def _not_done(self) -> list[str]:
         local, now_ns = self._copier.local, self._clock.monotonic_ns()
-        copied = set(local.children(keys.COPIES))
+        done = set(local.children(keys.COPIES)) - self._not_told()
         return [
             session_id
             for session_id in local.children(keys.SESSIONS)
-            if session_id not in copied
+            if session_id not in done
             and self._not_before_ns.get(session_id, 0) <= now_ns
             and local.size(keys.blob_key(session_id, keys.SEAL)) is not None
             and (not is_gone(local, session_id) or self._copier.deletion_of(session_id) is not None)
         ]
+
+    def _not_told(self) -> set[str]:
+        """Copies that are whole since not too long, and of which no fact is known to tell.
+
+        Where somebody tells it just now, it is told under one id.
+        """
+        local, now_ns = self._copier.local, self._clock.wall_ns()
+        told = set(local.children(keys.COPIES_TOLD))
+        found = set()
+        for session_id in set(local.children(keys.COPIES)) - told - self._settled.keys():
+            marker = marker_of(local, session_id)
+            if marker is not None and now_ns - marker.archived_wall_ns <= LATE_NS:
+                found.add(session_id)
+        return found
 
     async def _archive(self, session_id: str) -> None:
         try:
@@ -161,3 +204,8 @@ class Sweep:
         except (PermanentError, StoreError) as error:
             self._not_before_ns[session_id] = self._clock.monotonic_ns() + AGAIN_NS
             log.warning("SessionNotOffloaded", session_id=session_id, error=str(error))
+
+
+def _is_replaced(key: str) -> bool:
+    """Whether a file may become another one: receipts grow, and heads move on."""
+    return key in HEADS or f"/{keys.RECEIPTS}/" in key

@@ -139,6 +139,15 @@ def put_back(store: BlobStore, second: BlobStore, session_id: str, chunk: Stored
     return ""
 
 
+def take_back(store: BlobStore, second: BlobStore, chunk: StoredChunk) -> None:
+    """Remove a chunk that was put back while its session's chunks left for the second store.
+
+    It stays where the copy is not whole any more. Raises StoreError.
+    """
+    if check(second, chunk) is None:
+        store.delete(chunk.key)
+
+
 def _copy_of(second: BlobStore, chunk: StoredChunk) -> bytes | str:
     """The bytes of a copy that is whole; else, in words, what is wrong with it."""
     try:

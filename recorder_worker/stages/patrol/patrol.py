@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
+from recorder_worker.core import keys
 from recorder_worker.core.errors import PermanentError, StoreError
 from recorder_worker.core.session_log.entries import EntryKind
 from recorder_worker.ports import BlobStore, Clock
@@ -24,8 +25,9 @@ from recorder_worker.stages.patrol.chunk_check import (
     check,
     chunks_behind,
     put_back,
+    take_back,
 )
-from recorder_worker.stages.patrol.place import Place, read_place, write_place
+from recorder_worker.stages.patrol.place import Damage, Place, read_place, write_place
 from recorder_worker.stages.retention.book import RetentionBook
 
 log = structlog.get_logger(__name__)
@@ -145,6 +147,7 @@ class Patrol:
 
     async def _of_session(self, session_id: str, behind: int) -> AsyncIterator[StoredChunk]:
         if await self._is_away(session_id):
+            self._forget(session_id)
             return
         chunks = chunks_behind(self._store, session_id, behind)
         while True:
@@ -176,22 +179,62 @@ class Patrol:
             if await self._is_away(session_id):
                 return
             fault = await asyncio.to_thread(check, self._store, chunk)
+        known = self.place.damage_of(chunk.key)
         outcome = "good"
         if fault is not None:
-            repaired = await self._try_to_repair(session_id, chunk)
-            await self._book.settle()
-            if self._is_removed(session_id):
-                return  # meanwhile
+            repaired = await self._mend(session_id, chunk, fault)
+            if await self._is_gone_meanwhile(session_id, chunk, repaired=repaired):
+                return
             outcome = "repaired" if repaired else "damaged"
-            if self.place.damage_of(chunk.key) != fault.found:
-                await self._tell(
-                    DamageFound(session_id=session_id, chunk=chunk, fault=fault, repaired=repaired)
-                )
-            self.place = self.place.with_damage(chunk.key, None if repaired else fault.found)
-            await self._save()
-        elif self.place.damage_of(chunk.key) is not None:
-            self.place = self.place.with_damage(chunk.key, None)
+        elif known is not None and not known.told:
+            # Whoever put it back died, or met an error, before he had told it.
+            fault = Fault(problem=known.problem, expected=chunk.expected, found=known.found)
+            outcome = "repaired" if self._second.store is not None else "good"
+        if fault is not None:
+            await self._say(session_id, chunk, fault, repaired=outcome == "repaired")
+        elif known is not None:
+            self.place = self.place.without(chunk.key)
         self._count(Patrolled(outcome=outcome, size=chunk.size), len(self.place.damaged))
+
+    async def _mend(self, session_id: str, chunk: StoredChunk, fault: Fault) -> bool:
+        """Write down a damage that is new, and repair it; whether the chunk is whole then.
+
+        In this order: behind the repair nothing of it is to be seen, and it has to be told.
+        """
+        known = self.place.damage_of(chunk.key)
+        if known is None or known.found != fault.found:
+            damage = Damage(key=chunk.key, found=fault.found, problem=fault.problem, told=False)
+            self.place = self.place.with_damage(damage)
+            await self._save()
+        return await self._try_to_repair(session_id, chunk)
+
+    async def _is_gone_meanwhile(
+        self, session_id: str, chunk: StoredChunk, *, repaired: bool
+    ) -> bool:
+        """Whether the session was deleted, or its chunks have left, while one was put back."""
+        await self._book.settle()
+        if not await self._is_away(session_id):
+            return False
+        second = self._second.store
+        if repaired and second is not None and not self._is_removed(session_id):
+            await asyncio.to_thread(take_back, self._store, second, chunk)
+        self._forget(session_id)
+        return True
+
+    async def _say(
+        self, session_id: str, chunk: StoredChunk, fault: Fault, *, repaired: bool
+    ) -> None:
+        """Tell a damage once; and once more where it was told as damaged, and is repaired now."""
+        known = self.place.damage_of(chunk.key)
+        if known is None or not known.told or repaired:
+            await self._tell(
+                DamageFound(session_id=session_id, chunk=chunk, fault=fault, repaired=repaired)
+            )
+        if known is not None and not repaired:
+            self.place = self.place.with_damage(msgspec.structs.replace(known, told=True))
+        else:
+            self.place = self.place.without(chunk.key)
+        await self._save()
 
     async def _read(self, chunk: StoredChunk) -> Fault | None:
         reading = ChunkReading(self._store, chunk)
@@ -209,9 +252,16 @@ class Patrol:
             lost = await asyncio.to_thread(put_back, self._store, second, session_id, chunk)
         except StoreError as error:
             lost = str(error)
+            # A store that says that it failed may have done it all the same.
+            if await asyncio.to_thread(check, self._store, chunk) is None:
+                lost = ""
         if lost:
             log.warning("PatrolRepairFailed", key=chunk.key, error=lost)
         return not lost
+
+    def _forget(self, session_id: str) -> None:
+        """Of chunks that need not be here nothing is known as damaged."""
+        self.place = self.place.without(keys.session_prefix(session_id))
 
     def _move(self, **fields: object) -> None:
         self.place = msgspec.structs.replace(self.place, **fields)

@@ -12,6 +12,7 @@ from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError
 from recorder_worker.core.model import Count, Nanoseconds, Wire
 from recorder_worker.ports import BlobStore
+from recorder_worker.stages.patrol.chunk_check import Problem
 
 MAX_DAMAGED = 1000
 STALE_NS = 60_000_000_000
@@ -19,10 +20,15 @@ STALE_NS = 60_000_000_000
 
 
 class Damage(Wire, frozen=True, kw_only=True):
-    """A chunk that is not what was stored, by its key; `found` in words, as it was told."""
+    """A chunk that is not what was stored, by its key; `found` in words, as it is told.
+
+    `told` false: it was found, and whoever did had not told it when he wrote this down.
+    """
 
     key: str
     found: str
+    problem: Problem = "damaged"
+    told: bool = True
 
 
 class Place(Wire, frozen=True, kw_only=True):
@@ -50,16 +56,24 @@ class Place(Wire, frozen=True, kw_only=True):
         stale = not 0 <= now_ns - self.moved_ns < STALE_NS
         return self.worker == worker or stale
 
-    def damage_of(self, key: str) -> str | None:
+    def damage_of(self, key: str) -> Damage | None:
         """What is known to be wrong with a chunk; None: nothing."""
-        return next((damage.found for damage in self.damaged if damage.key == key), None)
+        return next((damage for damage in self.damaged if damage.key == key), None)
 
-    def with_damage(self, key: str, found: str | None) -> Place:
-        """With what was found of a chunk; None: it is good."""
-        others = tuple(damage for damage in self.damaged if damage.key != key)
-        if found is not None:
-            others = (*others, Damage(key=key, found=found))[-MAX_DAMAGED:]
-        return msgspec.structs.replace(self, damaged=others)
+    def with_damage(self, damage: Damage) -> Place:
+        """With what was found of a chunk."""
+        return msgspec.structs.replace(
+            self, damaged=(*self.without(damage.key).damaged, damage)[-MAX_DAMAGED:]
+        )
+
+    def without(self, prefix: str) -> Place:
+        """Knowing nothing of a chunk, or of those below a prefix: good, or not here any more."""
+        others = (
+            damage
+            for damage in self.damaged
+            if damage.key != prefix and not damage.key.startswith(f"{prefix}/")
+        )
+        return msgspec.structs.replace(self, damaged=tuple(others))
 
 
 _PLACE = msgspec.json.Decoder(Place)
