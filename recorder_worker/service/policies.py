@@ -32,7 +32,7 @@ SMALL_PICTURE_PIXELS = 320
 SHARE_OF_MAX_AGE = 0.9
 """A session ends before its first events age out of the stream: without them nobody could take it
 over, or stop it."""
-OWN_FOLDERS = (".tmp", "audit", "copies", "keys", "log", "nats", "patrol", "sessions")
+OWN_FOLDERS = (".tmp", "attempts", "audit", "copies", "keys", "log", "nats", "patrol", "sessions")
 """Below the data directory: nothing there is a source."""
 CONTROL_WORKERS = 2
 """The bus gives out one command at a time, over all processes. While one handles it, the request of
@@ -88,7 +88,9 @@ def bus_settings(settings: Settings, node: str, urls: tuple[str, ...]) -> BusSet
             merkle_ack_wait_s=settings.merkle.ack_wait_s,
         ),
         retry=RetryLimits(
-            backoff_s=settings.retry.backoff_s, max_deliver=settings.retry.max_deliver
+            backoff_s=settings.retry.backoff_s,
+            max_deliver=settings.retry.max_deliver,
+            max_crashes=settings.retry.max_crashes,
         ),
     )
 

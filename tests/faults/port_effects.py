@@ -50,6 +50,7 @@ NOT_OF_THE_RECORD: dict[str, str] = {
     "CopyMetrics": "as StageMetrics",
     "DeadLetters": "of the desk that people settle dead letters at: tests/integration/"
     "test_dead_letters.py",
+    "AttemptBook": "of the bus: how often a message killed its worker, no part of a record",
     "PacketOpener": "as ArrivingSource",
     "PacketSource": "as ArrivingSource",
     "RequestGate": "asks and puts on record by EventLog.emit, which is an effect",
