@@ -28,10 +28,12 @@ from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 
 LIVE = {"kind": "pattern", "width": 32, "height": 32}
-MAX_CRASHES = 5
-DEADLINE_S = 150.0
+MAX_CRASHES = 4
+SETTINGS = {"RECORDER_RETRY__MAX_CRASHES": str(MAX_CRASHES)}
+DEADLINE_S = 240.0
+"""Each death costs a lease and the start of a process."""
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 DECODER = """
 import os, signal
@@ -130,7 +132,7 @@ def film(folder: Path, name: str) -> dict[str, str]:
 async def test_a_file_that_kills_the_decoder_is_given_up_and_its_session_sealed_with_what_it_has(
     tmp_path: Path,
 ) -> None:
-    with Plant(tmp_path) as plant:
+    with Plant(tmp_path, SETTINGS) as plant:
         deadly = Deadly(plant, "capture", DECODER.format(unit=20))
         async with deadly.alive():
             innocent = await plant.start_session(LIVE, fps=10)
@@ -157,12 +159,13 @@ async def test_a_file_that_kills_the_decoder_is_given_up_and_its_session_sealed_
 
 async def test_one_that_kills_at_once_takes_no_innocent_suspect_along(tmp_path: Path) -> None:
     """All begin together behind each death, and none has got on by then: all are suspects."""
-    with Plant(tmp_path) as plant:
+    with Plant(tmp_path, SETTINGS) as plant:
         deadly = Deadly(plant, "capture", DECODER.format(unit=0))
         async with deadly.alive():
             innocents = [await plant.start_session(LIVE, fps=10) for _ in range(3)]
-            with pytest.raises(RefusedError, match="its worker died") as refused:
-                await plant.start_session(film(tmp_path, "poison.avi"))
+            async with plant.client() as client:
+                with pytest.raises(RefusedError, match="its worker died") as refused:
+                    await client.start(film(tmp_path, "poison.avi"), timeout_s=DEADLINE_S)
             assert "recorder dead retry" in refused.value.refusal.hint
             letter = await only_letter(plant)
             assert letter.stage == "capture"
@@ -178,7 +181,7 @@ async def test_a_chunk_that_kills_is_a_gap_and_its_session_and_others_go_on(
 ) -> None:
     named = tmp_path / "poisoned"
     named.write_text("nobody yet")
-    with Plant(tmp_path) as plant:
+    with Plant(tmp_path, SETTINGS) as plant:
         deadly = Deadly(plant, "compress", COMPRESSOR.format(name=str(named)))
         async with deadly.alive():
             innocent = await plant.start_session(LIVE, fps=10)
@@ -195,6 +198,6 @@ async def test_a_chunk_that_kills_is_a_gap_and_its_session_and_others_go_on(
             report = plant.verify(poison)
             assert report.verdict is Verdict.COMPLETE_WITH_GAPS
             (gap,) = report.gaps
-            assert gap.reason is GapReason.DEAD_LETTER
+            assert gap.reason == GapReason.DEAD_LETTER
         assert {-signal.SIGKILL} == set(deadly.deaths)
         assert len(await letters(plant)) == 1
