@@ -97,9 +97,9 @@ class AttemptFiles(AttemptBook):
         return self._folder / f"{place.consumer}.{place.sequence}"
 
     def _keep(self, place: MessagePlace, tally: Tally) -> None:
+        # Also that nothing is known any more, for the file may be there still.
         self._memory.pop(place, None)
-        if tally != NOTHING:
-            self._memory[place] = tally
+        self._memory[place] = tally
         while len(self._memory) > KEPT_MAX:
             del self._memory[next(iter(self._memory))]
 

@@ -15,7 +15,7 @@ import pytest
 
 from recorder_worker.adapters.attempt_files import AttemptFiles, suspects
 from recorder_worker.bus.attempts.attempts import Attempts, place_of
-from recorder_worker.bus.attempts.lane import Lane
+from recorder_worker.bus.attempts.lane import Lane, Turn
 from recorder_worker.core.errors import WorkerDiedError
 from recorder_worker.ports import MessagePlace, Tally
 from recorder_worker.ports.attempts import NOTHING
@@ -195,6 +195,27 @@ async def test_nobody_else_begins_beside_a_suspect_but_not_for_ever() -> None:
     (await waiting).leave()
 
 
+async def test_between_two_suspects_all_others_have_their_turn() -> None:
+    lane = Lane(hold_s=30.0, alone_s=30.0)
+    order: list[str] = []
+    begun: dict[str, Turn] = {}
+
+    async def enter(name: str, *, alone: bool) -> None:
+        begun[name] = await lane.enter(alone=alone)
+        order.append(name)
+
+    await enter("first", alone=True)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(enter("second", alone=True))
+        await asyncio.sleep(0)
+        tasks.create_task(enter("other", alone=False))
+        await asyncio.sleep(0.05)
+        begun["first"].leave()
+        await until(lambda: "other" in begun)
+        begun["other"].leave()
+    assert order == ["first", "other", "second"]
+
+
 async def test_a_suspect_that_does_nothing_does_not_keep_the_next_one_waiting() -> None:
     lane = Lane(hold_s=0.05, alone_s=0.1)
     idle = await lane.enter(alone=True)
@@ -254,6 +275,24 @@ def test_a_folder_that_takes_nothing_stops_nobody_and_is_told_once(
     book.write(PLACE, NOTHING)
     assert book.read(PLACE) == NOTHING
     assert capsys.readouterr().out.count("AttemptsUncounted") == 1
+
+
+def test_what_cannot_be_struck_out_on_the_disk_is_so_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = AttemptFiles(tmp_path)
+    book.write(PLACE, Tally(begun=4))
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", read_only)
+        book.write(PLACE, NOTHING)
+        assert (tmp_path / "capture.7").exists()
+        assert book.read(PLACE) == NOTHING
+    book.write(PLACE, Tally(begun=1))
+    assert AttemptFiles(tmp_path).read(PLACE) == Tally(begun=1)
 
 
 def test_files_of_messages_that_no_stream_has_any_more_are_removed(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 When a worker dies, everything that it had in its hands is as suspect as the one that killed it. So
 each suspect is tried alone: nobody else begins meanwhile, for a while, and it waits for those that
 have begun, for a while. Whoever has got on, or has ended, is in nobody's way any more. Both waits
-are short, so that a suspect that does nothing at all holds up no other session.
+are short, and between two suspects all others have their turn, so that suspects, however many and
+however idle, hold up no other session for long.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Lane:
             await self._wait(lambda: self._tried is None, self._hold_s)
             self._others.add(turn)
             return turn
-        await self._wait(lambda: self._tried is None, None)
+        await self._wait_behind_others()
         self._tried = turn
         asyncio.get_running_loop().call_later(self._alone_s, turn.leave)
         try:
@@ -71,7 +72,12 @@ class Lane:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _wait(self, free: Callable[[], bool], longest_s: float | None) -> None:
+    async def _wait_behind_others(self) -> None:
+        while self._tried is not None:
+            await self._changed.wait()
+            await asyncio.sleep(0)  # those that are no suspects were woken, too, and begin first
+
+    async def _wait(self, free: Callable[[], bool], longest_s: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(longest_s):
                 while not free():
