@@ -14,6 +14,8 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
+from recorder_worker.bus.attempts.attempts import Attempts
+from recorder_worker.bus.attempts.memory_book import MemoryBook
 from recorder_worker.bus.audit_stream import JetStreamAuditStream
 from recorder_worker.bus.backlog import OldestWaiting
 from recorder_worker.bus.connection.broker import (
@@ -39,7 +41,7 @@ from recorder_worker.bus.subscriptions import StageSubscription
 from recorder_worker.bus.telemetry import Telemetry
 from recorder_worker.core.errors import BusUnavailableError, TopologyError
 from recorder_worker.core.pipeline import CAPTURE
-from recorder_worker.ports import StageMetrics, Tracing
+from recorder_worker.ports import AttemptBook, StageMetrics, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -80,12 +82,18 @@ class Bus:
     """Register the stages, then `start`; `stop` waits for the handlers that run."""
 
     def __init__(
-        self, settings: BusSettings, metrics: StageMetrics, tracing: Tracing | None = None
+        self,
+        settings: BusSettings,
+        metrics: StageMetrics,
+        tracing: Tracing | None = None,
+        book: AttemptBook | None = None,
     ) -> None:
         self._settings = settings
         self._telemetry = Telemetry(metrics, tracing)
         self._last_resorts: dict[str, LastResort] = {}
-        disposition = Disposition(settings.retry, metrics, self._last_resorts)
+        retry = settings.retry
+        self.attempts = Attempts(book or MemoryBook(), retry.max_crashes, metrics)
+        disposition = Disposition(retry, metrics, self._last_resorts, self.attempts)
         callbacks = ConnectionCallbacks(
             disconnected_cb=self._on_lost,
             reconnected_cb=self._on_back,
@@ -173,6 +181,7 @@ class Bus:
             handle,
             decode=decode,
             telemetry=self._telemetry,
+            attempts=self.attempts,
             progressed=progressed,
         )
         subscription.register(self._broker, workers)

@@ -18,6 +18,8 @@ from faststream import BaseMiddleware
 from faststream.exceptions import HandlerException, NackMessage, RejectMessage, SkipMessage
 from nats.aio.msg import Msg
 
+from recorder_worker.bus.attempts.attempts import Attempts
+from recorder_worker.bus.attempts.memory_book import MemoryBook
 from recorder_worker.bus.dead_letters.letter_headers import STACK, letter_of, reason_of
 from recorder_worker.bus.dead_letters.tried_again import original_of
 from recorder_worker.bus.event_log import MESSAGE_ID
@@ -73,14 +75,20 @@ DISPOSITIONS: tuple[tuple[type[BaseException], Verdict], ...] = (
 
 
 class RetryLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How often and with which waits a failing message is tried again."""
+    """How often and with which waits a failing message is tried again.
+
+    `max_deliver` counts tries that failed by a defect, and no other deliveries: a start that was
+    handed over from worker to worker has not failed once. `max_crashes` counts those at which the
+    worker died.
+    """
 
     backoff_s: Sequence[float]
     max_deliver: int
+    max_crashes: int = 5
 
 
-LastResort = Callable[[str, bytes, str], Awaitable[None]]
-"""Called with subject, data and reason before a stage's message is dead-lettered, so that the
+LastResort = Callable[[Msg, str], Awaitable[None]]
+"""Called with the message and the reason before a stage's message is dead-lettered, so that the
 stage can put a gap where the message's leaf would have been, or say that its session is stuck."""
 
 
@@ -92,10 +100,12 @@ class Disposition:
         limits: RetryLimits,
         metrics: StageMetrics,
         last_resorts: dict[str, LastResort],
+        attempts: Attempts | None = None,
     ) -> None:
         self.limits = limits
         self.metrics = metrics
         self.last_resorts = last_resorts
+        self.attempts = attempts or Attempts(MemoryBook(), limits.max_crashes, metrics)
 
     def __call__(self, msg: Msg | None, /, *, context: Any) -> _Dispose:  # noqa: ANN401  (FastStream's context repository)
         """The middleware of one message."""
@@ -144,12 +154,14 @@ class _Dispose(BaseMiddleware):
             raise NackMessage(delay=_wait(SOON_S, deliveries)) from exc_val
         if verdict is Verdict.IN_TURN:
             raise NackMessage(delay=_wait(IN_TURN_S, deliveries)) from exc_val
-        exhausted = verdict is Verdict.LIMITED and deliveries >= self._of.limits.max_deliver
+        limited = verdict is Verdict.LIMITED
+        tries = await self._of.attempts.failed(self.msg) if limited else deliveries
+        exhausted = limited and tries >= self._of.limits.max_deliver
         if verdict is Verdict.DEAD or exhausted:
             await self._dead_letter(stage, deliveries, exc_val)
             raise RejectMessage from exc_val
-        hurried = verdict is Verdict.LIMITED and stage in ONE_AT_A_TIME
-        delay_s = _wait(SOON_S if hurried else self._of.limits.backoff_s, deliveries)
+        hurried = limited and stage in ONE_AT_A_TIME
+        delay_s = _wait(SOON_S if hurried else self._of.limits.backoff_s, tries)
         log.warning(
             "MessagePostponed",
             stage=stage,
@@ -157,7 +169,7 @@ class _Dispose(BaseMiddleware):
             deliveries=deliveries,
             delay_s=delay_s,
             error=f"{type(exc_val).__name__}: {exc_val}",
-            exc_info=exc_val if verdict is Verdict.LIMITED else None,
+            exc_info=exc_val if limited else None,
         )
         raise NackMessage(delay=delay_s) from exc_val
 
@@ -170,7 +182,7 @@ class _Dispose(BaseMiddleware):
         try:
             last_resort = self._of.last_resorts.get(stage)
             if last_resort is not None:
-                await last_resort(original.subject, original.data, reason)
+                await last_resort(message, reason)
             body, headers = letter_of(message, stage, deliveries, error, broker.client.max_payload)
             await broker.jetstream.publish(
                 dead_letters(stage),
@@ -182,6 +194,7 @@ class _Dispose(BaseMiddleware):
         except Exception as failure:  # noqa: BLE001  (whatever failed, the message must come again)
             log.warning("DeadLetterPostponed", stage=stage, error=repr(failure))
             raise NackMessage(delay=self._of.limits.backoff_s[-1]) from error
+        await self._of.attempts.forget(message)
         self._of.metrics.dead_lettered(stage)
         log.error(
             "MessageDeadLettered",

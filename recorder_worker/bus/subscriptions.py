@@ -20,6 +20,7 @@ from faststream.nats import JStream, NatsMessage, PullSub
 from nats.aio.msg import Msg
 
 from recorder_worker.bus import codec
+from recorder_worker.bus.attempts.attempts import Attempts
 from recorder_worker.bus.connection.broker import RecorderBroker
 from recorder_worker.bus.connection.mended import ask_no_more
 from recorder_worker.bus.dead_letters.tried_again import (
@@ -62,6 +63,7 @@ class StageSubscription(Generic[T]):
         *,
         decode: Callable[[Msg], T],
         telemetry: Telemetry,
+        attempts: Attempts,
         progressed: Callable[[], None],
     ) -> None:
         self._stage = stage
@@ -69,6 +71,7 @@ class StageSubscription(Generic[T]):
         self._handle = handle
         self._decode = decode
         self._telemetry = telemetry
+        self._attempts = attempts
         self._progressed = progressed
         self._subscribers: list[Any] = []
 
@@ -101,11 +104,12 @@ class StageSubscription(Generic[T]):
         return Incoming(self._decode(message.raw_message), message)
 
     async def _consume(self, incoming: Incoming[T]) -> None:
+        message = incoming.message.raw_message
         with (
             structlog.contextvars.bound_contextvars(stage=self._stage),
-            self._telemetry.handling(self._stage, incoming.message.raw_message),
+            self._telemetry.handling(self._stage, message),
         ):
-            async with self._heartbeat(incoming.message):
+            async with self._heartbeat(incoming.message), self._attempts.attempt(message):
                 await self._handle(incoming.value)
         # Only what succeeds is progress: a stage that does nothing but fail is not ready.
         self._progressed()
@@ -149,6 +153,7 @@ def decode_command(message: Msg) -> Delivery:
         deliveries=metadata.num_delivered,
         bearer=bearer_in(headers),
         asked_ns=stored_ns,
+        place=metadata.sequence.stream,
     )
 
 

@@ -83,6 +83,10 @@ class CopyDamagedError(SecondStoreError):
     """The second store does not hold what was just given to it: it is taken out and sent again."""
 
 
+class WorkerDiedError(PermanentError):
+    """Workers died with this message in their hands, one after the other: nobody takes it again."""
+
+
 class EventsMissingError(PermanentError):
     """The stream does not have all events of a session any more."""
 

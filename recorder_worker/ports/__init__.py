@@ -1,5 +1,6 @@
 """What the stages need from the outside world, as Protocols. One contract suite per port."""
 
+from recorder_worker.ports.attempts import AttemptBook, MessagePlace, Tally
 from recorder_worker.ports.audit_stream import AuditStream, StoredMessage
 from recorder_worker.ports.authorisation import JwksSource, Revocations, TokenVerifier
 from recorder_worker.ports.bus import ControlFeed, Copies, Delivery, EventLog, FactMessage, Logged
@@ -29,6 +30,7 @@ __all__ = [
     "ArrivingPackets",
     "ArrivingSource",
     "Asked",
+    "AttemptBook",
     "AuditStream",
     "BlobStore",
     "BlobWriter",
@@ -52,6 +54,7 @@ __all__ = [
     "KeyWrap",
     "KeyframeDecoder",
     "Logged",
+    "MessagePlace",
     "NoTracing",
     "Optics",
     "Packet",
@@ -68,6 +71,7 @@ __all__ = [
     "StoredDigest",
     "StoredMessage",
     "Taken",
+    "Tally",
     "TokenVerifier",
     "Tracing",
 ]

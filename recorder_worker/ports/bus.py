@@ -81,7 +81,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     `bearer` is the token that came with it, not looked at yet; empty where none came. `asked_ns` is
     when it was sent with that token: a start that is tried again is still the first message, but
-    whoever tries it again answers for that.
+    whoever tries it again answers for that. `place` is the sequence of the very message that came.
     """
 
     command: Command
@@ -92,6 +92,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     deliveries: int
     bearer: str = ""
     asked_ns: int = 0
+    place: int = 0
 
     def __repr__(self) -> str:  # a token must not get into a log
         return f"Delivery({self.command.value}, {self.command_id!r}, sequence={self.sequence})"

@@ -26,6 +26,10 @@ class StageMetrics(Protocol):
         """A message was moved to the dead letters."""
         ...
 
+    def suspected(self, stage: str) -> None:
+        """A message at which workers may have died is tried alone."""
+        ...
+
     def rejected(self, command: str) -> None:
         """A command was refused."""
         ...

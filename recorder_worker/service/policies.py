@@ -33,7 +33,8 @@ SHARE_OF_MAX_AGE = 0.9
 """A session ends before its first events age out of the stream: without them nobody could take it
 over, or stop it."""
 OWN_FOLDERS = (
-    *(".tmp", "audit", "copies", "copies-told", "keys", "log", "nats", "patrol", "sessions"),
+    *(".tmp", "attempts", "audit", "copies", "copies-told", "keys", "log"),
+    *("nats", "patrol", "sessions"),
 )
 """Below the data directory: nothing there is a source."""
 CONTROL_WORKERS = 2
@@ -90,7 +91,9 @@ def bus_settings(settings: Settings, node: str, urls: tuple[str, ...]) -> BusSet
             merkle_ack_wait_s=settings.merkle.ack_wait_s,
         ),
         retry=RetryLimits(
-            backoff_s=settings.retry.backoff_s, max_deliver=settings.retry.max_deliver
+            backoff_s=settings.retry.backoff_s,
+            max_deliver=settings.retry.max_deliver,
+            max_crashes=settings.retry.max_crashes,
         ),
     )
 

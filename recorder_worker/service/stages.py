@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from recorder_worker.adapters.keyframes import AvKeyframes
 from recorder_worker.adapters.optics import OpenCvOptics
 from recorder_worker.adapters.sources.opener import GuardedOpener
 from recorder_worker.bus.bus import Bus
-from recorder_worker.bus.codec import decode
-from recorder_worker.bus.disposition import LastResort
+from recorder_worker.bus.last_resorts import last_resort, last_resort_of_commands
 from recorder_worker.bus.subscriptions import decode_command, decode_fact, decoder_of
 from recorder_worker.core.pipeline import (
     CAPTURE,
@@ -145,6 +141,7 @@ class StageSet:
                 policy=policies.capture_policy(self._settings),
                 governor=self.governor,
                 writes=self.writes,
+                got_on=lambda delivery: bus.attempts.got_on(CAPTURE.name, delivery.place),
             )
         )
         bus.register(
@@ -160,6 +157,8 @@ class StageSet:
             decode=decode_command,
             workers=self._settings.capture.capacity,
             progressed=progressed(CAPTURE.name),
+            # A session that has begun is ended, so that it is sealed with what it has.
+            last_resort=last_resort_of_commands(self.capture.give_up),
         )
         bus.register(
             OWNERS.name,
@@ -271,19 +270,6 @@ class StageSet:
         )
         self.keeping.register(bus, gate, progressed(RETENTION.name))
         self.registered.append(RETENTION.name)
-
-
-def last_resort(fact: Fact, give_up: Callable[[Any, str], Awaitable[None]]) -> LastResort:
-    """What a stage does about an event before it is dead-lettered, with the reason."""
-
-    async def give_up_event(_subject: str, data: bytes, reason: str) -> None:
-        try:
-            event = decode(fact, data)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return  # not an event of ours: there is nothing that would be missing
-        await give_up(event, reason)
-
-    return give_up_event
 
 
 def _identity(node: str) -> NodeIdentity:

@@ -9,6 +9,8 @@ from typing import Any
 import structlog
 
 from recorder_worker import __version__
+from recorder_worker.adapters.attempt_files import FOLDER as ATTEMPTS
+from recorder_worker.adapters.attempt_files import AttemptFiles
 from recorder_worker.adapters.directory_store import DirectoryStore, of_record
 from recorder_worker.adapters.disk import Disk
 from recorder_worker.adapters.nats_server.config import NatsServerOptions
@@ -128,7 +130,9 @@ class Worker:
         await asyncio.to_thread(check_network, self._settings, self.nats_urls)
         shown = ",".join(url.rsplit("@", 1)[-1] for url in self.nats_urls)
         settings = policies.bus_settings(self._settings, self._node, self.nats_urls)
-        bus = Bus(settings, self.metrics, self._tracing)
+        book = AttemptFiles(self._settings.data_path / ATTEMPTS)
+        await asyncio.to_thread(book.clear_old, self._settings.nats.max_age_s)
+        bus = Bus(settings, self.metrics, self._tracing, book)
         watch = BacklogWatch(bus, self._health, self.metrics, self._clock)
         self._stages.register(bus, lambda stage: watch.add(stage).handled)
         if self._second is not None:

@@ -35,7 +35,7 @@ class Plant:
     def __init__(self, folder: Path, env: dict[str, str] | None = None) -> None:
         self.folder = folder
         self.nats = NatsProcess(folder / "nats")
-        self._env = {
+        self.env = {
             "RECORDER_NATS__URL": self.nats.url,
             "RECORDER_DATA_DIR": str(folder / "data"),
             "RECORDER_CAPTURE__CAPACITY": "4",
@@ -67,7 +67,7 @@ class Plant:
         number = len(self.workers.get(stage, []))
         folder = self.folder / f"{stage}-{number}"
         folder.mkdir()
-        worker = self._stack.enter_context(WorkerProcess(folder, stage, env=self._env))
+        worker = self._stack.enter_context(WorkerProcess(folder, stage, env=self.env))
         self.workers.setdefault(stage, []).append(worker)
         return worker
 

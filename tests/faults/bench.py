@@ -18,6 +18,7 @@ from recorder_worker.adapters.optics import OpenCvOptics
 from recorder_worker.bus.audit_stream import JetStreamAuditStream
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
+from recorder_worker.bus.last_resorts import last_resort
 from recorder_worker.bus.sessions.session_bucket import SessionBucket
 from recorder_worker.bus.streams.copies import JetStreamCopies
 from recorder_worker.bus.subscriptions import decode_command, decode_fact, decoder_of
@@ -40,7 +41,6 @@ from recorder_worker.service.settings.tree import (
     ChunkSettings,
     Settings,
 )
-from recorder_worker.service.stages import last_resort
 from recorder_worker.stages.audit import AuditTrail
 from recorder_worker.stages.audit_trail.keeper import AuditKeeper
 from recorder_worker.stages.authoriser import OpenAuthoriser
@@ -170,6 +170,7 @@ class Bench:
             policy=policies.capture_policy(SETTINGS),
             governor=Governor(policies.load_limits(SETTINGS), self.clock, self.metrics),
             writes=WriteWatch(self.clock, self.metrics),
+            got_on=self.world.got_on,
         )
         return CaptureStage(services).handle, decode_command
 

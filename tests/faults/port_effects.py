@@ -50,6 +50,7 @@ NOT_OF_THE_RECORD: dict[str, str] = {
     "FrameSource": "as ArrivingSource",
     "FrameSubscription": "as ArrivingSource",
     "CopyMetrics": "as StageMetrics",
+    "AttemptBook": "of the bus: how often a message killed its worker, no part of a record",
     "PacketOpener": "as ArrivingSource",
     "PacketSource": "as ArrivingSource",
     "RequestGate": "asks and puts on record by EventLog.emit, which is an effect",

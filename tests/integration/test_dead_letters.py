@@ -25,8 +25,14 @@ from recorder_worker.bus import codec
 from recorder_worker.bus.dead_letters.book import DeadLetterBook
 from recorder_worker.bus.streams.topology import AUDIT_STREAM
 from recorder_worker.core.dead_letters import DeadLetter
-from recorder_worker.core.errors import BlobDamagedError
-from recorder_worker.core.events import CommandDenied, DeadLetterSettled, SessionStarted
+from recorder_worker.core.errors import BlobDamagedError, RefusedError
+from recorder_worker.core.events import (
+    CommandDenied,
+    DeadLetterSettled,
+    SessionFailed,
+    SessionStarted,
+)
+from recorder_worker.core.model import EndReason
 from recorder_worker.core.subjects import Endpoint, Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.integrations.storage import StoredSessions
@@ -47,6 +53,7 @@ async def defects(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, De
     yield {
         "start": Defect(monkeypatch, Admission, "check_room"),
         "manifest": Defect(monkeypatch, lease, "write_manifest"),
+        "masks": Defect(monkeypatch, lease, "masks_in_force"),
         "command": Defect(monkeypatch, ControlStage, "_accept"),
         "fold": Defect(monkeypatch, chunk, "advance"),
         "compress": Defect(monkeypatch, compress, "store_payload"),
@@ -172,6 +179,59 @@ async def test_a_start_that_failed_behind_the_fact_of_its_start_goes_on_where_it
     sealed = await recorder.sealed(session_id)
     assert (sealed.frame_count, recorder.report(session_id).verdict) == (3, Verdict.COMPLETE)
     assert len(await recorder.facts(Fact.STARTED, session_id)) == 1
+
+
+async def test_a_start_that_failed_before_it_began_is_told_to_its_client_and_may_be_tried(
+    recorder: RunningRecorder, defects: dict[str, Defect]
+) -> None:
+    defects["start"].there = True
+    session_id = "0190a2b4-7c1e-7d2f-8a3b-5c6d7e8f9a0c"
+    with pytest.raises(RefusedError, match="a defect") as refused:
+        await recorder.client.start(SMALL, session_id=session_id)
+    assert "recorder dead retry" in refused.value.refusal.hint
+    defects["start"].there = False
+    seen = await letter_about(recorder, "capture", session_id)
+    assert (await ask(recorder, Endpoint.RETRY, letter=seen.letter.letter))[0] == 0
+    await recorder.sealed(session_id)
+    assert recorder.report(session_id).verdict is Verdict.COMPLETE
+
+
+async def test_a_start_that_failed_before_anything_was_captured_is_told_to_have_failed(
+    recorder: RunningRecorder, defects: dict[str, Defect]
+) -> None:
+    defects["manifest"].there = True
+    session_id = (await recorder.client.start(SMALL)).session_id
+    seen = await letter_about(recorder, "capture", session_id)
+    failed = await recorder.client.last(Fact.FAILED, session_id)
+    assert isinstance(failed, SessionFailed)
+    assert failed.detail.startswith("nothing was recorded: ZeroDivisionError: a defect")
+    assert "recorder dead retry" in failed.detail
+    defects["manifest"].there = False
+    assert (await ask(recorder, Endpoint.RETRY, letter=seen.letter.letter))[0] == 0
+    sealed = await recorder.sealed(session_id)
+    assert sealed.reason is EndReason.SOURCE_ENDED
+
+
+async def test_a_start_that_failed_behind_the_begin_of_its_session_leaves_it_sealed(
+    recorder: RunningRecorder, defects: dict[str, Defect]
+) -> None:
+    """Nobody would end it: its letter is all that is left of its lease."""
+    async with recorder.bystander():
+        defects["masks"].fails = lambda arguments: arguments[1] == session_id
+        session_id = "0190a2b4-7c1e-7d2f-8a3b-5c6d7e8f9a0d"
+        defects["masks"].there = True
+        await recorder.client.start(SMALL, session_id=session_id)
+        sealed = await recorder.sealed(session_id)
+        assert (sealed.reason, sealed.frame_count) == (EndReason.WORKER_LOST, 0)
+        assert recorder.report(session_id).verdict is Verdict.COMPLETE
+        failed = await recorder.client.last(Fact.FAILED, session_id)
+        assert isinstance(failed, SessionFailed)
+        assert failed.detail == "ZeroDivisionError: a defect"
+        seen = await letter_about(recorder, "capture", session_id)
+        defects["masks"].there = False
+        code, error = await ask(recorder, Endpoint.RETRY, letter=seen.letter.letter)
+        assert (code, "worker_lost" in error["got"]) == (409, True)
+        assert len(await recorder.facts(Fact.SEALED, session_id)) == 1
 
 
 async def test_a_command_that_failed_is_obeyed_behind_those_that_came_meanwhile(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from blake3 import blake3
+from nats.aio.msg import Msg
 from nats_process import NatsProcess
 
 from recorder_worker import __version__
@@ -25,6 +26,7 @@ from recorder_worker.core.errors import (
     BlobUnreadableError,
     BusUnavailableError,
     LeaseLostError,
+    LeaseReleasedError,
     OutOfOrderError,
     PermanentError,
     StoreError,
@@ -71,7 +73,7 @@ class Desk:
             raise error
 
     async def start(self, workers: int = 1) -> None:
-        async def last_resort(_subject: str, _data: bytes, reason: str) -> None:
+        async def last_resort(_message: Msg, reason: str) -> None:
             self.last_resorts.append(reason)
 
         self.bus.register(
@@ -252,6 +254,26 @@ async def test_a_defect_is_tried_a_limited_number_of_times_and_then_dead_lettere
     assert len(desk.seen) == MAX_DELIVER
     _, headers = await desk.dead()
     assert type(error).__name__ in headers["Recorder-Reason"]
+
+
+async def test_a_message_that_was_handed_over_often_has_not_failed_once(desk: Desk) -> None:
+    handed_over, oops = MAX_DELIVER + 4, ZeroDivisionError("oops")
+    desk.raises = lambda d: (
+        LeaseReleasedError("shutting down")
+        if d.deliveries <= handed_over
+        else oops
+        if d.deliveries < handed_over + MAX_DELIVER
+        else None
+    )
+    await desk.start()
+    await desk.send()
+    await desk.until(lambda: _is(len(desk.seen) == handed_over + MAX_DELIVER))
+    await desk.until(desk.settled)
+    assert desk.last_resorts == []
+    desk.raises = lambda _: oops
+    await desk.send()
+    await desk.until(lambda: _is(bool(desk.last_resorts)))
+    assert len([d for d in desk.seen if d.sequence == 2]) == MAX_DELIVER
 
 
 async def test_a_command_keeps_its_identity_over_redeliveries(desk: Desk) -> None:

@@ -20,6 +20,7 @@ from dead_letters import Defect, letter_about
 from nats_process import NatsProcess
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 
+from recorder_worker.adapters.attempt_files import AttemptFiles
 from recorder_worker.bus.connection.broker import Login
 from recorder_worker.bus.inspection.inspector import QueueSeen
 from recorder_worker.bus.streams.topology import StreamLimits, streams
@@ -28,6 +29,7 @@ from recorder_worker.core.findings import Examined, Finding, Severity
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.integrations.storage import StoredSessions
+from recorder_worker.ports import MessagePlace, Tally
 from recorder_worker.service.doctor import bus_checks, running_sessions
 from recorder_worker.service.doctor.examine import examine
 from recorder_worker.service.settings.disk import DiskSettings
@@ -134,6 +136,20 @@ async def test_a_segment_that_is_named_and_gone_is_missing_until_its_chunk_is_st
     await recorder.client.stop(started.session_id)
     await recorder.sealed(started.session_id)
     assert recorder.report(started.session_id).verdict is Verdict.COMPLETE
+
+
+async def test_messages_at_which_workers_die_are_found_before_they_are_dead_letters(
+    recorder: RunningRecorder,
+) -> None:
+    book = AttemptFiles(recorder.settings.data_path / "attempts")
+    for sequence, tally in ((7, Tally(begun=2)), (8, Tally(begun=1)), (9, Tally(failed=5))):
+        place = MessagePlace(consumer="capture", sequence=sequence, stored_ns=1)
+        book.write(place, tally)
+    (finding,) = await found(recorder, "consumer.deadly")
+    assert (finding.where, finding.severity) == ("capture: message 7", Severity.WARNING)
+    assert "2 workers died" in finding.what
+    for path in (recorder.settings.data_path / "attempts").iterdir():
+        path.unlink()
 
 
 async def test_leftovers_of_a_sealed_session_go_only_behind_a_whole_verification(

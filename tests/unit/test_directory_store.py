@@ -208,7 +208,7 @@ def test_one_look_at_the_disk_holds_for_many_writers_and_none_gets_below_the_flo
     def free_bytes(store: DirectoryStore) -> int:
         nonlocal looks
         looks += 1
-        return room - sum(store.size(key) for key in store.keys(""))
+        return room - sum(store.size(key) or 0 for key in store.keys(""))
 
     monkeypatch.setattr(DirectoryStore, "free_bytes", free_bytes)
     monkeypatch.setattr(store_floor, "LOOK_S", 3600)

@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from recorder_worker.adapters.attempt_files import FOLDER as ATTEMPTS
+from recorder_worker.adapters.attempt_files import suspects
 from recorder_worker.adapters.device_key import secret_file
 from recorder_worker.adapters.durable_file import SPARES, DurableFolder, left_spares
+from recorder_worker.bus.attempts.attempts import SUSPECT_AT
 from recorder_worker.core.findings import Finding, Severity
 from recorder_worker.service.doctor.case import YOUNG_S, Case
 from recorder_worker.service.settings.tree import Settings
@@ -25,7 +28,13 @@ def look_at_directory(settings: Settings) -> list[Case]:
     root = settings.data_path
     if not root.is_dir():
         return [_absent(root)]
-    return [*_access(root), *_room(settings), *_spares(root), *_keys(settings.keys_path)]
+    return [
+        *_access(root),
+        *_room(settings),
+        *_spares(root),
+        *_suspects(settings),
+        *_keys(settings.keys_path),
+    ]
 
 
 def _absent(root: Path) -> Case:
@@ -92,6 +101,26 @@ def _spares(root: Path) -> Iterator[Case]:
         ),
         repair=partial(_in_thread, partial(_clear, root)),
     )
+
+
+def _suspects(settings: Settings) -> Iterator[Case]:
+    """Messages at which workers die: nothing else tells of one before it is a dead letter."""
+    try:
+        found = suspects(settings.data_path / ATTEMPTS, SUSPECT_AT)
+    except OSError:
+        return  # `data_dir` says what is wrong
+    for stage, sequence, tally in found:
+        yield Case(
+            finding=Finding(
+                check="consumer.deadly",
+                severity=Severity.WARNING,
+                where=f"{stage}: message {sequence}",
+                what=f"{tally.begun} workers died with it in their hands, or were not heard of "
+                f"again; after {settings.retry.max_crashes} it becomes a dead letter",
+                advice="see why they died: the core file, the kernel's log (out of memory), or the "
+                "supervisor's; the log of the stage has MessageSuspected",
+            )
+        )
 
 
 def _clear(root: Path) -> str:

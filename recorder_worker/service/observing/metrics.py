@@ -167,6 +167,12 @@ class Metrics:
         self._dead_letters = Counter(
             "recorder_dead_letters_total", "Dead letters.", ["stage"], registry=registry
         )
+        self._suspects = Counter(
+            "recorder_messages_suspected_total",
+            "Messages that were tried alone, for workers had died with them in their hands.",
+            ["stage"],
+            registry=registry,
+        )
 
     def _begin_at_zero(self) -> None:
         """A counter that is first seen at 1 has not grown, as Prometheus sees it: no alarm."""
@@ -181,6 +187,7 @@ class Metrics:
             self._keyframe_looks.labels(outcome)
         for stage in CONSUMERS:
             self._dead_letters.labels(stage.name)
+            self._suspects.labels(stage.name)
             self._redeliveries.labels(stage.name)
 
     def received(self, stage: str, size: int, *, again: bool) -> None:
@@ -200,6 +207,10 @@ class Metrics:
     def dead_lettered(self, stage: str) -> None:
         """A message was moved to the dead letters."""
         self._dead_letters.labels(stage).inc()
+
+    def suspected(self, stage: str) -> None:
+        """A message at which workers may have died is tried alone."""
+        self._suspects.labels(stage).inc()
 
     def rejected(self, command: str) -> None:
         """A command was refused."""

@@ -186,6 +186,7 @@ class RetrySettings(Group, frozen=True, kw_only=True):
         30.0,
     )
     max_deliver: Annotated[int, Meta(ge=2, le=1000)] = 8
+    max_crashes: Annotated[int, Meta(ge=3, le=1000)] = 5
 
 
 class SidecarSettings(Group, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from recorder_worker.ports import (
     CipherKeys,
     Clock,
     ControlFeed,
+    Delivery,
     EventLog,
     KeyframeDecoder,
     KeyWrap,
@@ -61,7 +62,10 @@ class CapturePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptureServices:
-    """The ports of the capture stage. `key_wrap` None: new sessions are not encrypted."""
+    """The ports of the capture stage. `key_wrap` None: new sessions are not encrypted.
+
+    `got_on` is told of a start whose session has got further here than whoever had it before.
+    """
 
     log: EventLog
     store: BlobStore
@@ -81,3 +85,4 @@ class CaptureServices:
     policy: CapturePolicy
     governor: Governor
     writes: WriteWatch
+    got_on: Callable[[Delivery], Awaitable[None]]

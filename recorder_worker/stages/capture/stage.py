@@ -29,6 +29,7 @@ from recorder_worker.ports import Delivery
 from recorder_worker.stages.capture.services import CaptureServices
 from recorder_worker.stages.capture.session.admission import DuplicateStartError
 from recorder_worker.stages.capture.session.aftermath import leave_spool, tell_aftermath
+from recorder_worker.stages.capture.session.giving_up import give_up
 from recorder_worker.stages.capture.session.lease import Lease
 
 log = structlog.get_logger(__name__)
@@ -94,6 +95,10 @@ class CaptureStage:
                 log.info("StartRepeated", command_id=delivery.command_id)
             except RefusedError as error:
                 await self._services.gate.refuse(error, delivery, session_id)
+
+    async def give_up(self, delivery: Delivery, reason: str) -> None:
+        """The last resort of a start that is dead-lettered; as `giving_up.give_up`."""
+        await give_up(self._services, delivery, reason)
 
     async def _hold(
         self, session_id: str, command: StartSession, delivery: Delivery, login: Login | None

@@ -55,7 +55,7 @@ class Admission:
         """
         logged = await self._services.log.last(Fact.STARTED, session_id)
         event = logged.event if logged else None
-        if isinstance(event, SessionStarted) and _is_of(event, delivery):
+        if isinstance(event, SessionStarted) and is_of(event, delivery):
             return event
         gate = self._services.gate
         self._identity = await gate.ask(delivery)
@@ -137,7 +137,7 @@ class Admission:
         return event
 
 
-def _is_of(event: SessionStarted, delivery: Delivery) -> bool:
+def is_of(event: SessionStarted, delivery: Delivery) -> bool:
     """Whether a session was started by just this message.
 
     The time counts too, where it is known: a COMMANDS stream that was lost and made anew hands out

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from typing import Self
 
 import structlog
 
@@ -11,7 +13,9 @@ from recorder_worker.core.events import Captured, Event, LeaseReleased
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.model import Cursor, GapReason, Mask, Slowed
 from recorder_worker.core.subjects import Fact
-from recorder_worker.ports import Clock, EventLog, Logged
+from recorder_worker.ports import Clock, Delivery, EventLog, Logged
+from recorder_worker.stages.capture.services import CaptureServices
+from recorder_worker.stages.capture.session.headway import Headway
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +33,9 @@ class CapturedJournal:
         lease: str,
         boot: str,
         last: Logged | None,
+        headway: Headway | None = None,
     ) -> None:
+        self._headway = headway
         self._log = log
         self._clock = clock
         self.session_id = session_id
@@ -59,6 +65,16 @@ class CapturedJournal:
         """Mask commands below this ordinal hold already, or were overtaken by one that does."""
         self.epoch = found.epoch if found else 0
         """The number of the key epoch."""
+
+    @classmethod
+    def of(
+        cls, services: CaptureServices, session_id: str, delivery: Delivery, last: Logged | None
+    ) -> Self:
+        """That of a delivery of the session's start, behind the last event that it found."""
+        identity = services.identity
+        lease = f"{identity.worker}:{delivery.sequence}:{delivery.deliveries}"
+        headway = Headway(partial(services.got_on, delivery))
+        return cls(services.log, services.clock, session_id, lease, identity.boot_id, last, headway)
 
     def place(self) -> dict[str, object]:
         """The fields that every captured event has, for the next one."""
@@ -103,6 +119,8 @@ class CapturedJournal:
                 ) from error
             self.last = event
             self.next_ordinal = event.ordinal + 1
+            if self._headway is not None:
+                await self._headway.seen(event)
             return
 
     async def tell(self, fact: Fact, event: Event, *key: str | int) -> None:

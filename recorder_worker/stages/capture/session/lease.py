@@ -21,11 +21,10 @@ from recorder_worker.core.errors import (
     TransientError,
 )
 from recorder_worker.core.events import (
-    EndCaptured,
     Opened,
     SessionStarted,
 )
-from recorder_worker.core.model import Cursor, EndReason
+from recorder_worker.core.model import Cursor
 from recorder_worker.core.sources.kinds import FileSource, RtspSource, V4l2Source
 from recorder_worker.core.sources.logins import Login, with_login
 from recorder_worker.ports import Delivery, FrameSource, Logged, PacketSource
@@ -33,7 +32,6 @@ from recorder_worker.stages.capture.reading.packet_reader import PacketReader
 from recorder_worker.stages.capture.reading.reader import Reader
 from recorder_worker.stages.capture.services import CaptureServices
 from recorder_worker.stages.capture.session.admission import Admission, bad_source, id_in_use
-from recorder_worker.stages.capture.session.aftermath import tell_aftermath
 from recorder_worker.stages.capture.session.controls import (
     masks_in_force,
     masks_sent_meanwhile,
@@ -41,6 +39,7 @@ from recorder_worker.stages.capture.session.controls import (
 from recorder_worker.stages.capture.session.degradation import Degradation
 from recorder_worker.stages.capture.session.encryption import forget_late_key, session_cipher
 from recorder_worker.stages.capture.session.first_opening import first_opened
+from recorder_worker.stages.capture.session.giving_up import end_lost
 from recorder_worker.stages.capture.session.journal import CapturedJournal, gap_behind
 from recorder_worker.stages.capture.session.mailbox import Mailbox
 from recorder_worker.stages.capture.session.manifest import (
@@ -55,8 +54,6 @@ from recorder_worker.stages.capture.session.reader_setup import frame_rate, read
 from recorder_worker.stages.capture.session.recording import Recording
 
 log = structlog.get_logger(__name__)
-
-DETAIL_CHARACTERS = 500
 
 
 class Lease:
@@ -95,7 +92,7 @@ class Lease:
             RefusedError: a new session cannot be recorded; nothing was written.
             LeaseLostError, LeaseReleasedError: another worker has it, or shall have it.
         """
-        journal = self._journal(last)
+        journal = CapturedJournal.of(self._services, self.session_id, self._delivery, last)
         source, manifest, started = await self._open(started, journal, release)
         try:
             data = await asyncio.to_thread(write_manifest, self._services.store, manifest)
@@ -154,7 +151,7 @@ class Lease:
         except (TransientError, LeaseLostError):
             raise
         except Exception as error:
-            await self._end_lost(journal, error)
+            await end_lost(self._services, journal, f"{type(error).__name__}: {error}")
             raise PermanentError(f"the recording failed: {error!r}") from error
 
     def _degradation(
@@ -176,32 +173,6 @@ class Lease:
     @property
     def _copies(self) -> bool:
         return self._command.profile == "copy"
-
-    async def _end_lost(self, journal: CapturedJournal, error: Exception) -> None:
-        """A defect must not leave a session that nobody ends: it is sealed with its reason."""
-        detail = f"{type(error).__name__}: {error}"[:DETAIL_CHARACTERS]
-        if journal.last is not None:
-            journal.cursor = journal.last.cursor  # what failed on its way to the log is not in it
-        end = EndCaptured(
-            **journal.place(),  # type: ignore[arg-type]
-            t_ns=journal.cursor.t_ns,
-            reason=EndReason.WORKER_LOST,
-            detail=detail,
-        )
-        await journal.append(end)
-        await tell_aftermath(self._services, end)
-
-    def _journal(self, last: Logged | None) -> CapturedJournal:
-        identity = self._services.identity
-        lease = f"{identity.worker}:{self._delivery.sequence}:{self._delivery.deliveries}"
-        return CapturedJournal(
-            self._services.log,
-            self._services.clock,
-            self.session_id,
-            lease,
-            identity.boot_id,
-            last,
-        )
 
     # --- opening --------------------------------------------------------------------------------
 
@@ -260,7 +231,7 @@ class Lease:
         try:
             return await asyncio.to_thread(session_cipher, manifest, self._services.cipher_keys)
         except PermanentError as error:
-            await self._end_lost(journal, error)
+            await end_lost(self._services, journal, f"{type(error).__name__}: {error}")
             raise
 
     async def _accepted(self, started: SessionStarted | None) -> None:

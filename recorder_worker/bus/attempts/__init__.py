@@ -1,0 +1,1 @@
+"""Which messages kill their worker, or fail at it: counted, tried one at a time, and given up."""
