@@ -268,7 +268,9 @@ async def test_a_deletion_that_somebody_else_signed_removes_nothing(
     await bench.record()
     thief = Bench(broker, tmp_path)
     thief.signer = MemorySigner()
-    sealed = await bench.keeper()._look(bench.session_id)
+    keeper = bench.keeper()
+    await keeper._book.settle()
+    sealed = await keeper._look(bench.session_id)
     assert sealed is not None
 
     forged = deletion_of(sealed, by="kim", reason="forged", rule=Rule.COMMAND, now_ns=1)
