@@ -16,19 +16,16 @@ from recorder_worker.core.signing.note import parse_note
 from recorder_worker.ports import BlobStore
 
 
-def sealed_records(store: BlobStore, session_id: str, seal: bytes) -> Iterator[bytes]:
+def sealed_records(store: BlobStore, session_id: str) -> Iterator[bytes]:
     """Each record, in order. What they say counts once the last one has been given.
 
-    Args:
-        store: where the session is.
-        session_id: whose records.
-        seal: its signed note, whose signature is for others to check.
+    The signature on the seal is for others to check.
 
     Raises:
-        BlobMissingError: there are none.
+        BlobMissingError: there are none, or no seal.
         FormatError: they are not those whose root is in the seal, which is told at their end.
     """
-    head = parse_note(seal).head
+    head = parse_note(store.get(keys.blob_key(session_id, keys.SEAL))).head
     frontier = Frontier()
     for data in unframed(store.stream(keys.blob_key(session_id, keys.RECORDS))):
         frontier = frontier.append(BLAKE3.leaf(data))
@@ -44,6 +41,5 @@ def sealed_records(store: BlobStore, session_id: str, seal: bytes) -> Iterator[b
 
 def check_sealed_records(store: BlobStore, session_id: str) -> None:
     """Whether records and seal of a session fit each other; raises as `sealed_records`."""
-    seal = store.get(keys.blob_key(session_id, keys.SEAL))
-    for _ in sealed_records(store, session_id, seal):
+    for _ in sealed_records(store, session_id):
         pass

@@ -11,13 +11,18 @@ import aiohttp
 import pytest
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 
+from recorder_worker.bus.connection.broker import Login
+from recorder_worker.cli.data_directory import DataDirectory
 from recorder_worker.core import keys
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.events import SessionRetention
+from recorder_worker.core.log_audit.audit import audit_log
 from recorder_worker.core.records.codec import decode_record, encode_record, frame_record
 from recorder_worker.core.records.file import unframed
 from recorder_worker.core.records.leaves import SealRecord
+from recorder_worker.core.replay_outcome import Outcome
 from recorder_worker.core.verify import Verdict
+from recorder_worker.service.rebuilding import rebuild
 from recorder_worker.service.settings.keeping import PatrolSettings, RetentionSettings
 from recorder_worker.service.settings.tree import Settings
 
@@ -89,6 +94,28 @@ async def test_who_changes_a_folder_does_not_have_its_bytes_removed_by_a_rule(
         path.write_bytes(data)
     async with RunningRecorder(settings(tmp_path)) as recorder:
         assert recorder.report(session_id).verdict is Verdict.COMPLETE
+
+
+async def test_a_session_that_is_made_again_is_held_as_before(tmp_path: Path) -> None:
+    async with RunningRecorder(settings(tmp_path / "data")) as recorder:
+        session_id, _ = await recorder.record(SHORT)
+        await recorder.client.effect(
+            lambda: recorder.client.hold(session_id, "a court asked", name="court", by="kim"),
+            session_id,
+            lambda seen: isinstance(seen.event, SessionRetention),
+            DEADLINE_S,
+        )
+        login = Login(servers=(recorder.url,))
+        into = tmp_path / "rebuilt"
+        for _ in range(2):
+            made = await rebuild(
+                recorder.settings, login, into, cipher_of=lambda _session_id: None, jobs=1
+            )
+            assert [one.outcome for one in made.sessions] == [Outcome.SAME]
+    rebuilt = DataDirectory(into)
+    report = audit_log(rebuilt.read, rebuilt)
+    assert report.problems == ()
+    assert report.held == (session_id,)
 
 
 async def said_in_health(recorder: RunningRecorder, session_id: str) -> None:

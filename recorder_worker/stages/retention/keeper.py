@@ -169,7 +169,7 @@ class RetentionKeeper:
             begin_ns = self._clock.monotonic_ns()
             try:
                 found = await asyncio.to_thread(read_sealed, self._stores[0], session_id, logged)
-            except IncidentError as error:
+            except (IncidentError, StoreError) as error:
                 self._problem(session_id, error)
                 return None
             # A store of many sessions is read from end to end at the first look: not at once.
@@ -187,7 +187,7 @@ class RetentionKeeper:
             return False
         try:
             standing = await self._book.say(session_id, lambda _: None)
-        except IncidentError as error:
+        except (IncidentError, StoreError) as error:
             self._problem(session_id, error)
             return False
         return standing.deletion is not None
@@ -223,7 +223,7 @@ class RetentionKeeper:
 
         try:
             standing = await self._book.say(session.session_id, decide)
-        except IncidentError as error:
+        except (IncidentError, StoreError) as error:
             self._problem(session.session_id, error)
             return False
         return standing.deletion is not None and await self._try_to_finish(session.session_id)

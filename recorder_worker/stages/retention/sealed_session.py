@@ -68,7 +68,7 @@ def read_sealed(store: BlobStore, session_id: str, logged: LogEntry) -> SealedSe
     try:
         seal = store.get(keys.blob_key(session_id, keys.SEAL))
         manifest = store.get(keys.blob_key(session_id, keys.MANIFEST))
-        opened, sealed = _ends(store, session_id, seal)
+        opened, sealed = _ends(store, session_id)
         _compare(logged, opened, seal, manifest)
     except BlobMissingError:
         return None
@@ -92,9 +92,9 @@ def read_sealed(store: BlobStore, session_id: str, logged: LogEntry) -> SealedSe
     )
 
 
-def _ends(store: BlobStore, session_id: str, seal: bytes) -> tuple[OpenRecord, SealRecord]:
+def _ends(store: BlobStore, session_id: str) -> tuple[OpenRecord, SealRecord]:
     first = last = b""
-    for last in sealed_records(store, session_id, seal):
+    for last in sealed_records(store, session_id):
         first = first or last
     opened, sealed = decode_record(first), decode_record(last)
     if not isinstance(opened, OpenRecord) or not isinstance(sealed, SealRecord):
