@@ -637,7 +637,8 @@ class _Bench:
         return stage.handle, decoder_of(Fact.ANCHOR_RECEIPT)
 
     def storage(self) -> tuple[Handle, Callable[[Msg], Any]]:
-        stage = StoredSessions(self._log, self._store, self._reports())
+        deleted = StatementFiles(self._store, self._signer, RECORDER).is_deleted
+        stage = StoredSessions(self._log, self._store, self._reports(), deleted)
         return stage.handle, decoder_of(Fact.SEALED)
 
     def table(self) -> tuple[Handle, Callable[[Msg], Any]]:

@@ -20,6 +20,7 @@ from recorder_worker.core.events import SessionSealed
 from recorder_worker.core.model import EndReason
 from recorder_worker.core.retention.sayings import Deletion, Rule
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry
+from recorder_worker.core.subjects import Fact
 from recorder_worker.integrations.storage import StorageReports, StoredSessions
 from recorder_worker.stages.retention.removal import bytes_left, deletion_of, remove_bytes
 from recorder_worker.stages.retention.sealed_session import SealedSession, owner_of, read_sealed
@@ -175,7 +176,7 @@ async def test_a_seal_that_is_told_again_behind_a_deletion_is_no_loss(tmp_path: 
     store.put(keys.blob_key(ID, keys.statement(1)), order.raw)
     assert is_being_removed(store, ID)
     remove_bytes([store], ID, deletion(key_removed=False))
-    told: list[object] = []
+    told: list[tuple[object, ...]] = []
 
     class Events:
         async def emit(self, *event: object, **_: object) -> None:
@@ -199,5 +200,8 @@ async def test_a_seal_that_is_told_again_behind_a_deletion_is_no_loss(tmp_path: 
         location="here",
         wall_ns=1,
     )
-    await StoredSessions(events, store, reports).handle(sealed)
+    await StoredSessions(events, store, reports, lambda _id: True).handle(sealed)
     assert told == []
+    # A statement that this device has not signed excuses nothing.
+    await StoredSessions(events, store, reports, lambda _id: False).handle(sealed)
+    assert [event[0] for event in told] == [Fact.INTEGRITY_FAILED]
