@@ -114,12 +114,15 @@ class Standing:
         self.holds: dict[str, dict[str, Any]] = {}
         self.removal: dict[str, Any] | None = None
         self.statements: list[Statement] = []
-        files = sorted((folder / "retention").glob("*"))
-        names = [path.name for path in files if re.fullmatch(r"[0-9]{4}", path.name)]
+        inside = folder / "retention"
+        files = [] if inside.is_symlink() else sorted(inside.glob("*"))
+        files = [path for path in files if re.fullmatch(r"[0-9]{4}", path.name)]
+        names = [path.name for path in files if path.is_symlink() or not path.is_dir()]
         expected = [f"{number:04d}" for number in range(1, len(names) + 1)]
         need(names == expected, f"statements {names}")
         for name in names:
-            self.add(read_statement((folder / "retention" / name).read_bytes(), opened), opened)
+            need(not (inside / name).is_symlink(), f"{name}: a link, which carries no statement")
+            self.add(read_statement((inside / name).read_bytes(), opened), opened)
 
     def add(self, statement: Statement, opened: Record) -> None:
         before = self.statements[-1].raw if self.statements else None

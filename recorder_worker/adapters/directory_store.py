@@ -1,4 +1,8 @@
-"""A blob store in a directory: one file per key, made as `durable_file` says."""
+"""A blob store in a directory: one file per key, made as `durable_file` says.
+
+A symbolic link below it is no blob and no folder, wherever it leads (`inside`): it is not read,
+listed, or written or deleted through.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from recorder_worker.adapters.durable_file import (
     DurableFolder,
     sync_folder,
 )
+from recorder_worker.adapters.inside import link_on_the_way, open_inside, refuse_links
 from recorder_worker.adapters.store_floor import StoreFloor
 from recorder_worker.core import keys
 from recorder_worker.core.errors import (
@@ -87,7 +92,7 @@ class DirectoryStore:
 
     def put(self, key: str, data: bytes) -> None:
         """Store bytes durably. See `BlobStore.put`."""
-        path = self._path(key)
+        path = self._unlinked(key)
         with nullcontext() if self._below_floor(key) else self._floor.room_for(len(data)):
             with _explained("begin", path):
                 writer = DirectoryWriter(self._folder.spare(), path, None)
@@ -99,7 +104,7 @@ class DirectoryStore:
 
     def replace(self, key: str, data: bytes) -> None:
         """Store bytes durably in the place of what is there. See `BlobStore.replace`."""
-        path = self._path(key)
+        path = self._unlinked(key)
         with _explained("replace", path):
             file = self._folder.spare()
             try:
@@ -110,7 +115,7 @@ class DirectoryStore:
 
     def writer(self, key: str) -> DirectoryWriter:
         """Begin a blob. Raises StoreFullError below the floor."""
-        path = self._path(key)
+        path = self._unlinked(key)
         guard = None if self._below_floor(key) else self._floor.check
         if guard is not None:
             guard()
@@ -124,7 +129,7 @@ class DirectoryStore:
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
         """The bytes of a blob in pieces of at most 1 MiB. Errors come with the first piece."""
         path = self._path(key)
-        with _explained("read", path, missing=True), path.open("rb") as file:
+        with _explained("read", path, missing=True), open_inside(self._root, path) as file:
             file.seek(start)
             while piece := file.read(PIECE_BYTES):
                 yield piece
@@ -143,10 +148,11 @@ class DirectoryStore:
         path = self._path(key)
         try:
             with _explained("look at", path, missing=True):
-                found = path.stat()
+                found = path.lstat()
+                linked = link_on_the_way(self._root, path)
         except BlobMissingError:
             return None
-        return found.st_size if stat.S_ISREG(found.st_mode) else None
+        return found.st_size if stat.S_ISREG(found.st_mode) and not linked else None
 
     def keys(self, prefix: str) -> list[str]:
         """All keys below a prefix, sorted as text; an empty prefix means all.
@@ -156,11 +162,17 @@ class DirectoryStore:
         top = self._path(prefix.rstrip("/")) if prefix.rstrip("/") else self._root
         found = []
         with _explained("list", top):
+            if link_on_the_way(self._root, top):
+                return []
             for folder, names, files in os.walk(top, onerror=_raise_unless_missing):
                 if Path(folder) == self._root:
                     names[:] = [name for name in names if name != SPARES]
                 base = Path(folder).relative_to(self._root)
-                found += [(base / name).as_posix() for name in files if keys.is_name(name)]
+                found += [
+                    (base / name).as_posix()
+                    for name in files
+                    if keys.is_name(name) and not Path(folder, name).is_symlink()
+                ]
         return sorted(found)
 
     def children(self, prefix: str) -> list[str]:
@@ -168,14 +180,16 @@ class DirectoryStore:
         top = self._path(prefix.rstrip("/")) if prefix.rstrip("/") else self._root
         with _explained("list", top):
             try:
-                names = [entry.name for entry in os.scandir(top)]
+                if link_on_the_way(self._root, top):
+                    return []
+                names = [entry.name for entry in os.scandir(top) if not entry.is_symlink()]
             except (FileNotFoundError, NotADirectoryError):
                 return []
         return sorted(filter(keys.is_name, names))
 
     def delete(self, key: str) -> None:
         """Remove a blob and the folders that it leaves empty; harmless where there is none."""
-        path = self._path(key)
+        path = self._unlinked(key)
         with _explained("delete", path):
             try:
                 path.unlink()
@@ -201,10 +215,12 @@ class DirectoryStore:
         """
         top = self._path(prefix)
         with _explained("delete", top):
+            refuse_links(self._root, top)
             if not top.is_dir():
                 return
-            for folder, _, files in os.walk(top, topdown=False, onerror=_raise_unless_missing):
-                for name in files:
+            for folder, names, files in os.walk(top, topdown=False, onerror=_raise_unless_missing):
+                links = [name for name in names if Path(folder, name).is_symlink()]
+                for name in (*files, *links):
                     Path(folder, name).unlink(missing_ok=True)
                 self._folder.forget_folder(Path(folder))
                 with suppress(FileNotFoundError):
@@ -223,6 +239,13 @@ class DirectoryStore:
 
     def _path(self, key: str) -> Path:
         return self._root.joinpath(*keys.key_parts(key))
+
+    def _unlinked(self, key: str) -> Path:
+        """The path of a key, to whose folder no link leads."""
+        path = self._path(key)
+        with _explained("look at", path):
+            refuse_links(self._root, path.parent)
+        return path
 
 
 class DirectoryWriter:
@@ -259,7 +282,7 @@ def _explained(doing: str, path: Path, *, missing: bool = False) -> Iterator[Non
     try:
         yield
     except OSError as error:
-        if missing and isinstance(error, _ABSENT):
+        if missing and (isinstance(error, _ABSENT) or error.errno == errno.ELOOP):
             raise BlobMissingError(
                 f"{path}: expected a blob, found none; was the recording moved or deleted?"
             ) from error

@@ -270,8 +270,13 @@ def _is_left(descriptor: int) -> bool:
     return True
 
 
+def _no_link(path: str, flags: int) -> int:
+    """What a link leads to is not under its name, and may change."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
 def _compare(ours: Path, theirs: Path) -> None:
-    with ours.open("rb") as one, theirs.open("rb") as other:
+    with ours.open("rb") as one, open(theirs, "rb", opener=_no_link) as other:
         sizes = os.fstat(one.fileno()).st_size, os.fstat(other.fileno()).st_size
         same = sizes[0] == sizes[1]
         while same and (piece := one.read(PIECE_BYTES)):

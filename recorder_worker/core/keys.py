@@ -54,6 +54,11 @@ def is_name(text: str) -> bool:
     return _PART.fullmatch(text) is not None
 
 
+def is_key(text: str) -> bool:
+    """Whether a text can be a key. What others have put into a store may be named anyhow."""
+    return len(text) <= KEY_MAX_CHARACTERS and all(map(is_name, text.split("/")))
+
+
 def key_parts(key: str) -> list[str]:
     """The names that a key is made of.
 
@@ -63,14 +68,13 @@ def key_parts(key: str) -> list[str]:
     Raises:
         PermanentError: it is none.
     """
-    parts = key.split("/")
-    if len(key) > KEY_MAX_CHARACTERS or not all(map(is_name, parts)):
+    if not is_key(key):
         raise PermanentError(
             f"blob key: expected names of letters, digits, `.`, `_` and `-` joined by `/`, "
             f"none beginning with `.` or `-`, at most {KEY_MAX_CHARACTERS} characters; "
             f"found {key[:200]!r}; keys are made in core/keys.py"
         )
-    return parts
+    return key.split("/")
 
 
 def folder_prefix(prefix: str) -> str:

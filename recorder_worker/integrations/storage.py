@@ -28,7 +28,6 @@ from recorder_worker.core.ids import event_key
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, Clock, EventLog
 from recorder_worker.stages.patrol.patrol import DamageFound
-from recorder_worker.stages.retention.statement_files import is_being_removed
 from recorder_worker.stages.store_check import check_store
 
 log = structlog.get_logger(__name__)
@@ -124,12 +123,23 @@ class StorageReports:
 
 
 class StoredSessions:
-    """The handler of `session.sealed.<id>`: looks at the folder, and tells what it has."""
+    """The handler of `session.sealed.<id>`: looks at the folder, and tells what it has.
 
-    def __init__(self, events: EventLog, store: BlobStore, reports: StorageReports) -> None:
+    `is_deleted` says whether this device has signed that a session's bytes go: what somebody else
+    has put there excuses nothing. Blocking.
+    """
+
+    def __init__(
+        self,
+        events: EventLog,
+        store: BlobStore,
+        reports: StorageReports,
+        is_deleted: Callable[[str], bool],
+    ) -> None:
         self._events = events
         self._store = store
         self._reports = reports
+        self._is_deleted = is_deleted
 
     async def handle(self, sealed: SessionSealed) -> None:
         """Tell once that a session is stored, or what is missing of it.
@@ -137,7 +147,7 @@ class StoredSessions:
         Raises:
             BusUnavailableError, StoreError: try again.
         """
-        if await asyncio.to_thread(is_being_removed, self._store, sealed.session_id):
+        if await asyncio.to_thread(self._is_deleted, sealed.session_id):
             return  # told again behind its deletion: what is missing has been signed for
         try:
             stored = await asyncio.to_thread(self._look, sealed)

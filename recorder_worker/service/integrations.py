@@ -42,11 +42,13 @@ WORKERS = 1
 START_S = 10.0
 
 
-def register_integrations(bus: Bus, store: BlobStore, reports: StorageReports) -> list[str]:
+def register_integrations(
+    bus: Bus, store: BlobStore, reports: StorageReports, is_deleted: Callable[[str], bool]
+) -> list[str]:
     """Register the consumers of `storage` and `table`; gives their names."""
     bus.register(
         STORAGE.name,
-        StoredSessions(bus.log, store, reports).handle,
+        StoredSessions(bus.log, store, reports, is_deleted).handle,
         decode=decoder_of(Fact.SEALED),
         workers=WORKERS,
         progressed=lambda: None,

@@ -37,7 +37,7 @@ from recorder_worker.service.replaying import connected, event_log
 from recorder_worker.service.settings.tree import Settings
 from recorder_worker.stages.merkle.archive import Archive
 from recorder_worker.stages.newest_event import newest_event
-from recorder_worker.stages.replay import Replay
+from recorder_worker.stages.replay import Replay, take_over_beside
 from recorder_worker.stages.replayed_log import take_over_log
 from recorder_worker.stages.retention.removal import FOLDERS
 from recorder_worker.stages.retention.statement_files import is_being_removed
@@ -154,6 +154,7 @@ class Rebuild:
         if await asyncio.to_thread(is_being_removed, self._store, session_id):
             return await asyncio.to_thread(self._take_over_removed, sealed)
         if await asyncio.to_thread(self._is_there, sealed):
+            await asyncio.to_thread(take_over_beside, self._store, self._target, session_id)
             return SessionOutcome(
                 session_id=session_id,
                 outcome=Outcome.SAME,

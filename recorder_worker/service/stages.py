@@ -220,7 +220,8 @@ class StageSet:
         self.registered.append(MERKLE.name)
         self._session_log(bus, progressed, signer, recorder)
         self.registered += register_anchors(bus, self._settings.anchors, self._store, progressed)
-        self.registered += register_integrations(bus, self._store, self._reports(bus))
+        deleted = StatementFiles(self._store, signer, recorder).is_deleted
+        self.registered += register_integrations(bus, self._store, self._reports(bus), deleted)
 
     def _reports(self, bus: Bus) -> StorageReports:
         return StorageReports(bus.log, self._clock, self._node)

@@ -213,9 +213,7 @@ class Replay:
             return
         seal = self._store.get(keys.blob_key(self._session_id, keys.SEAL))
         self._copy(keys.CHECKPOINTS)
-        for folder in (keys.PROOFS, keys.RECEIPTS):
-            for key in self._store.keys(keys.blob_key(self._session_id, folder)):
-                self._target.put(key, self._store.get(key))
+        take_over_beside(self._store, self._target, self._session_id)
         target = Archive(self._target, self._session_id)
         target.put_records(self._ledger.size)
         self._target.put(keys.blob_key(self._session_id, keys.SEAL), seal)
@@ -230,6 +228,16 @@ class Replay:
                 f"{name} of session {self._session_id} is gone from its store; it cannot be "
                 "made again from events"
             ) from error
+
+
+def take_over_beside(store: BlobStore, target: BlobStore, session_id: str) -> None:
+    """Copy what stands beside the tree: proofs, receipts, and what was said of its retention.
+
+    Without a hold that the log has, nothing could be said or removed of the session there.
+    """
+    for folder in (keys.RETENTION, keys.PROOFS, keys.RECEIPTS):
+        for key in store.keys(keys.blob_key(session_id, folder)):
+            target.put(key, store.get(key))
 
 
 def first_difference(before: list[bytes], after: list[bytes]) -> str:

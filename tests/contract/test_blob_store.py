@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import nats
 import pytest
@@ -19,9 +21,15 @@ from s3_server import S3Server
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.adapters.s3.store import S3Store
 from recorder_worker.bus.connection.broker import Login
+from recorder_worker.bus.objects.bucket import ObjectInfo
 from recorder_worker.bus.objects.store import ObjectStore
 from recorder_worker.bus.streams.topology import StreamLimits, streams
-from recorder_worker.core.errors import BlobMissingError, ImmutableConflictError, PermanentError
+from recorder_worker.core.errors import (
+    BlobDamagedError,
+    BlobMissingError,
+    ImmutableConflictError,
+    PermanentError,
+)
 from recorder_worker.ports import BlobStore
 
 KEY = "sessions/one/chunks/0000000000.zst"
@@ -403,6 +411,76 @@ def test_what_killed_writers_left_in_a_bucket_of_nats_is_removed(make_store: Mak
     assert (store.free_bytes() or 0) > free
     assert store.get("a/whole") == LARGE
     assert list(store.keys("")) == ["a/whole"]
+
+
+def test_what_others_have_put_there_is_left_out_and_goes_with_the_rest(
+    make_store: MakeStore,
+) -> None:
+    """A name that is no key would else stop a fetch, a list, or a deletion, or lead out of it."""
+    directory, s3, nats_store = (make_store(kind) for kind in ("directory", "s3", "nats"))
+    assert isinstance(s3, S3Store)
+    assert isinstance(nats_store, ObjectStore)
+    for store in (directory, s3, nats_store):
+        store.put("sessions/a/chunks/1", b"x")
+        for name in ("sessions/a/chunks/my file", "sessions/\x1b[2Jb"):
+            put_as_others_do(store, name)
+        assert list(store.keys("")) == ["sessions/a/chunks/1"]
+        assert list(store.children("sessions")) == ["a"]
+        store.delete_below("sessions/a")
+        assert left_there(store) == ["sessions/\x1b[2Jb"]
+
+
+def put_as_others_do(store: BlobStore, name: str) -> None:
+    if isinstance(store, S3Store):
+        prefix = store._place.prefix
+        store._client.put_object(Bucket=store._place.bucket, Key=prefix + name, Body=b"x")
+    elif isinstance(store, ObjectStore):
+        info = ObjectInfo(name=store._prefix + name, bucket=BUCKET, nuid="by-others")
+        store._thread.call(lambda js: store._bucket.appear(js, info, after=0), "put")
+    else:
+        Path(store.location("")).joinpath(name).write_bytes(b"x")
+
+
+def left_there(store: BlobStore) -> list[str]:
+    if isinstance(store, S3Store):
+        return [name.removeprefix(store._place.prefix) for name in store._names("")]
+    if isinstance(store, ObjectStore):
+        return [name.removeprefix(store._prefix) for name in store._names("")]
+    root = Path(store.location(""))
+    return [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"nuid": "*"},
+        {"nuid": ">"},
+        {"nuid": ""},
+        {"name": "of-another"},
+        {"digest": "SHA-256=x"},
+        {"size": "many"},
+    ],
+    ids=str,
+)
+def test_what_is_written_about_an_object_takes_no_other_with_it(
+    make_store: MakeStore, lie: dict[str, str]
+) -> None:
+    store = make_store("nats")
+    assert isinstance(store, ObjectStore)
+    store.put("a/whole", LARGE)
+    name = f"{store._prefix}a/evil"
+    said = {"name": name, "bucket": BUCKET, "nuid": "evil", "chunks": 1, "digest": ""} | lie
+    said["name"] = f"{store._prefix}a/whole" if "name" in lie else said["name"]
+    subject = store._bucket._about(name)
+    store._thread.call(lambda js: js.publish(subject, json.dumps(said).encode()), "lie")
+    with pytest.raises(BlobDamagedError):
+        store.get("a/evil")
+    with pytest.raises(ImmutableConflictError):
+        store.put("a/evil", b"ours")
+    assert list(store.keys("")) == ["a/whole"]
+    store.delete("a/evil")
+    assert store.size("a/evil") is None
+    assert store.get("a/whole") == LARGE
 
 
 def test_a_location_names_what_is_below_it(store: BlobStore) -> None:

@@ -231,7 +231,8 @@ class Bench:
         return stage.handle, decoder_of(Fact.ANCHOR_REQUESTED)
 
     def storage(self) -> tuple[Handle, Callable[[Msg], Any]]:
-        stage = StoredSessions(self.events, self.store, self.reports())
+        deleted = StatementFiles(self.store, self.signer, RECORDER).is_deleted
+        stage = StoredSessions(self.events, self.store, self.reports(), deleted)
         return stage.handle, decoder_of(Fact.SEALED)
 
     def table(self) -> tuple[Handle, Callable[[Msg], Any]]:

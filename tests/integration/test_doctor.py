@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 from dead_letters import Defect, letter_about
 from nats_process import NatsProcess
+from recordings import Recording
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
 
 from recorder_worker.adapters.attempt_files import AttemptFiles
@@ -176,6 +177,31 @@ async def test_leftovers_of_a_sealed_session_go_only_behind_a_whole_verification
     assert "COMPLETE" in finding.repaired
     assert not (folder / "segments").exists()
     assert recorder.report(session_id).verdict is Verdict.COMPLETE
+
+
+async def test_leftovers_stay_where_another_whole_recording_is_in_the_place_of_the_sealed_one(
+    recorder: RunningRecorder,
+) -> None:
+    session_id, _ = await recorder.record(SMALL)
+    folder = recorder.folder(session_id)
+    left = folder / "segments" / "000000000000-0123456789abcdef.seg"
+    left.parent.mkdir()
+    left.write_bytes(b"perhaps all that is left of it")
+    saved = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for path in saved:
+        if path != left:
+            path.unlink()
+    for name, data in Recording(session_id).open().chunk(1).seal().sealed().items():
+        (folder / name).write_bytes(data)
+    assert recorder.report(session_id).verdict is Verdict.COMPLETE
+    make_old(folder / "seal")
+    (finding,) = await found(recorder, "session.leftovers", repair=True)
+    assert (finding.repaired, "as session.sealed tells it" in finding.advice) == ("", True)
+    assert left.exists()
+    for path, data in saved.items():
+        path.unlink(missing_ok=True)
+        path.write_bytes(data)
+    left.unlink()
 
 
 async def test_keys_that_should_be_erased_are_found_and_erased(recorder: RunningRecorder) -> None:

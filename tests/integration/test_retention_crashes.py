@@ -29,7 +29,7 @@ from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.core import keys
 from recorder_worker.core.access.identity import Identity
-from recorder_worker.core.errors import FencedError, IncidentError, RefusedError
+from recorder_worker.core.errors import FencedError, IncidentError, RefusedError, StoreError
 from recorder_worker.core.events import Checkpoint, Event, SessionRejected, SessionRetention, Totals
 from recorder_worker.core.ids import session_id_for
 from recorder_worker.core.retention.sayings import Hold, Rule
@@ -268,7 +268,9 @@ async def test_a_deletion_that_somebody_else_signed_removes_nothing(
     await bench.record()
     thief = Bench(broker, tmp_path)
     thief.signer = MemorySigner()
-    sealed = await bench.keeper()._look(bench.session_id)
+    keeper = bench.keeper()
+    await keeper._book.settle()
+    sealed = await keeper._look(bench.session_id)
     assert sealed is not None
 
     forged = deletion_of(sealed, by="kim", reason="forged", rule=Rule.COMMAND, now_ns=1)
@@ -280,6 +282,33 @@ async def test_a_deletion_that_somebody_else_signed_removes_nothing(
     assert any("expected our own retention/0001" in problem for problem in found.problems)
     assert len(bench.chunks()) == 2 * (CHUNKS + 1)
     assert bench.verdict() is Verdict.TAMPERED
+
+
+@pytest.mark.parametrize("name", [keys.SEAL, keys.statement(1)])
+async def test_a_session_that_cannot_be_read_ends_no_round_of_the_keeper(
+    broker: RecorderBroker, tmp_path: Path, name: str
+) -> None:
+    """Others are deleted meanwhile, and it is tried again."""
+    bench = Bench(broker, tmp_path)
+    await bench.record()
+
+    class Unreadable:
+        def __getattr__(self, asked: str) -> Any:  # noqa: ANN401  (any attribute of a store)
+            return getattr(bench.store, asked)
+
+        def get(self, key: str) -> bytes:
+            if key.endswith(name):
+                raise StoreError(f"cannot read {key}: I/O error")
+            return bench.store.get(key)
+
+    keeper, bad = bench.keeper(), Unreadable()
+    keeper._stores = (bad, bench.second)
+    keeper._book.files._store = bad
+    found = await keeper.tend()
+    assert (found.removed, found.problems) == (0, ())
+    assert any("I/O error" in text for text in found.postponed)
+    await bench.tend(bench.keeper())
+    await bench.check_removed()
 
 
 async def test_a_store_that_keeps_a_chunk_gets_no_tombstone(

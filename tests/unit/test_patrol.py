@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 from recordings import Recording
 
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.core import keys
-from recorder_worker.core.errors import StoreError
+from recorder_worker.core.errors import FormatError, StoreError
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry
+from recorder_worker.integrations.second_store.repair import Repairs
 from recorder_worker.ports import BlobStore
 from recorder_worker.stages.patrol.patrol import DamageFound, Patrol, Patrolled, SecondCopies
 from recorder_worker.stages.patrol.place import STALE_NS, Place, read_place, write_place
@@ -187,6 +189,29 @@ async def test_a_damaged_chunk_is_repaired_from_the_second_store(bench: Bench, w
     assert damage.repaired
     assert bench.outcomes.count("repaired") == 1
     assert read_place(bench.store).damaged == ()
+
+
+async def test_nothing_is_repaired_by_records_that_the_seal_does_not_sign(bench: Bench) -> None:
+    """Else a bit in `records` would have a whole chunk replaced, where the bucket has others."""
+    session_id, key = bench.known.ids[0], bench.chunk(0, 0)
+    path, good = bench.path(keys.blob_key(session_id, keys.RECORDS)), bench.path(key).read_bytes()
+    bad = good[:-1] + bytes([good[-1] ^ 1])
+    changed = path.read_bytes().replace(blake3(good).digest(), blake3(bad).digest())
+    assert changed != path.read_bytes()
+    path.write_bytes(changed)
+    Path(bench.second.location(key)).write_bytes(bad)
+    await bench.patrol(second=bench.second).walk(0)
+    assert bench.path(key).read_bytes() == good
+    assert bench.outcomes == ["good"] * CHUNKS, "the other session is read all the same"
+    with pytest.raises(FormatError, match="that its seal signs"):
+        Repairs(bench.store, bench.second).session(session_id)
+
+
+async def test_a_round_that_ends_in_the_time_to_come_stops_no_patrol(bench: Bench) -> None:
+    later_ns = bench.clock.now_ns + 3600 * SECOND_NS
+    write_place(bench.store, Place(worker="one", round=1, finished_ns=later_ns))
+    await bench.patrol().walk(60)
+    assert bench.outcomes == ["good"] * 2 * CHUNKS
 
 
 async def test_a_second_copy_that_is_damaged_too_repairs_nothing(bench: Bench) -> None:

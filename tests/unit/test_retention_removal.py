@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mortal import Axe, Killed, Mortal
+from recordings import Recording
 from statements import deletion as order_of
 from statements import signed
 
@@ -17,6 +19,8 @@ from recorder_worker.core.errors import IncidentError, StoreError
 from recorder_worker.core.events import SessionSealed
 from recorder_worker.core.model import EndReason
 from recorder_worker.core.retention.sayings import Deletion, Rule
+from recorder_worker.core.session_log.entries import EntryKind, LogEntry
+from recorder_worker.core.subjects import Fact
 from recorder_worker.integrations.storage import StorageReports, StoredSessions
 from recorder_worker.stages.retention.removal import bytes_left, deletion_of, remove_bytes
 from recorder_worker.stages.retention.sealed_session import SealedSession, owner_of, read_sealed
@@ -118,15 +122,21 @@ def test_a_store_that_keeps_something_is_an_error_and_names_it(tmp_path: Path) -
 # --- what is read of a sealed session -------------------------------------------------------------
 
 
+def logged(seal: bytes = b"") -> LogEntry:
+    return LogEntry(
+        kind=EntryKind.SEAL, session_id=ID, counter=1, note_sha256=sha256(seal).digest()
+    )
+
+
 def test_a_manifest_of_a_build_long_ago_says_enough_and_garbage_is_an_incident(
     tmp_path: Path,
 ) -> None:
     store = DirectoryStore(tmp_path)
     assert owner_of(store, ID) == ""
-    assert read_sealed(store, ID) is None
+    assert read_sealed(store, ID, logged()) is None
     store.put(keys.blob_key(ID, keys.MANIFEST), b'{"command": {"owner": "kim"}, "more": 1}')
     assert owner_of(store, ID) == "kim"
-    assert read_sealed(store, ID) is None
+    assert read_sealed(store, ID, logged()) is None
     store.replace(keys.blob_key(ID, keys.MANIFEST), b"{garbage")
     with pytest.raises(IncidentError, match="cannot be read"):
         owner_of(store, ID)
@@ -139,7 +149,21 @@ def test_what_is_no_sealed_recording_is_an_incident(tmp_path: Path, name: str) -
     for one in (keys.SEAL, keys.RECORDS):
         store.put(keys.blob_key(ID, one), b"garbage" if one == name else b"")
     with pytest.raises(IncidentError, match="run recorder verify on it"):
-        read_sealed(store, ID)
+        read_sealed(store, ID, logged())
+
+
+def test_a_sealed_session_is_what_its_folder_and_the_log_say_together(tmp_path: Path) -> None:
+    store, files = DirectoryStore(tmp_path), Recording(ID).open().chunk(1).seal().sealed()
+    for name, data in files.items():
+        store.put(keys.blob_key(ID, name), data)
+    found = read_sealed(store, ID, logged(files[keys.SEAL]))
+    assert found is not None
+    assert found.chunk_count == 1
+    with pytest.raises(IncidentError, match=f"{keys.SEAL} has the digest"):
+        read_sealed(store, ID, logged(b"another one"))
+    store.replace(keys.blob_key(ID, keys.MANIFEST), files[keys.MANIFEST] + b" ")
+    with pytest.raises(IncidentError, match=f"{keys.MANIFEST} has the digest"):
+        read_sealed(store, ID, logged(files[keys.SEAL]))
 
 
 # --- the stage `storage`, told again --------------------------------------------------------------
@@ -152,7 +176,7 @@ async def test_a_seal_that_is_told_again_behind_a_deletion_is_no_loss(tmp_path: 
     store.put(keys.blob_key(ID, keys.statement(1)), order.raw)
     assert is_being_removed(store, ID)
     remove_bytes([store], ID, deletion(key_removed=False))
-    told: list[object] = []
+    told: list[tuple[object, ...]] = []
 
     class Events:
         async def emit(self, *event: object, **_: object) -> None:
@@ -176,5 +200,8 @@ async def test_a_seal_that_is_told_again_behind_a_deletion_is_no_loss(tmp_path: 
         location="here",
         wall_ns=1,
     )
-    await StoredSessions(events, store, reports).handle(sealed)
+    await StoredSessions(events, store, reports, lambda _id: True).handle(sealed)
     assert told == []
+    # A statement that this device has not signed excuses nothing.
+    await StoredSessions(events, store, reports, lambda _id: False).handle(sealed)
+    assert [event[0] for event in told] == [Fact.INTEGRITY_FAILED]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import reference
 import reference_retention
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,8 @@ from recordings import RECORDER, SESSION, Recording, device_key
 from reference_format import Problem
 from statements import HOLD, KEY, PUBLIC, RELEASE, deletion, files_of, signed
 
+from recorder_worker.adapters.folder import FolderRecording
+from recorder_worker.core import keys
 from recorder_worker.core.errors import FormatError, UnsupportedError
 from recorder_worker.core.merkle.proofs import ProofError
 from recorder_worker.core.retention.sayings import (
@@ -248,3 +252,23 @@ def test_a_tombstone_is_the_end_of_its_own_deletion() -> None:
     end = tombstone_of(gone, 4)
     assert isinstance(end, Tombstone)
     assert standing_of(signed(gone, end)).removal == end
+
+
+@pytest.mark.parametrize("link", ["retention", "retention/0001", ""])
+def test_a_statement_behind_a_link_excuses_nothing_for_either_implementation(
+    tmp_path: Path, link: str
+) -> None:
+    """A link shows each who looks what lies where he looks; a folder in its place is none."""
+    recording = a_recording()
+    folder = tmp_path / "recording"
+    for name, data in removed(recording, signed(deletion(recording))).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (folder / keys.statement(2)).mkdir()
+    if link:
+        (folder / link).rename(tmp_path / "elsewhere")
+        (folder / link).symlink_to(tmp_path / "elsewhere")
+    expected = Verdict.TAMPERED if link else Verdict.REDACTED
+    assert verify(FolderRecording(folder)).verdict is expected
+    assert reference.check(folder)["verdict"] == expected.value

@@ -150,3 +150,13 @@ async def test_what_was_not_kept_and_what_is_no_event_are_refused_of_any_stage()
     assert "none to this version" in await refusal(log, letter("log", Fact.CHECKPOINT), b"{}")
     foreign = letter("log", Fact.CHECKPOINT, subject="session.dance.x")
     assert "subject of no fact" in await refusal(log, foreign, b"{}")
+
+
+@pytest.mark.parametrize("command", ["session.hold", "session.release", "session.delete"])
+async def test_nobody_holds_or_deletes_in_the_name_of_who_tries_a_letter_again(
+    command: str,
+) -> None:
+    """Anybody may send such a command; whoever tries a hundred letters again reads none of them."""
+    found = msgspec.structs.replace(letter("retention", Fact.SEALED), subject=command)
+    with pytest.raises(RefusedError, match="send it yourself"):
+        await RetryRules(Told()).check(found, b"{}")  # type: ignore[arg-type]  # what they ask for

@@ -34,9 +34,10 @@ from recorder_worker.core.errors import (
     StoreError,
     StoreFullError,
 )
-from recorder_worker.core.events import BlobCopied, ChunkStored, Event
+from recorder_worker.core.events import BlobCopied, Checkpoint, ChunkStored, Event, Totals
 from recorder_worker.core.model import Span
 from recorder_worker.core.retention.sayings import Deletion
+from recorder_worker.core.signing.note import parse_note
 from recorder_worker.core.subjects import Fact
 from recorder_worker.integrations.second_store.archiver import Archiver
 from recorder_worker.integrations.second_store.copier import Copier
@@ -507,6 +508,57 @@ async def test_what_is_replaced_by_as_many_bytes_reaches_its_copy(
             local.replace(key, data)
         await copying.sweep.turn(idle=False)
         assert [second.held.get(key) for key in replaced] == [data] * 3
+
+
+@pytest.mark.parametrize("damage", ["a bit", "cut", "another session"])
+async def test_records_that_are_not_what_was_sealed_take_no_good_copy_with_them(
+    copying: Copying, second: FaultyStore, local: MemoryStore, damage: str
+) -> None:
+    """The single records that were copied meanwhile may be the only good ones."""
+    files = sealed(local)
+    root = parse_note(files[keys.SEAL]).head.root_hash.hex()
+    journal = f"sessions/{SESSION}/{keys.leaf(0)}"
+    second.held.put(journal, b"a record")
+    records = files[keys.RECORDS]
+    if damage == "another session":
+        other = Recording(SESSION, recorder="forger").open().chunk(1).seal().sealed()
+        for name, data in other.items():
+            local.delete(f"sessions/{SESSION}/{name}")
+            local.put(f"sessions/{SESSION}/{name}", data)
+    else:
+        cut = records[: -4 - int.from_bytes(records[:4], "big")]
+        bad = cut if damage == "cut" else records[:-1] + bytes([records[-1] ^ 1])
+        local.tamper(f"sessions/{SESSION}/{keys.RECORDS}", bad)
+    with pytest.raises(BlobDamagedError, match="nothing is copied or removed by it"):
+        await copying.archiver.archive(SESSION, root)
+    assert second.held.keys("") == [journal]
+    assert local.size(keys.copies(SESSION)) is None
+    assert copying.log.told == []
+
+
+async def test_what_somebody_takes_away_here_while_it_is_copied_stays_there(
+    copying: Copying, second: FaultyStore, local: MemoryStore
+) -> None:
+    names = (keys.mark(1), keys.leaf(1), keys.note(2))
+    for name in names:
+        local.put(f"sessions/one/{name}", b"bytes of " + name.encode())
+
+    def take_away(call: str, key: str) -> None:
+        if call == "digest":
+            local.delete(key)
+
+    second.fault = take_away
+    checkpoint = Checkpoint(
+        session_id="one",
+        session_counter=1,
+        tree_size=2,
+        root_hash="00" * 32,
+        note="",
+        totals=Totals(),
+        sealed=False,
+    )
+    await copying.upload.handle(FactMessage(Fact.CHECKPOINT, "one", checkpoint))
+    assert second.held.keys("") == sorted(f"sessions/one/{name}" for name in names)
 
 
 async def test_what_is_said_of_a_session_long_after_its_seal_reaches_its_copy(

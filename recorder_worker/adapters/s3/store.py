@@ -120,9 +120,9 @@ class S3Store:
         return size
 
     def keys(self, prefix: str) -> list[str]:
-        """All keys below a prefix, sorted as text."""
-        names = [found["Key"] for page in self._pages(prefix) for found in page.get("Contents", ())]
-        return sorted(name[len(self._place.prefix) :] for name in names)
+        """All keys below a prefix, sorted as text; objects of others that are none are left out."""
+        start = len(self._place.prefix)
+        return sorted(filter(keys.is_key, (name[start:] for name in self._names(prefix))))
 
     def children(self, prefix: str) -> list[str]:
         """The first names below a prefix. See `BlobStore.children`."""
@@ -131,7 +131,7 @@ class S3Store:
         for page in self._pages(prefix, Delimiter="/"):
             found |= {blob["Key"][start:] for blob in page.get("Contents", ())}
             found |= {one["Prefix"][start:-1] for one in page.get("CommonPrefixes", ())}
-        return sorted(found - {""})
+        return sorted(filter(keys.is_name, found))
 
     def delete(self, key: str) -> None:
         """Remove a blob; harmless where there is none.
@@ -144,7 +144,7 @@ class S3Store:
     def delete_below(self, prefix: str) -> None:
         """Remove all blobs below a prefix, and what was sent of such as never came to their end."""
         where = self.location(prefix)
-        found = [self._place.prefix + key for key in self.keys(prefix)]
+        found = self._names(prefix)
         with explained("delete", where):
             for begin in range(0, len(found), PAGE):
                 objects = [{"Key": name} for name in found[begin : begin + PAGE]]
@@ -186,6 +186,10 @@ class S3Store:
                 raise StoreError(f"{self.location(key)} was replaced while it was read") from error
             raise
         return answer["Body"].iter_chunks(PIECE_BYTES), answer.get("ETag", "")
+
+    def _names(self, prefix: str) -> list[str]:
+        """Of all objects below a prefix, whoever named them."""
+        return [found["Key"] for page in self._pages(prefix) for found in page.get("Contents", ())]
 
     def _pages(self, prefix: str, **more: str) -> Iterator[dict[str, Any]]:
         begin = self._place.prefix + keys.folder_prefix(prefix)

@@ -10,11 +10,13 @@ direct gets. `nats object ls` and `nats object get` read what is written here.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import msgspec
 from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
 from nats.js.errors import BadRequestError, NotFoundError
 
 from recorder_worker.bus.event_log import FENCE, PUBLISH_TIMEOUT_S, WRONG_LAST_SEQUENCE
@@ -56,6 +58,10 @@ class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _OBJECT_INFO = msgspec.json.Decoder(ObjectInfo)
+_NUID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DIGEST_LENGTHS = (0, 64)
+_NOBODY = "-"
+"""No writer has this id: there are no pieces under it."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -87,8 +93,24 @@ class ObjectBucket:
         except NotFoundError:
             await js.stream_info(self.stream)  # no object; or, and then this raises, no bucket
             return Found(None, 0)
-        info = _OBJECT_INFO.decode(message.data or b"")
+        lost = ObjectInfo(name=name, bucket=self.name, nuid=_NOBODY, chunks=1)
+        info = self._read(message) or lost
         return Found(None if info.deleted else info, message.seq or 0)
+
+    def _read(self, message: RawStreamMsg) -> ObjectInfo | None:
+        """What a message says of the object that its subject names; None where that is nothing.
+
+        Who may write to the bucket may write anything: that one object is another, or that its
+        pieces are all there are (`*`), which would go with it.
+        """
+        try:
+            info = _OBJECT_INFO.decode(message.data or b"")
+            known = (message.subject, len(info.sha256)) in {
+                (self._about(info.name), length) for length in _DIGEST_LENGTHS
+            }
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+        return info if known and _NUID.fullmatch(info.nuid) else None
 
     async def names(self, js: JetStreamContext) -> list[str]:
         """The names of all objects."""
@@ -102,8 +124,8 @@ class ObjectBucket:
             subject = f"$O.{self.name}.M.*"
             async for message in read_batch(js, self.stream, after + 1, subject):
                 after = message.seq or 0
-                info = _OBJECT_INFO.decode(message.data or b"")
-                if not info.deleted:
+                info = self._read(message)
+                if info is not None and not info.deleted:
                     found.append(info)
             if after == seen:
                 await js.stream_info(self.stream)

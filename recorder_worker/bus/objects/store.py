@@ -113,10 +113,12 @@ class ObjectStore:
         return None if found is None else found.size
 
     def keys(self, prefix: str) -> list[str]:
-        """All keys below a prefix, sorted as text; all names of the bucket are read for that."""
-        begin = self._prefix + keys.folder_prefix(prefix)
-        names = self._thread.call(self._bucket.names, f"list {self.location(prefix)}")
-        return sorted(name[len(self._prefix) :] for name in names if name.startswith(begin))
+        """All keys below a prefix, sorted as text; all names of the bucket are read for that.
+
+        Objects of others whose names are no keys are left out.
+        """
+        start = len(self._prefix)
+        return sorted(filter(keys.is_key, (name[start:] for name in self._names(prefix))))
 
     def children(self, prefix: str) -> list[str]:
         """The first names below a prefix. See `BlobStore.children`."""
@@ -125,17 +127,12 @@ class ObjectStore:
 
     def delete(self, key: str) -> None:
         """Remove a blob; harmless where there is none."""
-        found = self._find(key)
-        if found is not None:
-            self._thread.call(
-                lambda js: self._bucket.forget(js, found.nuid, found.name),
-                f"delete {self.location(key)}",
-            )
+        self._delete(self._name(key))
 
     def delete_below(self, prefix: str) -> None:
         """Remove all blobs below a prefix; harmless where there is none."""
-        for key in self.keys(prefix):
-            self.delete(key)
+        for name in self._names(prefix):
+            self._delete(name)
 
     def clear_leftovers(self, older_than_s: float = LEFT_S) -> int:
         """Remove what writers left that were killed before their end; gives of how many blobs.
@@ -158,6 +155,17 @@ class ObjectStore:
 
     def _name(self, key: str) -> str:
         return self._prefix + "/".join(keys.key_parts(key))
+
+    def _names(self, prefix: str) -> list[str]:
+        begin = self._prefix + keys.folder_prefix(prefix)
+        names = self._thread.call(self._bucket.names, f"list {self.location(prefix)}")
+        return [name for name in names if name.startswith(begin)]
+
+    def _delete(self, name: str) -> None:
+        doing = f"delete {self.location(name.removeprefix(self._prefix))}"
+        info = self._thread.call(partial(self._bucket.find, name=name), doing).info
+        if info is not None:
+            self._thread.call(lambda js: self._bucket.forget(js, info.nuid, name), doing)
 
     def _find(self, key: str) -> ObjectInfo | None:
         name = self._name(key)

@@ -25,7 +25,7 @@ from recorder_worker.core.events import (
     SessionIncident,
 )
 from recorder_worker.core.ids import session_id_for
-from recorder_worker.core.pipeline import CAPTURE, CHUNK, COMPRESS, CONTROL, MERKLE, TSA
+from recorder_worker.core.pipeline import CAPTURE, CHUNK, COMPRESS, CONTROL, MERKLE, RETENTION, TSA
 from recorder_worker.core.subjects import UNKNOWN_SESSION, Fact
 from recorder_worker.ports import EventLog
 from recorder_worker.stages.newest_event import newest_event
@@ -67,6 +67,14 @@ class RetryRules:
                 expected="a request that contradicts nothing",
                 got=letter.reason,
                 hint=f"a second time-stamp would hide it; {KEEP}",
+            )
+        if letter.stage == RETENTION.name:
+            raise refused(
+                expected="a message that is nobody's word",
+                got=f"{letter.subject}: what is held or deleted is signed in the name of whoever "
+                "asks for it, and that would be yours",
+                hint="if you want it, send it yourself: recorder hold, release or delete; then "
+                "drop the letter",
             )
         if letter.stage not in TAKE_COMMANDS:
             _event(letter, body)

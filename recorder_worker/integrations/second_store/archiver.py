@@ -22,13 +22,18 @@ from recorder_worker.core.copy_marker import (
     expected_of,
     parse_marker,
 )
-from recorder_worker.core.errors import BlobMissingError, FormatError, ImmutableConflictError
+from recorder_worker.core.errors import (
+    BlobDamagedError,
+    BlobMissingError,
+    FormatError,
+    ImmutableConflictError,
+)
 from recorder_worker.core.events import SessionArchived
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.records.codec import decode_record
-from recorder_worker.core.records.file import unframed
 from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.retention.sayings import Deletion
+from recorder_worker.core.signing.note import parse_note
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.chunks import chunk_name
 from recorder_worker.integrations.second_store.copier import Copier, of_second
@@ -39,6 +44,7 @@ from recorder_worker.integrations.second_store.removal import (
     take_out,
 )
 from recorder_worker.ports import BlobStore, Clock, EventLog
+from recorder_worker.stages.sealed_records import sealed_records
 
 log = structlog.get_logger(__name__)
 
@@ -67,18 +73,26 @@ class Archiver:
         self._node = node
         self._keep_local = keep_local
 
-    async def archive(self, session_id: str) -> None:
+    async def archive(self, session_id: str, root_hash: str = "") -> None:
         """Have all of a sealed session in the second store, and tell so. Repeated, it tells again.
 
         Of one that was deleted its record is copied, and no bytes of what was shown. Of one whose
         folder somebody has taken away nothing is copied, and nothing told.
 
+        Args:
+            session_id: which one.
+            root_hash: that was told of its seal; empty: nobody knows it any more.
+
         Raises:
             BlobMissingError: a file that is signed is neither here nor there.
-            ImmutableConflictError, BlobDamagedError: as `Copier.copy`.
+            BlobDamagedError: as `Copier.copy`; or its records here are not what was sealed: the
+                single ones that were copied meanwhile stay there, and may be the only good ones.
+            ImmutableConflictError: as `Copier.copy`.
             StoreError, BusUnavailableError: try again.
         """
-        marker = await self._patience.until_done(session_id, lambda: self._bring(session_id))
+        marker = await self._patience.until_done(
+            session_id, lambda: self._bring(session_id, root_hash)
+        )
         if marker is None:
             return
         await self._events.emit(
@@ -99,7 +113,7 @@ class Archiver:
         told = keys.copies_told(session_id)
         await in_daemon(lambda: self._copier.local.put(told, TOLD))
 
-    def _bring(self, session_id: str) -> CopyMarker | None:
+    def _bring(self, session_id: str, root_hash: str) -> CopyMarker | None:
         local, second = self._copier.local, self._copier.second
         known = marker_of(local, session_id)
         if known is not None:
@@ -109,6 +123,7 @@ class Archiver:
         if gone and deletion is None:
             return None
         prefix = keys.session_prefix(session_id)
+        check_root(local, session_id, root_hash)
         try:
             sizes = self._copy_all(session_id, deletion)
         except BlobMissingError:
@@ -144,7 +159,8 @@ class Archiver:
     def _copy_all(self, session_id: str, deletion: Deletion | None) -> dict[str, int]:
         """The files that are there now, by name, with their sizes."""
         local, prefix = self._copier.local, keys.session_prefix(session_id)
-        chunks = signed_chunks(local, session_id) if deletion is None else {}
+        signed = signed_chunks(local, session_id)
+        chunks = signed if deletion is None else {}
         names = [key.removeprefix(f"{prefix}/") for key in local.keys(prefix)]
         wanted = dict.fromkeys(chunks) | {
             name: None for name in names if not name.startswith(UNCOPIED) and stays(name, deletion)
@@ -159,14 +175,36 @@ def signed_chunks(store: BlobStore, session_id: str) -> dict[str, Expected]:
     """The chunks of a sealed session by their names, as its records have them.
 
     Raises:
-        BlobMissingError, FormatError: there are no records, or they are none.
+        BlobMissingError: there is no seal, or there are no records.
+        BlobDamagedError: the records are not those that the seal signs.
     """
     found = {}
-    for data in unframed(store.stream(keys.blob_key(session_id, keys.RECORDS))):
-        record = decode_record(data)
-        if isinstance(record, ChunkRecord):
-            found[chunk_name(record)] = expected_of(record)
+    try:
+        for data in sealed_records(store, session_id):
+            record = decode_record(data)
+            if isinstance(record, ChunkRecord):
+                found[chunk_name(record)] = expected_of(record)
+    except FormatError as error:
+        raise BlobDamagedError(
+            f"{store.location(keys.blob_key(session_id, keys.RECORDS))}: {error}; nothing is "
+            "copied or removed by it"
+        ) from error
     return found
+
+
+def check_root(store: BlobStore, session_id: str, root_hash: str) -> None:
+    """Whether the seal here is the one that was told of; an empty root fits any."""
+    try:
+        head = parse_note(store.get(keys.blob_key(session_id, keys.SEAL))).head
+        found = head.root_hash.hex()
+    except FormatError as error:
+        found = f"no seal: {error}"
+    if root_hash and found != root_hash:
+        raise BlobDamagedError(
+            f"{store.location(keys.blob_key(session_id, keys.SEAL))}: expected the seal of root "
+            f"{root_hash}, as session.sealed tells it, found {found}; nothing is copied or "
+            "removed by it"
+        )
 
 
 def marker_of(store: BlobStore, session_id: str) -> CopyMarker | None:

@@ -106,11 +106,11 @@ class Offload:
         marker = marker_of(local, session_id)
         if marker is None or marker.offloaded_wall_ns or self._copier.deletion_of(session_id):
             return None
+        chunks = signed_chunks(local, session_id)
         now_ns = self._clock.wall_ns()
         if not marker.leaving:
             marker = msgspec.structs.replace(marker, leaving_wall_ns=now_ns)
             write_marker(local, session_id, marker)
-        chunks = signed_chunks(local, session_id)
         local.delete_below(keys.blob_key(session_id, keys.CHUNKS))
         return SessionOffloaded(
             session_id=session_id,

@@ -57,7 +57,7 @@ class Upload:
         """
         event = message.event
         if isinstance(event, SessionSealed):
-            await self._archiver.archive(event.session_id)
+            await self._archiver.archive(event.session_id, event.root_hash)
         elif isinstance(event, ChunkStored):
             await self._chunk(event)
         elif isinstance(event, OpenLeaf):
@@ -124,8 +124,9 @@ class Upload:
         """Copy what there is of some files: not every leaf has a mark, and the seal takes others.
 
         One that the seal, or a deletion, took away here while we sent it is taken away there, too.
+        What somebody else took away here stays there.
         """
-        local = self._copier.local
+        local, seal = self._copier.local, keys.blob_key(session_id, keys.SEAL)
         for name in names:
             key = keys.blob_key(session_id, name)
             if local.size(key) is None or not stays(name, self._copier.deletion_of(session_id)):
@@ -134,7 +135,9 @@ class Upload:
                 self._copier.copy(key)
             except BlobMissingError:
                 continue
-            if local.size(key) is None or not stays(name, self._copier.deletion_of(session_id)):
+            brought = name.startswith(f"{keys.JOURNAL}/") and local.size(key) is None
+            by_seal = brought and local.size(seal) is not None
+            if by_seal or not stays(name, self._copier.deletion_of(session_id)):
                 with of_second():
                     self._copier.second.delete(key)
                 self._copier.forget(keys.session_prefix(session_id))

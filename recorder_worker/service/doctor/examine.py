@@ -139,7 +139,7 @@ class Look:
             if log is not None:
                 await self._session(log, folder)
             elif folder.sealed:
-                await self._sealed(folder, told=False)
+                await self._sealed(folder, None)
             else:
                 self._found(_unknown(folder))
 
@@ -150,7 +150,8 @@ class Look:
     async def _session(self, log: EventLog, folder: SessionFolder) -> None:
         sealed = await newest_event(log, Fact.SEALED, folder.session_id)
         if folder.sealed:
-            await self._sealed(folder, told=sealed is not None)
+            event = sealed.event if sealed is not None else None
+            await self._sealed(folder, event if isinstance(event, SessionSealed) else None)
             return
         if sealed is not None:
             # Perhaps it was sealed while we looked.
@@ -164,9 +165,9 @@ class Look:
         async for finding in look_at_running(log, folder, self._settings.capture.lease_s):
             self._found(finding)
 
-    async def _sealed(self, folder: SessionFolder, *, told: bool) -> None:
+    async def _sealed(self, folder: SessionFolder, told: SessionSealed | None) -> None:
         self.cases += await asyncio.to_thread(
-            lambda: list(look_at_sealed(self._settings, folder, told=told))
+            lambda: list(look_at_sealed(self._settings, folder, told))
         )
 
     async def _known(self, log: EventLog, broker: RecorderBroker) -> None:

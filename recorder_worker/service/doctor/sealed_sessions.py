@@ -16,6 +16,7 @@ from recorder_worker.adapters.device_key.epoch_keys import EpochKeyFiles
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.core.errors import RefusedError
+from recorder_worker.core.events import SessionSealed
 from recorder_worker.core.findings import Finding, Severity
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
@@ -27,22 +28,25 @@ from recorder_worker.stages.merkle.archive import Archive
 WHOLE = (Verdict.COMPLETE, Verdict.COMPLETE_WITH_GAPS, Verdict.REDACTED)
 
 
-def look_at_sealed(settings: Settings, folder: SessionFolder, *, told: bool) -> Iterator[Case]:
+def look_at_sealed(
+    settings: Settings, folder: SessionFolder, told: SessionSealed | None
+) -> Iterator[Case]:
     """What is wrong with a sealed session; blocking.
 
     Args:
         settings: where keys and sessions are.
         folder: of the session.
-        told: whether the stream has the fact of its seal, so that the stages are done with it.
+        told: the fact of its seal, behind which the stages are done with it; None: the stream does
+            not have it.
     """
     if folder.sealed_age_s < YOUNG_S:
         return
     if folder.segments or folder.journal:
-        yield _leftovers(settings.data_path, folder, told=told)
-    yield from _keys(settings.keys_path, folder.session_id, told=told)
+        yield _leftovers(settings.data_path, folder, told)
+    yield from _keys(settings.keys_path, folder.session_id, told=told is not None)
 
 
-def _leftovers(root: Path, folder: SessionFolder, *, told: bool) -> Case:
+def _leftovers(root: Path, folder: SessionFolder, told: SessionSealed | None) -> Case:
     finding = Finding(
         check="session.leftovers",
         severity=Severity.WARNING,
@@ -54,13 +58,16 @@ def _leftovers(root: Path, folder: SessionFolder, *, told: bool) -> Case:
         repair="verifies the recording, and removes them where it is complete" if told else "",
     )
 
+    if told is None:
+        return Case(finding=finding)
+
     async def remove() -> str:
-        return await asyncio.to_thread(_remove, root, folder)
+        return await asyncio.to_thread(_remove, root, folder, told.root_hash)
 
-    return Case(finding=finding, repair=remove if told else None)
+    return Case(finding=finding, repair=remove)
 
 
-def _remove(root: Path, folder: SessionFolder) -> str:
+def _remove(root: Path, folder: SessionFolder, root_hash: str) -> str:
     report = verify(FolderRecording(folder.path))
     if report.verdict not in WHOLE:
         raise RefusedError(
@@ -68,6 +75,14 @@ def _remove(root: Path, folder: SessionFolder) -> str:
             expected=" or ".join(verdict.value for verdict in WHOLE),
             got=report.verdict.value,
             hint="nothing was removed; run recorder verify on it",
+        )
+    if report.root_hash != root_hash:
+        # Somebody else's recording, whole by itself: the single records may be all that is left.
+        raise RefusedError(
+            field=str(folder.path),
+            expected=f"the recording of root {root_hash}, as session.sealed tells it",
+            got=f"one of root {report.root_hash or 'none'}",
+            hint="nothing was removed; copy the folder, and find out who wrote there",
         )
     Archive(DirectoryStore(root), folder.session_id).clear_journal()
     return f"verified as {report.verdict.value}, and removed"

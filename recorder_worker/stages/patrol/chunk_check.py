@@ -21,6 +21,7 @@ from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.verify.chunks import chunk_name
 from recorder_worker.ports import BlobStore
 from recorder_worker.stages.retention.statement_files import is_being_removed
+from recorder_worker.stages.sealed_records import check_sealed_records
 
 Problem = Literal["missing", "damaged", "unreadable"]
 MAX_REPAIRED_SIZE = 2**31
@@ -53,8 +54,10 @@ def chunks_behind(store: BlobStore, session_id: str, index: int) -> Iterator[Sto
     """The chunks of a sealed session behind a record, in order.
 
     Raises:
-        BlobMissingError, FormatError, StoreError: its records cannot be read.
+        BlobMissingError, FormatError, StoreError: its records cannot be read, or are not those that
+            its seal signs: by such ones a whole chunk would be taken for a damaged one.
     """
+    check_sealed_records(store, session_id)
     for data in unframed(store.stream(keys.blob_key(session_id, keys.RECORDS))):
         record = decode_record(data)
         if isinstance(record, ChunkRecord) and record.index > index:

@@ -115,9 +115,10 @@ class Patrol:
         now_ns = self._clock.wall_ns()
         if not self.place.is_mine(self._worker, now_ns):
             return pause_s
-        rest_ns = self.place.finished_ns + round(pause_s * SECOND_NS) - now_ns
-        if self.place.finished_ns and not self.place.session_id and rest_ns > 0:
-            return min(pause_s, rest_ns / SECOND_NS)
+        # A round that ends later than now was ended by a clock that was wrong, or by a forger.
+        rested_ns, pause_ns = now_ns - self.place.finished_ns, round(pause_s * SECOND_NS)
+        if not self.place.session_id and 0 <= rested_ns < pause_ns:
+            return (pause_ns - rested_ns) / SECOND_NS
         if not self.place.session_id:
             self._move(round=self.place.round + 1)
         await self._save()

@@ -164,11 +164,12 @@ class RetentionKeeper:
 
     async def _look(self, session_id: str) -> SealedSession | None:
         """What is sealed does not change: it is read once. None: its folder is not here."""
-        if session_id not in self._known:
+        logged = self._book.known.find(session_id, EntryKind.SEAL)
+        if session_id not in self._known and logged is not None:
             begin_ns = self._clock.monotonic_ns()
             try:
-                found = await asyncio.to_thread(read_sealed, self._stores[0], session_id)
-            except IncidentError as error:
+                found = await asyncio.to_thread(read_sealed, self._stores[0], session_id, logged)
+            except (IncidentError, StoreError) as error:
                 self._problem(session_id, error)
                 return None
             # A store of many sessions is read from end to end at the first look: not at once.
@@ -177,7 +178,7 @@ class RetentionKeeper:
             if found is None:
                 return None
             self._known[session_id] = found
-        return self._known[session_id]
+        return self._known.get(session_id)
 
     async def _was_ordered(self, session_id: str, entered: int) -> bool:
         """Whether a deletion is stored that nobody has entered: its worker was killed."""
@@ -186,7 +187,7 @@ class RetentionKeeper:
             return False
         try:
             standing = await self._book.say(session_id, lambda _: None)
-        except IncidentError as error:
+        except (IncidentError, StoreError) as error:
             self._problem(session_id, error)
             return False
         return standing.deletion is not None
@@ -222,7 +223,7 @@ class RetentionKeeper:
 
         try:
             standing = await self._book.say(session.session_id, decide)
-        except IncidentError as error:
+        except (IncidentError, StoreError) as error:
             self._problem(session.session_id, error)
             return False
         return standing.deletion is not None and await self._try_to_finish(session.session_id)

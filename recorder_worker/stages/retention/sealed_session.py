@@ -1,16 +1,25 @@
-"""What a deletion has to know of a sealed session, read from its folder. Blocking."""
+"""What a deletion has to know of a sealed session, read from its folder. Blocking.
+
+Nothing of the folder is believed by itself: the seal is the one in the log of sessions, the records
+are those that it signs, and the manifest is the one in OPEN. Else whoever can write there could
+have the recorder remove a session by its own rules, and sign that it was right.
+"""
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import msgspec
+from blake3 import blake3
 
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobMissingError, FormatError, IncidentError
 from recorder_worker.core.records.codec import decode_record
-from recorder_worker.core.records.file import unframed
-from recorder_worker.core.records.leaves import SealRecord
+from recorder_worker.core.records.leaves import OpenRecord, SealRecord
+from recorder_worker.core.session_log.entries import LogEntry
 from recorder_worker.core.signing.note import parse_note
 from recorder_worker.ports import BlobStore
+from recorder_worker.stages.sealed_records import sealed_records
 
 
 class SealedSession(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,47 +58,60 @@ class _Said(msgspec.Struct):
 _SAID = msgspec.json.Decoder(_Said)
 
 
-def read_sealed(store: BlobStore, session_id: str) -> SealedSession | None:
-    """A sealed session; None where it is not sealed, or its manifest is gone.
+def read_sealed(store: BlobStore, session_id: str, logged: LogEntry) -> SealedSession | None:
+    """A sealed session; None where its seal or its manifest is gone. `logged` is its seal's entry.
 
     Raises:
-        IncidentError: what lies there is no sealed recording.
+        IncidentError: what lies there is not what was signed.
         StoreError: try again.
     """
     try:
         seal = store.get(keys.blob_key(session_id, keys.SEAL))
-        said = _said(store, session_id)
-        if said is None:
-            return None
-        last = b""
-        for last in unframed(store.stream(keys.blob_key(session_id, keys.RECORDS))):  # noqa: B007  (the last one is wanted)
-            pass
-        record = decode_record(last)
-        head = parse_note(seal).head
+        manifest = store.get(keys.blob_key(session_id, keys.MANIFEST))
+        opened, sealed = _ends(store, session_id)
+        _compare(logged, opened, seal, manifest)
     except BlobMissingError:
         return None
     except FormatError as error:
         raise IncidentError(
-            f"session {session_id}: expected a sealed recording in "
-            f"{store.location(keys.session_prefix(session_id))}, found something else: {error}; "
-            "run recorder verify on it; nothing of it is removed"
+            f"session {session_id}: expected the sealed recording in "
+            f"{store.location(keys.session_prefix(session_id))} as it was signed, found something "
+            f"else: {error}; run recorder verify on it; nothing of it is removed"
         ) from error
-    if not isinstance(record, SealRecord) or head.tree_size != record.index + 1:
-        raise IncidentError(
-            f"session {session_id}: expected SEAL as its last record under its seal, found "
-            f"{type(record).__name__}; run recorder verify on it; nothing of it is removed"
-        )
+    said, head = _read(session_id, manifest), parse_note(seal).head
     return SealedSession(
         session_id=session_id,
-        sealed_ns=record.wall_ns,
+        sealed_ns=sealed.wall_ns,
         tree_size=head.tree_size,
         root_hash=head.root_hash.hex(),
-        chunk_count=record.totals.chunk_count,
-        chunk_bytes=record.totals.stored_bytes,
+        chunk_count=sealed.totals.chunk_count,
+        chunk_bytes=sealed.totals.stored_bytes,
         encrypted=said.encryption is not None,
         retain_s=said.command.retain_s,
         owner=said.command.owner,
     )
+
+
+def _ends(store: BlobStore, session_id: str) -> tuple[OpenRecord, SealRecord]:
+    first = last = b""
+    for last in sealed_records(store, session_id):
+        first = first or last
+    opened, sealed = decode_record(first), decode_record(last)
+    if not isinstance(opened, OpenRecord) or not isinstance(sealed, SealRecord):
+        raise FormatError(
+            f"expected records from OPEN to SEAL, found {type(opened).__name__} to "
+            f"{type(sealed).__name__}"
+        )
+    return opened, sealed
+
+
+def _compare(logged: LogEntry, opened: OpenRecord, seal: bytes, manifest: bytes) -> None:
+    for name, expected, found in (
+        (keys.SEAL, logged.note_sha256, sha256(seal).digest()),
+        (keys.MANIFEST, opened.manifest_blake3, blake3(manifest).digest()),
+    ):
+        if found != expected:
+            raise FormatError(f"{name} has the digest {found.hex()}, signed is {expected.hex()}")
 
 
 def owner_of(store: BlobStore, session_id: str) -> str:
@@ -99,11 +121,14 @@ def owner_of(store: BlobStore, session_id: str) -> str:
 
 
 def _said(store: BlobStore, session_id: str) -> _Said | None:
-    """No more is asked of a manifest than is needed: it may be of a build long ago."""
     try:
-        data = store.get(keys.blob_key(session_id, keys.MANIFEST))
+        return _read(session_id, store.get(keys.blob_key(session_id, keys.MANIFEST)))
     except BlobMissingError:
         return None
+
+
+def _read(session_id: str, data: bytes) -> _Said:
+    """No more is asked of a manifest than is needed: it may be of a build long ago."""
     try:
         return _SAID.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
+from recorder_worker.core import keys
 from recorder_worker.core.access.identity import NOBODY, Identity
 from recorder_worker.core.command_parsing import session_id_in
 from recorder_worker.core.commands import (
@@ -143,12 +144,15 @@ class RetentionStage:
 
     async def _sealed(self, session_id: str) -> SealedSession | None:
         """The session, if all that a deletion stands behind is there."""
-        sealed = await asyncio.to_thread(read_sealed, self._store, session_id)
-        if sealed is not None and self._book.known.find(session_id, EntryKind.SEAL) is None:
+        logged = self._book.known.find(session_id, EntryKind.SEAL)
+        if logged is not None:
+            return await asyncio.to_thread(read_sealed, self._store, session_id, logged)
+        seal = keys.blob_key(session_id, keys.SEAL)
+        if await asyncio.to_thread(self._store.size, seal) is not None:
             raise OutOfOrderError(
                 f"session {session_id}: sealed, and its seal is not in the log of sessions yet"
             )
-        return sealed
+        return None
 
     def _decide(
         self,

@@ -71,6 +71,10 @@ class StatementFiles:
                     found = signed.statement.says
         return found
 
+    def is_deleted(self, session_id: str) -> bool:
+        """Whether the bytes of a session go, or went, by what this device has signed."""
+        return self.deletion(session_id) is not None
+
     def _each(self, session_id: str) -> Iterator[SignedStatement]:
         standing = Standing()
         for number in range(1, MAX_STATEMENTS + 1):
