@@ -153,6 +153,10 @@ async def test_a_store_that_is_away_only_delays_the_tombstone(
         deleting = [one for one in examined.findings if one.check == "session.deleting"]
         assert [(one.where, one.counts) for one in deleting] == [(str(folder), True)]
         assert "nothing is left here" in deleting[0].what
+        words = ("delete", session_id, "--reason", "again", "--timeout", 3)
+        waited = await asyncio.to_thread(command, recorder, *words)
+        assert waited.returncode == 69, waited.stdout + waited.stderr
+        assert "the deletion is ordered, and not finished within 3" in waited.stderr
         mount.unlink()
         (tmp_path / "away").rename(mount)
         await until((folder / "retention" / "0002").exists)
