@@ -26,13 +26,13 @@ from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.integrations.second_store.archiver import marker_of
 from recorder_worker.ports import BlobStore
-from recorder_worker.service.doctor import kept_sessions, sealed_sessions
+from recorder_worker.service.doctor import bus_checks, kept_sessions, sealed_sessions
 from recorder_worker.service.doctor.examine import examine
 from recorder_worker.service.rebuilding import rebuild
 from recorder_worker.service.second_store import close_store, open_second_store
 from recorder_worker.service.settings.keeping import PatrolSettings, RetentionSettings
 from recorder_worker.service.settings.storage import StorageSettings
-from recorder_worker.service.settings.tree import ChunkSettings, EncryptionSettings
+from recorder_worker.service.settings.tree import AuditSettings, ChunkSettings, EncryptionSettings
 
 SMALL = {"kind": "pattern", "width": 32, "height": 32, "pace": "fast", "frames": 30}
 QUICK = (0.05, 0.2)
@@ -132,8 +132,11 @@ async def test_a_store_that_is_away_only_delays_the_tombstone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encrypted: bool
 ) -> None:
     _, recipient = new_identity()
-    more = {"encryption": EncryptionSettings(recipients=(recipient,))} if encrypted else {}
+    more: dict[str, Any] = {"audit": AuditSettings(digest_s=0.2)}
+    if encrypted:
+        more["encryption"] = EncryptionSettings(recipients=(recipient,))
     monkeypatch.setattr(kept_sessions, "YOUNG_S", 0.0)
+    monkeypatch.setattr(bus_checks, "YOUNG_S", 0.0)
     async with recorder_with(tmp_path, directory(tmp_path), **more) as recorder:
         login = Login(servers=(recorder.url,))
         session_id, _ = await recorder.record(SMALL)
