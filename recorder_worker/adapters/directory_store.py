@@ -35,6 +35,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _FLOOR_CHECK_BYTES = 8 * PIECE_BYTES
 _ADVICE = {
+    errno.ENOENT: "mount its disk again, or put the directory back",
     errno.EACCES: "give this user the right to write there",
     errno.EPERM: "give this user the right to write there",
     errno.EROFS: "mount the file system for writing",

@@ -24,6 +24,7 @@ def config(config: ConfigOption = None, json: JsonOption = False) -> None:
     if json:
         print_json({row.key: {"value": row.value, "origin": row.origin} for row in rows})
         return
-    lines = [("setting", "value", "from"), *((row.key, row.value, row.origin) for row in rows)]
+    # What may be long comes last, where it breaks no column of a narrow terminal.
+    lines = [("setting", "from", "value"), *((row.key, row.origin, row.value) for row in rows)]
     for line in columns(lines):
         out.print(line, markup=False)

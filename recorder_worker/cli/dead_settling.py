@@ -92,7 +92,15 @@ class _Chosen:
         if self._stack is None:
             return [named(found, name).letter.letter for name in self._names]
         waiting = (seen.letter for seen in found if seen.settled is None)
-        return [letter.letter for letter in waiting if letter.stack == self._stack]
+        alike = [letter.letter for letter in waiting if letter.stack == self._stack]
+        if not alike:
+            raise RefusedError(
+                field="--stack",
+                expected="the whole digest of the stack of letters that wait",
+                got=f"{self._stack}, which is that of none",
+                hint="`recorder dead ls` lists them",
+            )
+        return alike
 
 
 def _end(refused: int) -> None:

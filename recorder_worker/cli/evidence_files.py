@@ -47,5 +47,8 @@ def write_new(data: bytes, out_file: Path | None, then: str = "") -> None:
         with out_file.open("xb") as file:
             file.write(data)
     except OSError as error:
-        raise StoreError(f"--out {out_file}: expected a new file, got {error}") from error
+        raise StoreError(
+            f"--out {out_file}: expected a new file in a folder that can be written, got: "
+            f"{error.strerror or error}; name another one: nothing is replaced"
+        ) from error
     err.print(f"{out_file}: {len(data)} bytes{then}")

@@ -18,6 +18,7 @@ from recorder_worker.cli.settings_option import (
     client_bearer,
     client_login,
 )
+from recorder_worker.core.errors import BusUnavailableError
 from recorder_worker.core.events import SessionRetention
 
 if TYPE_CHECKING:
@@ -95,10 +96,22 @@ def delete(
     be read.
     """
     wait = _Wait(session, timeout, token_file, nats, config)
-    event = wait.after(
-        lambda client: client.delete(session, reason, by=by),
-        lambda fact: fact.kind == "tombstone",
-    )
+    seen: set[str] = set()
+
+    def is_done(fact: SessionRetention) -> bool:
+        seen.add(fact.kind)
+        return fact.kind == "tombstone"
+
+    try:
+        event = wait.after(lambda client: client.delete(session, reason, by=by), is_done)
+    except BusUnavailableError as error:
+        if "delete" not in seen:
+            raise
+        raise BusUnavailableError(
+            f"session {session}: the deletion is ordered, and not finished within {timeout} s; it "
+            "goes on by itself, also where a second store is away. Nothing has to be sent again: "
+            "recorder show says how far it is, recorder doctor what it waits for"
+        ) from error
     _say(event, f"{session}: {event.chunk_count} chunks are gone", json=json)
 
 

@@ -39,6 +39,8 @@ PATROL_PLACE = "patrol/place"
 AUDIT = "audit"
 AUDIT_PROOFS = "proofs"
 AUDIT_SUFFIX = ".jsonl"
+COPIED = (SESSIONS, LOG, AUDIT)
+"""What a second store has copies of, but for the claim."""
 COPIES = "copies"
 COPIES_TOLD = "copies-told"
 CLAIM = "recorder"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -61,6 +60,7 @@ def open_second_store(settings: StorageSettings, login: Callable[[], Login]) -> 
                 access_key_id=settings.access_key_id,
                 secret_access_key=settings.secret_access_key,
                 session_token=settings.session_token,
+                credentials_file=settings.credentials_file,
                 ca_file=settings.ca_file,
                 timeout_s=settings.timeout_s,
                 part_bytes=settings.part_bytes,
@@ -92,13 +92,6 @@ class _Closing(Protocol):
     """A store that has something to close."""
 
     def close(self) -> None: ...
-
-
-@runtime_checkable
-class _Clearing(Protocol):
-    """A store in which killed writers leave something."""
-
-    def clear_leftovers(self) -> int: ...
 
 
 def close_store(store: BlobStore) -> None:
@@ -220,10 +213,6 @@ class SecondStore:
     def _open(self, login: Callable[[], Login]) -> BlobStore:
         if self._store is None:
             self._store = open_second_store(self._settings, login)
-            if isinstance(self._store, _Clearing):
-                # Nothing waits for it: where it fails, the next start has another go.
-                with suppress(StoreError):
-                    self._store.clear_leftovers()
         claim(self._store, self._recorder())
         return self._store
 

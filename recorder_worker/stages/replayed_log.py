@@ -1,7 +1,8 @@
 """Takes the log of sessions over into another store: it is checked, copied, and checked there.
 
-The log is not made again: what stands in it is what was signed. All files are read once, and those
-bytes that were checked are those that are stored.
+With it goes the audit trail, whose digests stand in the log. Neither is made again: what stands in
+the log is what was signed. All files are read once, and those bytes that were checked are those
+that are stored.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from recorder_worker.ports import BlobStore
 
 
 def take_over_log(store: BlobStore, target: BlobStore) -> int:
-    """Copy the log and its receipts; gives how many entries it has, 0 where there is none.
+    """Copy the log, its receipts and the audit trail; gives how many entries the log has.
 
     A recorder that runs may write on meanwhile: what is taken is the log of one checkpoint.
 
@@ -41,6 +42,9 @@ def take_over_log(store: BlobStore, target: BlobStore) -> int:
         target.replace(key, store.get(key))
     with suppress(BlobMissingError):  # no receipt has come yet
         target.replace(keys.log_key(keys.LOG_BEACON), store.get(keys.log_key(keys.LOG_BEACON)))
+    for key in store.keys(keys.AUDIT):
+        with suppress(BlobMissingError):  # it grew too old meanwhile
+            target.put(key, store.get(key))
     target.replace(keys.log_key(keys.LOG_CHECKPOINT), signed)
     check_log(lambda name: target.get(keys.log_key(name)), checkpoint)
     return len(entries)

@@ -399,18 +399,22 @@ def test_deleting_below_takes_what_was_never_finished_as_well(store: BlobStore) 
     left.abort()
 
 
-def test_what_killed_writers_left_in_a_bucket_of_nats_is_removed(make_store: MakeStore) -> None:
-    store = make_store("nats")
-    assert isinstance(store, ObjectStore)
-    store.put("a/whole", LARGE)
-    killed = store.writer("a/half")
+@pytest.mark.parametrize("kind", ["s3", "nats"])
+def test_what_killed_writers_left_is_removed_once_it_is_old(
+    make_store: MakeStore, kind: str
+) -> None:
+    store = make_store(kind)
+    assert isinstance(store, S3Store | ObjectStore)
+    store.put("sessions/one/whole", LARGE)
+    room = store.free_bytes()
+    killed = store.writer("sessions/one/half")
     killed.write(LARGE)
-    free = store.free_bytes() or 0
-    assert store.clear_leftovers() == 0, "a writer may be at it"
-    assert store.clear_leftovers(older_than_s=-1.0) >= 1
-    assert (store.free_bytes() or 0) > free
-    assert store.get("a/whole") == LARGE
-    assert list(store.keys("")) == ["a/whole"]
+    assert store.clear_leftovers(older_than_s=3600.0) == 0, "a writer may be at it"
+    assert store.clear_leftovers(older_than_s=-60.0) == 1
+    assert store.clear_leftovers(older_than_s=-60.0) == 0
+    assert store.free_bytes() == room
+    assert store.get("sessions/one/whole") == LARGE
+    assert list(store.keys("")) == ["sessions/one/whole"]
 
 
 def test_what_others_have_put_there_is_left_out_and_goes_with_the_rest(

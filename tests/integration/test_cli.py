@@ -230,6 +230,12 @@ def test_a_refused_command_says_what_to_do_and_exits_with_65(cli: Cli, recorded:
         assert ended.stderr.startswith("recorder: ")
 
 
+@pytest.mark.parametrize("action", ["retry", "drop"])
+def test_a_stack_that_no_letter_has_is_refused(cli: Cli, action: str) -> None:
+    ended = cli.run("dead", action, "--stack", "0123456789abcdef", "--why", "mended", code=65)
+    assert "--stack: expected the whole digest" in ended.stderr
+
+
 def test_a_start_of_an_id_in_use_for_something_else_is_refused(cli: Cli, recorded: str) -> None:
     ended = cli.run("start", "pattern", "--session", recorded, "--owner", "kim", code=65)
     assert "session_id: expected a session id that is not in use" in ended.stderr
@@ -427,7 +433,7 @@ def test_config_shows_each_setting_and_where_it_came_from(tmp_path: Path) -> Non
     text = run_recorder("config", folder=tmp_path, env=env)
     assert text.returncode == 0
     line = next(line for line in text.stdout.splitlines() if line.startswith("nats.port"))
-    assert line.split() == ["nats.port", "4333", "RECORDER_NATS__PORT"]
+    assert line.split() == ["nats.port", "RECORDER_NATS__PORT", "4333"]
     assert "hush" not in ended.stdout + text.stdout
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from recorder_worker.bus.sessions import roster
 from recorder_worker.bus.sessions.roster import SessionRoster, SessionState
 from recorder_worker.core.subjects import Fact
 from recorder_worker.service.observing import sampling
+from recorder_worker.service.settings.storage import StorageSettings
 from recorder_worker.service.settings.tree import NatsSettings, Settings
 from recorder_worker.service.worker import Worker
 
@@ -39,6 +41,22 @@ async def running(settings: Settings) -> AsyncIterator[Worker]:
         yield worker
     finally:
         await worker.stop()
+
+
+async def test_every_check_of_a_worker_is_in_the_table_of_what_to_do(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = page.partition("### What to do when /readyz says")[2].partition("\n## ")[0]
+    told = {
+        name
+        for line in table.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`([a-z]+(?:\.[a-zA-Z]+)?)`", line.split("|")[1])
+    }
+    (tmp_path / "second").mkdir()
+    storage = StorageSettings(kind="directory", directory=str(tmp_path / "second"))
+    async with RunningRecorder(settings_in(tmp_path / "data", storage=storage)) as recorder:
+        _, checks = recorder._worker._health.ready()
+        assert {check.name for check in checks} == told
 
 
 async def test_a_stage_that_runs_nowhere_is_seen_by_its_lag_and_all_is_well_when_it_runs(

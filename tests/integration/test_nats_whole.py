@@ -297,7 +297,7 @@ async def test_copies_in_a_bucket_of_nats_are_made_deleted_and_fetched_by_the_us
     store = ObjectStore(secured.login("merkle"), "copies")
     store.put("sessions/other/seal", b"seal")
     store.delete_below("sessions/other")
-    store.clear_leftovers()
+    store.clear_leftovers(older_than_s=86_400.0)
     assert session_id in store.children("sessions")
     assert "other" not in store.children("sessions")
     store.close()

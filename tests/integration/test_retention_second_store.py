@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import reference
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in
@@ -24,13 +26,13 @@ from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.integrations.second_store.archiver import marker_of
 from recorder_worker.ports import BlobStore
-from recorder_worker.service.doctor import kept_sessions, sealed_sessions
+from recorder_worker.service.doctor import bus_checks, kept_sessions, sealed_sessions
 from recorder_worker.service.doctor.examine import examine
 from recorder_worker.service.rebuilding import rebuild
-from recorder_worker.service.second_store import open_second_store
+from recorder_worker.service.second_store import close_store, open_second_store
 from recorder_worker.service.settings.keeping import PatrolSettings, RetentionSettings
 from recorder_worker.service.settings.storage import StorageSettings
-from recorder_worker.service.settings.tree import ChunkSettings, EncryptionSettings
+from recorder_worker.service.settings.tree import AuditSettings, ChunkSettings, EncryptionSettings
 
 SMALL = {"kind": "pattern", "width": 32, "height": 32, "pace": "fast", "frames": 30}
 QUICK = (0.05, 0.2)
@@ -130,8 +132,11 @@ async def test_a_store_that_is_away_only_delays_the_tombstone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encrypted: bool
 ) -> None:
     _, recipient = new_identity()
-    more = {"encryption": EncryptionSettings(recipients=(recipient,))} if encrypted else {}
+    more: dict[str, Any] = {"audit": AuditSettings(digest_s=0.2)}
+    if encrypted:
+        more["encryption"] = EncryptionSettings(recipients=(recipient,))
     monkeypatch.setattr(kept_sessions, "YOUNG_S", 0.0)
+    monkeypatch.setattr(bus_checks, "YOUNG_S", 0.0)
     async with recorder_with(tmp_path, directory(tmp_path), **more) as recorder:
         login = Login(servers=(recorder.url,))
         session_id, _ = await recorder.record(SMALL)
@@ -151,6 +156,10 @@ async def test_a_store_that_is_away_only_delays_the_tombstone(
         deleting = [one for one in examined.findings if one.check == "session.deleting"]
         assert [(one.where, one.counts) for one in deleting] == [(str(folder), True)]
         assert "nothing is left here" in deleting[0].what
+        words = ("delete", session_id, "--reason", "again", "--timeout", 3)
+        waited = await asyncio.to_thread(command, recorder, *words)
+        assert waited.returncode == 69, waited.stdout + waited.stderr
+        assert "the deletion is ordered, and not finished within 3" in waited.stderr
         mount.unlink()
         (tmp_path / "away").rename(mount)
         await until((folder / "retention" / "0002").exists)
@@ -172,23 +181,29 @@ async def test_a_store_that_is_away_only_delays_the_tombstone(
         assert reference.check(into / "sessions" / session_id)["verdict"] == "REDACTED"
 
 
+def bucket_of(kind: str, folder: Path, servers: ExitStack) -> StorageSettings:
+    """Settings of a bucket: of NATS on the recorder's own server, of S3 on one of its own."""
+    quick = StorageSettings(bucket=BUCKET, prefix="one/", backoff_s=QUICK, sweep_s=0.2)
+    if kind == "nats":
+        return msgspec.structs.replace(quick, kind=kind)
+    return msgspec.structs.replace(
+        quick,
+        kind=kind,
+        endpoint=servers.enter_context(S3Server(folder / "s3")).url,
+        access_key_id=OWNER[0],
+        secret_access_key=OWNER[1],
+        timeout_s=5.0,
+    )
+
+
+@pytest.mark.parametrize("kind", ["s3", "nats"])
 async def test_a_deleted_session_goes_in_a_bucket_and_nothing_brings_it_back(
-    tmp_path: Path,
+    tmp_path: Path, kind: str
 ) -> None:
-    with S3Server(tmp_path / "s3") as server:
-        storage = StorageSettings(
-            kind="s3",
-            endpoint=server.url,
-            bucket=BUCKET,
-            prefix="one/",
-            access_key_id=OWNER[0],
-            secret_access_key=OWNER[1],
-            backoff_s=QUICK,
-            sweep_s=0.2,
-            timeout_s=5.0,
-        )
+    with ExitStack() as servers:
+        storage = bucket_of(kind, tmp_path, servers)
         async with recorder_with(tmp_path, storage) as recorder:
-            store = open_second_store(storage, lambda: Login(servers=(recorder.url,)))
+            store = servers.enter_context(opened(recorder))
             session_id, _ = await recorder.record(SMALL)
             await archived(recorder, session_id)
             assert any(name.startswith("chunks/") for name in files_there(store, session_id))
@@ -197,6 +212,7 @@ async def test_a_deleted_session_goes_in_a_bucket_and_nothing_brings_it_back(
             # All facts come again, as behind a server that lost every acknowledgement.
             await recorder.jetstream.delete_consumer("SESSIONS", "upload")
         async with recorder_with(tmp_path, storage) as recorder:
+            store = servers.enter_context(opened(recorder))
             other, _ = await recorder.record(SMALL)
             await archived(recorder, other)
             async with asyncio.timeout(DEADLINE_S):
@@ -205,6 +221,56 @@ async def test_a_deleted_session_goes_in_a_bucket_and_nothing_brings_it_back(
                 ).num_pending or waits.num_ack_pending:
                     await asyncio.sleep(POLL_S)
             assert is_same(store, recorder, session_id)
+            await fetched(recorder, session_id, tmp_path / "back")
+            assert await recorder.dead_letter_count() == 0
+
+
+@contextmanager
+def opened(recorder: RunningRecorder) -> Iterator[BlobStore]:
+    """The second store of a recorder, for as long as is looked into it."""
+    store = open_second_store(recorder.settings.storage, lambda: Login(servers=(recorder.url,)))
+    try:
+        yield store
+    finally:
+        close_store(store)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_a_deleted_session_leaves_no_piece_in_a_bucket_of_nats(
+    tmp_path: Path, encrypted: bool
+) -> None:
+    """Its chunks are there alone by then; nobody reads them behind the deletion, by no client."""
+    _, recipient = new_identity()
+    more = {"encryption": EncryptionSettings(recipients=(recipient,))} if encrypted else {}
+    storage = StorageSettings(
+        kind="nats",
+        bucket=BUCKET,
+        backoff_s=QUICK,
+        sweep_s=0.1,
+        keep_local="after_seal",
+        keep_local_s=0.0,
+    )
+    async with recorder_with(tmp_path, storage, **more) as recorder:
+        with opened(recorder) as store:
+            session_id, _ = await recorder.record(SMALL)
+            folder = recorder.folder(session_id)
+            await until(lambda: not (folder / "chunks").exists())
+            chunks = {
+                name: data
+                for name, data in files_there(store, session_id).items()
+                if name.startswith("chunks/") or (encrypted and name == "session.json")
+            }
+            assert chunks
+            await delete(recorder, session_id, "tombstone")
+            await until(lambda: is_same(store, recorder, session_id))
+            bucket = await recorder.jetstream.object_store(BUCKET)
+            listed = {info.name: info for info in await bucket.list()}
+            assert not {f"sessions/{session_id}/{name}" for name in chunks} & set(listed)
+            stream = await recorder.jetstream.stream_info(
+                f"OBJ_{BUCKET}", subjects_filter=f"$O.{BUCKET}.C.*"
+            )
+            kept = {subject.rpartition(".")[2] for subject in stream.state.subjects or {}}
+            assert kept <= {info.nuid for info in listed.values()}, "pieces that no object names"
             await fetched(recorder, session_id, tmp_path / "back")
             assert await recorder.dead_letter_count() == 0
 

@@ -260,6 +260,7 @@ def test_a_file_that_is_there_is_not_replaced(run: Run, folder: Path, tmp_path: 
     ended = run("proof", folder, "--chunk", 1, "--out", "proof.json")
     assert ended[0] == 74
     assert "expected a new file" in text(ended)
+    assert "File exists; name another one" in text(ended)
     assert (tmp_path / "proof.json").read_text() == "mine"
 
 

@@ -37,6 +37,14 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+def test_a_directory_that_is_gone_is_told_with_what_to_do(root: Path, tmp_path: Path) -> None:
+    store = DirectoryStore(root)
+    root.rename(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="mount its disk again"):
+        store.put(KEY, b"bytes")
+    assert not root.exists()
+
+
 @pytest.mark.parametrize(
     "key",
     [

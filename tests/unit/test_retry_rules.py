@@ -150,6 +150,8 @@ async def test_what_was_not_kept_and_what_is_no_event_are_refused_of_any_stage()
     assert "none to this version" in await refusal(log, letter("log", Fact.CHECKPOINT), b"{}")
     foreign = letter("log", Fact.CHECKPOINT, subject="session.dance.x")
     assert "subject of no fact" in await refusal(log, foreign, b"{}")
+    receipt = letter("receipts", Fact.ANCHOR_RECEIPT, subject=Fact.ANCHOR_RECEIPT.value)
+    assert "an event of integration.anchor.receipt, got" in await refusal(log, receipt, b"{}")
 
 
 @pytest.mark.parametrize("command", ["session.hold", "session.release", "session.delete"])

@@ -58,8 +58,18 @@ S3_LOGIN = {
             S3_LOGIN,
             "storage.endpoint: expected",
         ),
-        (S3, {}, "storage.access_key_id: expected a key"),
+        (S3, {}, "storage.access_key_id: expected a key where"),
         (S3, {"RECORDER_STORAGE__ACCESS_KEY_ID": "key"}, "storage.secret_access_key: expected"),
+        (
+            S3 + "  credentials_file: /run/login\n",
+            S3_LOGIN,
+            "storage.credentials_file: expected a path only where",
+        ),
+        (
+            "storage:\n  credentials_file: /run/login\n",
+            {},
+            "storage.credentials_file: expected a path only where",
+        ),
         ("storage:\n  keep_local: after_seal\n", {}, "storage.keep_local: expected always"),
         ("storage:\n  kind: gcs\n", {}, "one of directory, nats, none, s3"),
         (S3.replace("https://", "ftp://"), S3_LOGIN, "storage.endpoint: expected"),
@@ -92,6 +102,12 @@ def test_settings_of_a_bucket_are_taken(tmp_path: Path, monkeypatch: pytest.Monk
     assert "of-nobody-else" not in repr(settings)
     rows = {row.key: row.value for row in effective(settings, provenance)}
     assert rows["storage.access_key_id"] == rows["storage.secret_access_key"] == REDACTED
+
+
+def test_a_login_in_a_file_stands_for_key_and_secret(tmp_path: Path) -> None:
+    write(tmp_path, S3 + "  credentials_file: /run/login\n")
+    settings, _ = load(directory=tmp_path)
+    assert settings.storage.credentials_file == "/run/login"
 
 
 # --- defaults and documentation -----------------------------------------------------------------

@@ -9,11 +9,14 @@ its settings name.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import botocore.session
 import msgspec
 from botocore.config import Config
+
+from recorder_worker.adapters.s3.login_file import LoginFile
 
 CONNECT_S = 5.0
 ATTEMPTS = 2
@@ -29,6 +32,7 @@ class S3Place(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         url: of the server; bucket and key come behind it.
+        credentials_file: path of a file with the login, in place of key, secret and token.
         prefix: in front of every key; empty, or with `/` at its end.
         ca_file: path of authorities (PEM); empty: those that the system trusts.
         timeout_s: how long an answer, or its next bytes, are waited for.
@@ -37,9 +41,10 @@ class S3Place(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     bucket: str
-    access_key_id: str
-    secret_access_key: str
+    access_key_id: str = ""
+    secret_access_key: str = ""
     session_token: str = ""
+    credentials_file: str = ""
     region: str = "us-east-1"
     prefix: str = ""
     ca_file: str = ""
@@ -58,13 +63,16 @@ def s3_client(place: S3Place) -> Any:  # noqa: ANN401  (botocore makes the class
         "credentials_file": (None, None, _NOTHING, None),
     }
     session = botocore.session.Session(session_vars=settled)
+    if place.credentials_file:
+        login = LoginFile(Path(place.credentials_file))
+        session.register_component("credential_provider", login)
     return session.create_client(
         "s3",
         region_name=place.region,
         endpoint_url=place.url,
         verify=place.ca_file or True,
-        aws_access_key_id=place.access_key_id,
-        aws_secret_access_key=place.secret_access_key,
+        aws_access_key_id=place.access_key_id or None,
+        aws_secret_access_key=place.secret_access_key or None,
         aws_session_token=place.session_token or None,
         config=Config(
             connect_timeout=min(CONNECT_S, place.timeout_s),

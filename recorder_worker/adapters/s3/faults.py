@@ -30,16 +30,17 @@ _FULL = frozenset(
         "507",
     }
 )
+_NEW_LOGIN = "in storage.credentials_file, or anywhere else and restart"
 _ADVICE = {
     "NoSuchBucket": "create it, or correct storage.bucket",
     "InvalidBucketName": "correct storage.bucket",
     "AccessDenied": "give this key the rights to get, put, delete and list in this bucket",
     "403": "check the key, and its rights to get, put, delete and list in this bucket",
-    "InvalidAccessKeyId": "correct storage.access_key_id, and restart",
-    "SignatureDoesNotMatch": "correct storage.secret_access_key, and restart",
-    "ExpiredToken": "give new credentials, and restart",
-    "InvalidToken": "correct storage.session_token, and restart",
-    "TokenRefreshRequired": "give new credentials, and restart",
+    "InvalidAccessKeyId": f"correct the key, {_NEW_LOGIN}",
+    "SignatureDoesNotMatch": f"correct the secret of the key, {_NEW_LOGIN}",
+    "ExpiredToken": f"give new credentials, {_NEW_LOGIN}",
+    "InvalidToken": f"correct the session token, {_NEW_LOGIN}",
+    "TokenRefreshRequired": f"give new credentials, {_NEW_LOGIN}",
     "RequestExpired": "set this machine's clock, or give new credentials",
     "RequestTimeTooSkewed": "set this machine's clock",
     "AuthorizationHeaderMalformed": "correct storage.region",

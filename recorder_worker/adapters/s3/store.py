@@ -25,6 +25,7 @@ from recorder_worker.adapters.s3.faults import (
     explained,
     fault,
 )
+from recorder_worker.adapters.s3.uploads import abort_uploads
 from recorder_worker.adapters.s3.writer import S3Writer
 from recorder_worker.core import keys
 from recorder_worker.core.errors import ImmutableConflictError, StoreError
@@ -156,7 +157,18 @@ class S3Store:
                         f"cannot delete {left.get('Key')}: {left.get('Code')} "
                         f"{left.get('Message', '')}; give this key the right to delete"
                     )
-            self._abort_below(self._place.prefix + keys.folder_prefix(prefix))
+        abort_uploads(self._client, self._place, keys.folder_prefix(prefix))
+
+    def clear_leftovers(self, older_than_s: float) -> int:
+        """Abort uploads that writers began who were killed before their end; gives how many.
+
+        By their age: which writers live, nobody can say. Only below the names that a recorder
+        gives: the bucket may be that of others, too. Raises StoreError.
+        """
+        return sum(
+            abort_uploads(self._client, self._place, f"{folder}/", older_than_s=older_than_s)
+            for folder in keys.COPIED
+        )
 
     def free_bytes(self) -> int | None:
         """None: a bucket has no such limit that it would tell of."""
@@ -214,12 +226,3 @@ class S3Store:
         except FAULTS as explaining:
             return fault(explaining, "look at", self.location(key))
         return fault(error, "look at", self.location(key))
-
-    def _abort_below(self, begin: str) -> None:
-        bucket = self._place.bucket
-        listing = self._client.get_paginator("list_multipart_uploads")
-        for page in listing.paginate(Bucket=bucket, Prefix=begin):
-            for upload in page.get("Uploads", ()):
-                self._client.abort_multipart_upload(
-                    Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-                )

@@ -1,8 +1,7 @@
 """A blob being written to a bucket: one request, or parts that become an object at the end.
 
 A crash before `commit` leaves nothing under the key. What it leaves of parts the server keeps,
-unseen, until somebody aborts that upload: `delete_below` does, and a rule of the bucket's life
-cycle (`AbortIncompleteMultipartUpload`) should.
+unseen, until somebody aborts that upload: `S3Store.clear_leftovers` does, and `delete_below`.
 """
 
 from __future__ import annotations
@@ -74,8 +73,8 @@ class S3Writer:
         upload_id, self._upload_id = self._upload_id, ""
         self._waiting.clear()
         if upload_id:
-            # Where the server is away, its life cycle has to see to it.
-            with suppress(*FAULTS):
+            # Where the server is away, it is done a day later (`S3Store.clear_leftovers`).
+            with suppress(*FAULTS, StoreError):
                 self._client.abort_multipart_upload(**self._at, UploadId=upload_id)
 
     def _finish(self, send: Callable[..., None]) -> None:

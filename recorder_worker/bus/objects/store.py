@@ -25,8 +25,6 @@ from recorder_worker.ports import StoredDigest
 PIECE_BYTES = 1 << 20
 STALE_TRIES = 3
 STALE_S = 0.1
-LEFT_S = 86_400.0
-"""No copy takes a day."""
 
 T = TypeVar("T")
 
@@ -134,7 +132,7 @@ class ObjectStore:
         for name in self._names(prefix):
             self._delete(name)
 
-    def clear_leftovers(self, older_than_s: float = LEFT_S) -> int:
+    def clear_leftovers(self, older_than_s: float) -> int:
         """Remove what writers left that were killed before their end; gives of how many blobs.
 
         By its age: which writers live, nobody can say. Raises StoreError.

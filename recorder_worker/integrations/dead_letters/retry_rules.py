@@ -187,7 +187,7 @@ def _event(letter: DeadLetter, body: bytes) -> Event:
         return codec.decode(fact, body)
     except msgspec.MsgspecError as error:
         raise refused(
-            expected=f"an event of {letter.subject.rpartition('.')[0] or letter.subject}",
+            expected=f"an event of {letter.subject if fact is None else fact.value}",
             got=f"what is none to this version: {error}",
             hint="it would fail again; where a newer worker wrote it, update the workers first; "
             "else drop the letter",

@@ -5,6 +5,7 @@
 * Sealed sessions that were never copied: from before there was a second store, or of whose facts
   the stream knows nothing any more. And those whose copy is whole, and was never told.
 * Chunks that are in the second store and may leave this disk.
+* What killed writers left in the second store.
 
 Any number of workers may do this at once; what one has done the next one finds. Blocking, but for
 `Sweep.turn`.
@@ -26,6 +27,7 @@ from recorder_worker.core.errors import (
 )
 from recorder_worker.integrations.second_store.archiver import Archiver, marker_of
 from recorder_worker.integrations.second_store.copier import Copier
+from recorder_worker.integrations.second_store.leftovers import Leftovers
 from recorder_worker.integrations.second_store.offload import Offload
 from recorder_worker.integrations.second_store.patience import Patience
 from recorder_worker.integrations.second_store.removal import is_gone
@@ -59,6 +61,7 @@ class Sweep:
         self._offload = offload
         self._patience = patience
         self._clock = clock
+        self._leftovers = Leftovers(copier, clock)
         self._sent: dict[str, int | bytes] = {}
         self._settled: dict[str, int] = {}
         self._not_before_ns: dict[str, int] = {}
@@ -72,6 +75,7 @@ class Sweep:
         if self._offload is not None:
             for session_id in await self._patience.until_done("offload", self._due):
                 await self._take_away(session_id)
+        await self._patience.until_done("leftovers", self._leftovers.clear)
 
     def _late(self) -> None:
         """Copy what is new or was replaced, beside sealed sessions and in the log."""

@@ -14,7 +14,6 @@ from recorder_worker.core.pipeline import CAPTURE, SESSION_LOG, UPLOAD
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import EventLog
 from recorder_worker.service.doctor.case import YOUNG_S, Case
-from recorder_worker.stages.newest_event import newest_event
 
 LATE_S = 60.0
 """A message waits no longer where somebody works."""
@@ -105,7 +104,9 @@ def _queue(queue: QueueSeen) -> Iterator[Finding]:
             check="consumer.lag",
             severity=Severity.WARNING,
             where=where,
-            what=f"{queue.pending} messages wait, the oldest for {waited_s:.0f} s",
+            # Those in somebody's hand wait, too: copies do while the second store is away.
+            what=f"{queue.pending + queue.ack_pending} messages wait, the oldest for "
+            f"{waited_s:.0f} s",
             advice=UPLOAD_ADVICE
             if copying
             else f"more workers of {queue.stage}, or fewer sessions; what is captured meanwhile "
@@ -151,9 +152,10 @@ async def look_at_log(log: EventLog, sealed: SessionSealed) -> Finding | None:
     age_s = (time.time_ns() - sealed.wall_ns) / SECOND_NS
     if age_s < YOUNG_S:
         return None
-    last = await newest_event(log, Fact.LOGGED, sealed.session_id)
-    if last is not None and isinstance(last.event, SessionLogged) and last.event.kind == "seal":
-        return None
+    # Statements of retention are entered in front of the seal and behind it.
+    async for entered in log.read(Fact.LOGGED, sealed.session_id):
+        if isinstance(entered.event, SessionLogged) and entered.event.kind == "seal":
+            return None
     return Finding(
         check="log.behind",
         severity=Severity.ERROR,

@@ -30,6 +30,7 @@ class StorageSettings(Group, frozen=True, kw_only=True):
     access_key_id: Secret = ""
     secret_access_key: Secret = ""
     session_token: Secret = ""
+    credentials_file: Annotated[str, Meta(max_length=4096)] = ""
     ca_file: Annotated[str, Meta(max_length=4096)] = ""
     part_bytes: Annotated[int, Meta(ge=5_242_880, le=1_073_741_824)] = 16_777_216
     nats_max_bytes: Annotated[int, Meta(ge=1, le=2**63 - 1)] = 1_099_511_627_776

@@ -39,13 +39,18 @@ def storage_rules(storage: StorageSettings) -> list[Finding]:
         ),
         (
             "storage.access_key_id",
-            s3 and not storage.access_key_id,
-            "a key where storage.kind is s3, in RECORDER_STORAGE__ACCESS_KEY_ID",
+            s3 and not storage.access_key_id and not storage.credentials_file,
+            "a key where storage.kind is s3, in RECORDER_STORAGE__ACCESS_KEY_ID, or a file of it",
         ),
         (
             "storage.secret_access_key",
-            s3 and not storage.secret_access_key,
+            s3 and not storage.secret_access_key and not storage.credentials_file,
             "the secret of the key where storage.kind is s3",
+        ),
+        (
+            "storage.credentials_file",
+            bool(storage.credentials_file) and (not s3 or _has_login(storage)),
+            "a path only where storage.kind is s3, and key, secret and session token are not set",
         ),
         (
             "storage.keep_local",
@@ -53,3 +58,7 @@ def storage_rules(storage: StorageSettings) -> list[Finding]:
             "always where storage.kind is none: nothing is elsewhere",
         ),
     ]
+
+
+def _has_login(storage: StorageSettings) -> bool:
+    return bool(storage.access_key_id or storage.secret_access_key or storage.session_token)
