@@ -10,15 +10,22 @@ BIN := $(VENV)/bin
 QUIET ?= -q
 
 .DEFAULT_GOAL := check
-.PHONY: check test test-313 demo venv system fmt lint types docs schemas bench fuzz lock clean
+.PHONY: check static tests test test-313 demo venv system fmt lint types docs schemas bench fuzz lock clean
 
-# Two processes: most tests wait for something. A file's tests stay together, for what they share.
-PYTEST = $(BIN)/pytest -n 2 --dist loadfile
+# More processes than two cores: most tests wait for something. A file's tests stay together, for what
+# they share. In the order of their names: what takes longest comes first, and at the end many short
+# files are left, so that no process works on alone.
+TEST_PROCESSES ?= 3
+PYTEST = $(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-check: venv
+check: static tests
+
+static: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+tests: venv
 	$(PYTEST)
 
 test: system asyncapi venv

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -33,6 +34,7 @@ class Ticking(Protocol):
     def wall_ns(self) -> int: ...
 
 
+@lru_cache(maxsize=10_000)  # a session has few subjects, which are asked for a million times
 def matches(pattern: str, subject: str) -> bool:
     """Whether a subject falls under a pattern with `*` and `>`."""
     wanted, found = pattern.split("."), subject.split(".")
@@ -100,17 +102,22 @@ class MemoryStream:
 
     def last(self, pattern: str) -> Stored | None:
         """The last message under a pattern."""
-        for seq in sorted(self.messages, reverse=True):
-            if matches(pattern, self.messages[seq].subject):
-                return self.messages[seq]
-        return None
+        return next(
+            (
+                message
+                for message in reversed(self.messages.values())
+                if matches(pattern, message.subject)
+            ),
+            None,
+        )
 
     def behind(self, seq: int, patterns: Iterable[str]) -> Stored | None:
         """The first message from a sequence on that is under one of the patterns."""
+        if seq > self.last_seq:
+            return None
         wanted = tuple(patterns)
-        for each in sorted(self.messages):
-            message = self.messages[each]
-            if each >= seq and any(matches(one, message.subject) for one in wanted):
+        for message in self.messages.values():
+            if message.seq >= seq and any(matches(one, message.subject) for one in wanted):
                 return message
         return None
 

@@ -55,6 +55,8 @@ from recorder_worker.stages.merkle.archive import Archive
 from recorder_worker.stages.merkle.stage import MerkleStage
 
 EPOCHS = 3
+AT_ONCE = 8
+"""Sessions that are killed side by side: each waits for disks, the server and the window."""
 
 
 @pytest_asyncio.fixture
@@ -154,14 +156,21 @@ async def test_killed_at_every_effect_and_taken_up_behind_the_window(
 ) -> None:
     effects = await effects_of_a_session(broker, tmp_path / "whole", pq=pq)
     assert {"put", "append", "sign_epoch", "close_epoch", "delete_below", "erase"} <= set(effects)
-    for at in range(1, len(effects) + 1):
-        name = f"killed {after} {pq} {at}"
-        bench = Bench(broker, tmp_path / str(at), name, pq=pq)
-        with pytest.raises(Killed):
-            await bench.deliver(bench.stage(Axe(at, after=after)))
-        await asyncio.sleep(BEHIND_WINDOW_S)
-        await bench.deliver(bench.stage())
-        await bench.check()
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def killed_at(at: int) -> None:
+        async with turns:
+            name = f"killed {after} {pq} {at}"
+            bench = Bench(broker, tmp_path / str(at), name, pq=pq)
+            with pytest.raises(Killed):
+                await bench.deliver(bench.stage(Axe(at, after=after)))
+            await asyncio.sleep(BEHIND_WINDOW_S)
+            await bench.deliver(bench.stage())
+            await bench.check()
+
+    async with asyncio.TaskGroup() as all_of_them:
+        for at in range(1, len(effects) + 1):
+            all_of_them.create_task(killed_at(at))
 
 
 @pytest.mark.parametrize("pq", [False, True], ids=["ed25519", "ed25519 and ml-dsa-44"])
