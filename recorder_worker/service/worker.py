@@ -49,8 +49,7 @@ STOP_SAYING_S = 0.5
 """For a word that nobody needs: with the server away it must not keep the leases waiting."""
 
 STOP_ASKING_S = 2.5
-"""A request for messages is taken back, or runs out in a second; one to a server that stands still
-does neither."""
+"""A request for messages runs out in a second; one to a server that stands still does not."""
 
 STOP_LEASES_S = 5.0
 STOP_BUS_S = 6.5

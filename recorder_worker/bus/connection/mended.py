@@ -10,12 +10,11 @@ from typing import Any
 from weakref import WeakSet
 
 import faststream.nats.subscriber.usecases.stream_pull_subscriber as pull_subscriber
-import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import AuthorizationError, ConnectionClosedError
 from nats.js import JetStreamContext
-from nats.js.api import Header, StatusCode
+from nats.js.api import Header
 from nats.protocol.parser import AUTHORIZATION_VIOLATION
 
 DELIVERY = "$JS.ACK."
@@ -23,9 +22,6 @@ DELIVERY = "$JS.ACK."
 
 CLOSED_PAUSE_S = 0.2
 """After a closed connection was seen: everything else in the process must get its turn."""
-
-IN_HAND_S = 0.1
-"""For a message that the server still had in hand as it said that it sends none any more."""
 
 LOOK_S = 0.02
 
@@ -82,41 +78,14 @@ _closed: WeakSet[PullSubscription] = WeakSet()
 
 
 async def ask_no_more(subscription: PullSubscription) -> None:
-    """Ask for no more messages, and wait until the last request is answered or has ended.
+    """Ask for no more messages, and wait until the last request is answered or has run out.
 
-    What is on its way is taken all the same: nothing waits until its acknowledgement is overdue.
+    Unsubscribing would do it at once, and have lost a message that is on its way until it is
+    delivered again.
     """
     _closed.add(subscription)
-    if subscription in _asking and _is_alone(subscription._nc):  # noqa: SLF001  (as _withdraw)
-        await _withdraw(subscription)
     while subscription in _asking:  # noqa: ASYNC110  (an Event for each request, to wait once)
         await asyncio.sleep(LOOK_S)
-
-
-def _is_alone(client: Client) -> bool:
-    """Whether the server that we are on is the one that has the consumer."""
-    info = client._server_info  # noqa: SLF001  (nothing public tells the whole of it)
-    return bool(info.get("jetstream")) and not info.get("cluster")
-
-
-async def _withdraw(subscription: PullSubscription) -> None:
-    """End a request before its time: no more of the server's, then what it has sent, then ours.
-
-    A server that finds nobody to deliver to gives the message to the next who asks; what it had
-    sent before comes in front of its answer to `flush`, or, where one of its threads had it in
-    hand, just behind. In a cluster the message may have been sent by another server already, and
-    ours would drop it: there the request has to run out.
-    """
-    client, inbox = subscription._nc, subscription._sub  # noqa: SLF001  (in public, it is closed)
-    try:
-        await client._send_unsubscribe(inbox._id)  # noqa: SLF001  (our end of it stays open)
-        await client.flush()
-    except (nats.errors.Error, OSError):
-        return  # the request runs out
-    await asyncio.sleep(IN_HAND_S)
-    # Of a request that ran out, `fetch` would wait for the end of its own time.
-    ended: dict[str, str] = {Header.STATUS: StatusCode.SERVICE_UNAVAILABLE}
-    inbox._pending_queue.put_nowait(Msg(client, headers=ended))  # noqa: SLF001  (as the server)
 
 
 async def _reconnect_where_refused(client: Client, message: str) -> None:
