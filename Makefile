@@ -13,8 +13,7 @@ QUIET ?= -q
 .PHONY: check static tests test test-313 demo venv system fmt lint types docs schemas bench fuzz lock clean
 
 # More processes than two cores: most tests wait for something. A file's tests stay together, for what
-# they share. In the order of their names: what takes longest comes first, and at the end many short
-# files are left, so that no process works on alone.
+# they share, and files come in the order of their names: whole programs first, units last.
 TEST_PROCESSES ?= 3
 PYTEST = $(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
