@@ -91,6 +91,12 @@ chaos: venv
 soak: venv
 	$(BIN)/python -m benchmarks.soak
 
+# A second store, a nats-server and room on the disk are away for OUTAGE_S, in three recorders at once.
+OUTAGE_S ?= 3600
+.PHONY: outage
+outage: venv
+	OUTAGE_S=$(OUTAGE_S) PYTHONPATH=tests $(BIN)/python -m endurance
+
 bench: venv
 	$(BIN)/python -m benchmarks
 
