@@ -65,6 +65,7 @@ class Plan:
     def need(self, held: object, text: str) -> None:
         """Note down what is wrong, and go on: the rest is looked at all the same."""
         if not held:
+            print(f"WRONG: {text}", flush=True)
             self.wrong.append(text)
 
 
