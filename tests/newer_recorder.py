@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from recorder_worker.core import model
 
 # Before anything else is imported: the default of every event is taken when its type is made.
@@ -15,4 +13,4 @@ model.SCHEMA_VERSION += 1
 from recorder_worker.cli.main import main  # noqa: E402  (behind the change above)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
