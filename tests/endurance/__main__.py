@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -56,6 +57,8 @@ async def run_outage(plan: Plan, names: Sequence[str]) -> list[str]:
 
 def main() -> int:
     """Run in a temporary folder, which stays where something is wrong."""
+    # As Ctrl-C: else servers and a mounted disk would be left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     outage_s = float(os.environ.get("OUTAGE_S", str(HOUR_S)))
     folder = Path(tempfile.mkdtemp(prefix="outage-"))
     names = sys.argv[1:] or list(SITES)

@@ -162,9 +162,9 @@ class StoreAway:
             self._here[name] = chunks
             gone = "deleted" in name or name == "before, sealed"
             self._plan.need((chunks == 0) == gone, f"{NAME}: {name} {session_id}: {chunks} chunks")
-        detail = self._failing().get("retention", "")
+        said = self.watch.seen[-1].retention
         self._plan.need(
-            "not finished" in detail or detail, f"{NAME}: no word of unfinished deletions"
+            "are tried again" in said, f"{NAME}: no word of unfinished deletions: {said}"
         )
 
     async def _copied(self) -> None:

@@ -26,11 +26,13 @@ HISTORY_S = 1800.0
 
 
 class Seen(NamedTuple):
-    """One look. `failing` are the checks of /health that are not well, with what they say."""
+    """One look. `failing` are the checks of /health that are not well, with what they say;
+    `retention` is what that check says, which is well while a deletion waits for a store."""
 
     at_s: float
     held: dict[str, float]
     failing: dict[str, str]
+    retention: str
     ready: bool
     alerts: frozenset[str]
     values: dict[str, float]
@@ -125,6 +127,7 @@ class Watch:
                 for check in report.get("checks", [])
                 if not check["ok"]
             },
+            next((c["detail"] for c in report.get("checks", []) if c["name"] == "retention"), ""),
             bool(report.get("ok")),
             self._told(now_s),
             {name: self._largest(name) for name in self._gauges},

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mortal import Axe, Killed, Mortal
+from recording_files import write
+from recordings import whole
 from statements import deletion as order_of
 from statements import signed
 
@@ -15,7 +18,7 @@ from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core import keys
 from recorder_worker.core.errors import IncidentError, StoreError
 from recorder_worker.core.events import SessionSealed
-from recorder_worker.core.model import EndReason
+from recorder_worker.core.model import SCHEMA_VERSION, EndReason
 from recorder_worker.core.retention.sayings import Deletion, Rule
 from recorder_worker.integrations.storage import StorageReports, StoredSessions
 from recorder_worker.stages.retention.removal import bytes_left, deletion_of, remove_bytes
@@ -130,6 +133,20 @@ def test_a_manifest_of_a_build_long_ago_says_enough_and_garbage_is_an_incident(
     store.replace(keys.blob_key(ID, keys.MANIFEST), b"{garbage")
     with pytest.raises(IncidentError, match="cannot be read"):
         owner_of(store, ID)
+
+
+def test_nothing_is_removed_on_half_of_what_a_newer_recorder_said(tmp_path: Path) -> None:
+    """It may say elsewhere how long it is to be kept, or that it is encrypted."""
+    store = DirectoryStore(tmp_path)
+    good = tmp_path / "sessions" / ID
+    write(good, whole(ID).sealed())
+    assert read_sealed(store, ID) is not None
+    said = json.loads((good / keys.MANIFEST).read_bytes())
+    newer = said | {"v": SCHEMA_VERSION + 1, "kept_for_days": 90}
+    store.replace(keys.blob_key(ID, keys.MANIFEST), json.dumps(newer).encode())
+    for read in (read_sealed, owner_of):
+        with pytest.raises(IncidentError, match=r"a newer recorder wrote it.*nothing.*is removed"):
+            read(store, ID)
 
 
 @pytest.mark.parametrize("name", [keys.SEAL, keys.RECORDS])

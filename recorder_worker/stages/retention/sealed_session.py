@@ -5,11 +5,17 @@ from __future__ import annotations
 import msgspec
 
 from recorder_worker.core import keys
-from recorder_worker.core.errors import BlobMissingError, FormatError, IncidentError
+from recorder_worker.core.errors import (
+    BlobMissingError,
+    FormatError,
+    IncidentError,
+    NewerVersionError,
+)
 from recorder_worker.core.records.codec import decode_record
 from recorder_worker.core.records.file import unframed
 from recorder_worker.core.records.leaves import SealRecord
 from recorder_worker.core.signing.note import parse_note
+from recorder_worker.core.versions import check_stored_version
 from recorder_worker.ports import BlobStore
 
 
@@ -99,14 +105,19 @@ def owner_of(store: BlobStore, session_id: str) -> str:
 
 
 def _said(store: BlobStore, session_id: str) -> _Said | None:
-    """No more is asked of a manifest than is needed: it may be of a build long ago."""
+    """No more is asked of a manifest than is needed: it may be of a build long ago.
+
+    One of a newer recorder may say elsewhere how long it is kept, or that it is encrypted: nothing
+    is removed on half of what it says.
+    """
     try:
         data = store.get(keys.blob_key(session_id, keys.MANIFEST))
     except BlobMissingError:
         return None
     try:
+        check_stored_version(data, keys.MANIFEST)
         return _SAID.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (NewerVersionError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise IncidentError(
             f"session {session_id}: its {keys.MANIFEST} cannot be read: {error}; nothing of the "
             "session is removed"
