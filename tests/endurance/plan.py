@@ -30,7 +30,8 @@ class Plan:
 
     @property
     def segment_s(self) -> float:
-        return min(1.0, self.scaled(30, 0.25))
+        """No shorter than a frame, else fewer would fill the spool than are counted on."""
+        return 1 / FPS
 
     @property
     def queue_segments(self) -> int:
