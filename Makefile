@@ -97,6 +97,14 @@ chaos: venv
 soak: venv
 	$(BIN)/python -m benchmarks.soak
 
+# A second store, a nats-server and room on the disk are away for OUTAGE_S, in three recorders at once.
+# OUTAGE chooses among them: store bus disk.
+OUTAGE_S ?= 3600
+OUTAGE ?=
+.PHONY: outage
+outage: venv
+	OUTAGE_S=$(OUTAGE_S) PYTHONPATH=tests $(BIN)/python -m endurance $(OUTAGE)
+
 bench: venv
 	$(BIN)/python -m benchmarks
 

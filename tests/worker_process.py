@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,10 +49,18 @@ class WorkerProcess:
         folder: its working directory; the data directory is `recorder-data` in it.
         stages: which ones to run; none means all, with an embedded nats-server.
         env: settings as variables, over the ones for free ports and JSON logs.
+        program: what is run in place of this version of `recorder`.
     """
 
-    def __init__(self, folder: Path, *stages: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *stages: str,
+        env: dict[str, str] | None = None,
+        program: Sequence[str] = (str(RECORDER),),
+    ) -> None:
         self.folder = folder
+        self._program = program
         self._stages = stages
         self._env = {
             "RECORDER_NATS__PORT": "-1",
@@ -106,7 +115,7 @@ class WorkerProcess:
         assert not self.running
         self.lines = []
         self._process = subprocess.Popen(
-            [str(RECORDER), "run", *self._stages],
+            [*self._program, "run", *self._stages],
             cwd=self.folder,
             env=clean_environment(**self._env),
             stdin=subprocess.DEVNULL,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -33,11 +34,13 @@ from recorder_worker.bus.event_log import MESSAGE_ID
 from recorder_worker.bus.rights.bearer import bearer_in
 from recorder_worker.bus.streams.consumers import Consumer
 from recorder_worker.bus.telemetry import Telemetry
+from recorder_worker.core.errors import NewerVersionError
 from recorder_worker.core.ids import command_id
 from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.ports import Delivery, FactMessage
 
 T = TypeVar("T")
+Named = TypeVar("Named", bound=StrEnum)
 
 FETCH_TIMEOUT_S = 1
 """A pull request that a dead server swallowed blocks its subscriber for this long."""
@@ -137,7 +140,7 @@ def decode_command(message: Msg) -> Delivery:
     metadata, headers = message.metadata, message.headers or {}
     stored_ns = received_ns = round(metadata.timestamp.timestamp() * 1_000_000) * 1000
     sequence = metadata.sequence.stream
-    command = Command(original_of(message).subject)
+    command = _known(Command, original_of(message).subject)
     known = headers.get(COMMAND_HEADER) if is_again(message) else None
     if known is not None and command is Command.START:
         # The lease is the first message's: what it began goes on. A command to a session that is
@@ -158,10 +161,25 @@ def decode_command(message: Msg) -> Delivery:
 
 
 def decode_fact(message: Msg) -> FactMessage:
-    """A fact of any kind about a session, decoded strictly."""
+    """A fact of any kind about a session, decoded strictly.
+
+    Raises:
+        NewerVersionError: the consumer has a subject, or the event a version, of a newer recorder.
+    """
     name, _, session_id = original_of(message).subject.rpartition(".")
-    fact = Fact(name)
+    fact = _known(Fact, name)
     return FactMessage(fact, session_id, codec.decode(fact, message.data))
+
+
+def _known(kind: type[Named], name: str) -> Named:
+    """Recorders alone declare consumers: a subject that is none of ours is a newer one's."""
+    try:
+        return kind(name)
+    except ValueError as error:
+        raise NewerVersionError(
+            f"{name}: expected a subject that this program knows; a newer recorder has given it to "
+            "this consumer: update this program"
+        ) from error
 
 
 def decoder_of(fact: Fact) -> Callable[[Msg], Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from nats.js.api import RetentionPolicy, StreamConfig
 from nats_process import NatsProcess
 
 from recorder_worker.bus.connection.broker import Login, RecorderBroker, connect, make_broker
+from recorder_worker.bus.streams import apply
 from recorder_worker.bus.streams.apply import apply_topology, differences, require_topology
 from recorder_worker.bus.streams.consumers import Consumer, ConsumerLimits, consumers
 from recorder_worker.bus.streams.topology import (
@@ -23,6 +26,7 @@ from recorder_worker.bus.streams.topology import (
     REGISTER_STREAM,
     SESSIONS_STREAM,
     STREAM_OF,
+    TOPOLOGY_VERSION,
     StreamLimits,
     streams,
 )
@@ -228,3 +232,58 @@ async def test_heartbeats_have_a_stream_of_their_own_and_sessions_a_bucket(
     assert (status.values, status.history) == (1, 1)
     await bucket.delete("one")
     await apply_topology(broker.jetstream, streams(LIMITS), {})
+
+
+async def test_the_shape_of_a_newer_recorder_is_left_alone_by_an_older_one(
+    broker: RecorderBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what is published on the newer one's subjects meanwhile never reaches its consumers."""
+    js, declared = broker.jetstream, streams(LIMITS)
+    used = consumers(WAITS)
+    monkeypatch.setattr(apply, "TOPOLOGY_VERSION", TOPOLOGY_VERSION + 1)
+    newer = tuple(
+        stream.evolve(subjects=[*(stream.subjects or []), "session.later.*"])
+        if stream.name == SESSIONS_STREAM
+        else stream
+        for stream in declared
+    )
+    await apply_topology(js, newer, used)
+    await js.publish("session.later.one", b"of a newer recorder")
+    monkeypatch.undo()
+    for look in (apply_topology, differences, require_topology):
+        with pytest.raises(TopologyError, match=r"found 2; a newer recorder has declared it"):
+            await look(js, declared, used)
+    with pytest.raises(TopologyError, match=r"consumer SESSIONS/chunk: expected the shape of"):
+        await apply_topology(js, (), {"chunk": used["chunk"]})
+    info = await js.stream_info(SESSIONS_STREAM)
+    assert "session.later.*" in (info.config.subjects or [])
+    await js.publish("session.later.two", b"of a newer recorder")
+    # The newer one finds its own as it left it.
+    monkeypatch.setattr(apply, "TOPOLOGY_VERSION", TOPOLOGY_VERSION + 1)
+    assert await differences(js, newer, used) == []
+
+
+async def test_streams_from_before_there_was_a_version_get_one_and_keep_what_others_noted(
+    broker: RecorderBroker,
+) -> None:
+    js = broker.jetstream
+    declared, used = streams(LIMITS), consumers(WAITS)
+    (commands,) = (stream for stream in declared if stream.name == COMMANDS_STREAM)
+    await js.add_stream(commands.evolve(metadata={"team": "lab 7"}))
+    await js.add_consumer(COMMANDS_STREAM, used["capture"].config)
+    await apply_topology(js, declared, used)
+    assert await differences(js, declared, used) == []
+    stream = (await js.stream_info(COMMANDS_STREAM)).config.metadata or {}
+    consumer = (await js.consumer_info(COMMANDS_STREAM, "capture")).config.metadata or {}
+    assert stream["team"] == "lab 7"
+    assert stream[apply.VERSION] == consumer[apply.VERSION] == str(TOPOLOGY_VERSION)
+
+
+def test_a_shape_that_changes_gets_a_new_version() -> None:
+    """All subjects of all streams and consumers, as `TOPOLOGY_VERSION` has them."""
+    shape = {stream.name: sorted(stream.subjects or []) for stream in streams(LIMITS)} | {
+        f"{consumer.stream}/{name}": sorted(consumer.config.filter_subjects or [])
+        for name, consumer in consumers(WAITS).items()
+    }
+    digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
+    assert (TOPOLOGY_VERSION, digest) == (1, "b0f12a4791d9f537")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from mortal import Axe, Killed, Mortal
+from recording_files import write
 from recordings import Recording
 from statements import deletion as order_of
 from statements import signed
@@ -17,7 +18,7 @@ from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core import keys
 from recorder_worker.core.errors import IncidentError, StoreError
 from recorder_worker.core.events import SessionSealed
-from recorder_worker.core.model import EndReason
+from recorder_worker.core.model import SCHEMA_VERSION, EndReason
 from recorder_worker.core.retention.sayings import Deletion, Rule
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry
 from recorder_worker.core.subjects import Fact
@@ -139,6 +140,18 @@ def test_a_manifest_of_a_build_long_ago_says_enough_and_garbage_is_an_incident(
     assert read_sealed(store, ID, logged()) is None
     store.replace(keys.blob_key(ID, keys.MANIFEST), b"{garbage")
     with pytest.raises(IncidentError, match="cannot be read"):
+        owner_of(store, ID)
+
+
+def test_nothing_is_removed_on_half_of_what_a_newer_recorder_said(tmp_path: Path) -> None:
+    """It may say elsewhere how long it is to be kept, or that it is encrypted."""
+    store = DirectoryStore(tmp_path)
+    newer = Recording(ID).open(v=SCHEMA_VERSION + 1, kept_for_days=90).chunk(1).seal().sealed()
+    write(tmp_path / "sessions" / ID, newer)
+    told = r"a newer recorder wrote it.*nothing.*is removed"
+    with pytest.raises(IncidentError, match=told):
+        read_sealed(store, ID, logged(newer[keys.SEAL]))
+    with pytest.raises(IncidentError, match=told):
         owner_of(store, ID)
 
 

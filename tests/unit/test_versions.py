@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, get_args
 
 import msgspec
 import pytest
 from captured_events import SESSION
 from memory_store import MemoryStore
+from nats.aio.msg import Msg
 from recordings import whole
 
 from recorder_worker.bus import codec
 from recorder_worker.bus.disposition import DISPOSITIONS, Verdict
 from recorder_worker.bus.sessions.session_bucket import read_entry
+from recorder_worker.bus.subscriptions import decode_command, decode_fact
 from recorder_worker.core import keys
 from recorder_worker.core.errors import NewerVersionError, UnsupportedError
 from recorder_worker.core.events import Event, SessionPaused
@@ -99,3 +102,23 @@ def test_every_record_carries_its_version_and_another_one_is_refused() -> None:
             other = MAGIC + bytes([version]) + record[len(MAGIC) + 1 :]
             with pytest.raises(UnsupportedError, match=f"found {version}; use a verifier"):
                 decode_record(other)
+
+
+def on(subject: str) -> Msg:
+    """A message as a stage's consumer delivers it."""
+    reply = "$JS.ACK._._.SESSIONS.chunk.1.7.3.1700000000000000000.0._"
+    return Msg(_client=None, subject=subject, reply=reply, data=codec.encode(PAUSED), headers={})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("decode", "subject"),
+    [(decode_fact, f"session.later.{SESSION}"), (decode_command, "session.later")],
+    ids=["a fact", "a command"],
+)
+def test_a_subject_that_a_newer_recorder_gave_to_a_consumer_waits(
+    decode: Callable[[Msg], object], subject: str
+) -> None:
+    with pytest.raises(NewerVersionError, match="expected a subject that this program knows"):
+        decode(on(subject))
+    known = decode_fact(on(f"session.paused.{SESSION}"))
+    assert known.event == PAUSED

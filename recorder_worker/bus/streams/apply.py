@@ -1,4 +1,9 @@
-"""Bring the server's streams and consumers to their declared shape, at start."""
+"""Bring the server's streams and consumers to their declared shape, at start.
+
+Each of them has the version of the shape in its metadata (`VERSION`). Where a newer recorder has
+declared one, an older one changes nothing and does not start: it would take subjects away, and what
+is published there meanwhile would never reach the consumers that skip it.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +15,13 @@ from nats.js.api import Base, ConsumerConfig, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from recorder_worker.bus.streams.consumers import Consumer
+from recorder_worker.bus.streams.topology import TOPOLOGY_VERSION
 from recorder_worker.core.errors import TopologyError
 
 log = structlog.get_logger(__name__)
+
+VERSION = "recorder-topology"
+"""The key of the version in the metadata of a stream or consumer."""
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +47,8 @@ async def apply_topology(
     """Create what is missing and update what differs; gives what it found and mended.
 
     Raises:
-        TopologyError: the server refuses a change, or has no JetStream.
+        TopologyError: the server refuses a change, or has no JetStream; or a newer recorder has
+            declared them.
     """
     mended = [await _stream(js, stream, mend=True) for stream in streams]
     mended += [await _consumer(js, consumer, mend=True) for consumer in consumers.values()]
@@ -48,7 +58,7 @@ async def apply_topology(
 async def differences(
     js: JetStreamContext, streams: tuple[StreamConfig, ...], consumers: dict[str, Consumer]
 ) -> list[Difference]:
-    """What is not as declared; changes nothing. Raises TopologyError: no answer."""
+    """What is not as declared; changes nothing. Raises TopologyError: no answer, or newer."""
     found = [await _stream(js, stream, mend=False) for stream in streams]
     found += [await _consumer(js, consumer, mend=False) for consumer in consumers.values()]
     return [difference for difference in found if difference is not None]
@@ -63,7 +73,8 @@ async def require_topology(
     takes, and it is not ours to change.
 
     Raises:
-        TopologyError: something is missing, or there is no answer.
+        TopologyError: something is missing, a newer recorder has declared it, or there is no
+            answer.
     """
     found = await differences(js, streams, consumers)
     missing = [str(difference) for difference in found if difference.missing]
@@ -81,9 +92,10 @@ async def _stream(js: JetStreamContext, wanted: StreamConfig, *, mend: bool) -> 
     try:
         try:
             present = (await js.stream_info(name)).config
+            wanted = wanted.evolve(metadata=_stamped(present.metadata, f"stream {name}"))
         except NotFoundError:
             if mend:
-                await js.add_stream(wanted)
+                await js.add_stream(wanted.evolve(metadata=_stamped(None, name)))
                 log.info("StreamCreated", stream=name)
             return Difference(kind="stream", name=name)
         changed = _changes(present, wanted)
@@ -102,8 +114,10 @@ async def _consumer(js: JetStreamContext, consumer: Consumer, *, mend: bool) -> 
     try:
         try:
             present = (await js.consumer_info(consumer.stream, durable)).config
+            wanted = wanted.evolve(metadata=_stamped(present.metadata, f"consumer {name}"))
             changed = _changes(present, wanted)
         except NotFoundError:
+            wanted = wanted.evolve(metadata=_stamped(None, name))
             present, changed = None, []
         if mend and (changed or present is None):
             await js.add_consumer(consumer.stream, wanted)  # makes or updates
@@ -112,6 +126,18 @@ async def _consumer(js: JetStreamContext, consumer: Consumer, *, mend: bool) -> 
     if present is None or changed:
         return Difference(kind="consumer", name=name, fields=tuple(changed))
     return None
+
+
+def _stamped(present: dict[str, str] | None, what: str) -> dict[str, str]:
+    """The metadata that it shall have: what others wrote there stays. Raises TopologyError."""
+    found = dict(present or {})
+    version = found.get(VERSION, "0")
+    if not version.isdecimal() or int(version) > TOPOLOGY_VERSION:
+        raise TopologyError(
+            f"{what}: expected the shape of version {TOPOLOGY_VERSION} or older, found {version}; "
+            "a newer recorder has declared it: update this program. Nothing was changed"
+        )
+    return found | {VERSION: str(TOPOLOGY_VERSION)}
 
 
 def _changes(

@@ -54,6 +54,10 @@ AUDIT_STREAM = "AUDIT"
 CLIENTS_STREAM = "CLIENTS"
 DEAD_STREAM = "DEAD"
 
+TOPOLOGY_VERSION = 1
+"""Of this file and `consumers.py`; raised with every subject or consumer that comes or goes. It
+stands on the server with each, so that no older recorder takes a newer one's subjects away."""
+
 REGISTER_MESSAGES = 200_000
 """Some three a session. The oldest go first: the log of sessions in the store has them all."""
 

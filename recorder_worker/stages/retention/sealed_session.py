@@ -13,11 +13,17 @@ import msgspec
 from blake3 import blake3
 
 from recorder_worker.core import keys
-from recorder_worker.core.errors import BlobMissingError, FormatError, IncidentError
+from recorder_worker.core.errors import (
+    BlobMissingError,
+    FormatError,
+    IncidentError,
+    NewerVersionError,
+)
 from recorder_worker.core.records.codec import decode_record
 from recorder_worker.core.records.leaves import OpenRecord, SealRecord
 from recorder_worker.core.session_log.entries import LogEntry
 from recorder_worker.core.signing.note import parse_note
+from recorder_worker.core.versions import check_stored_version
 from recorder_worker.ports import BlobStore
 from recorder_worker.stages.sealed_records import sealed_records
 
@@ -128,10 +134,15 @@ def _said(store: BlobStore, session_id: str) -> _Said | None:
 
 
 def _read(session_id: str, data: bytes) -> _Said:
-    """No more is asked of a manifest than is needed: it may be of a build long ago."""
+    """No more is asked of a manifest than is needed: it may be of a build long ago.
+
+    One of a newer recorder may say elsewhere how long it is kept, or that it is encrypted: nothing
+    is removed on half of what it says.
+    """
     try:
+        check_stored_version(data, keys.MANIFEST)
         return _SAID.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (NewerVersionError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise IncidentError(
             f"session {session_id}: its {keys.MANIFEST} cannot be read: {error}; nothing of the "
             "session is removed"
