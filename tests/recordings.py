@@ -173,7 +173,7 @@ class Recording:
             signed_at_s=WALL_NS // 10**9 + size,
         )
 
-    def open(self, **said: Any) -> Recording:
+    def open(self, **said: object) -> Recording:
         """OPEN, with a manifest."""
         manifest = json.dumps({"session_id": self.session_id, "owner": "tests"} | said).encode()
         self.files[keys.MANIFEST] = manifest
