@@ -275,8 +275,8 @@ async def test_a_server_that_is_killed_in_the_midst_of_an_upload_has_nothing_und
     [
         ({"bucket": "no-such-bucket"}, "create it, or correct storage.bucket"),
         ({"login": READER}, "give this key the rights"),
-        ({"login": ("nobody", "x")}, "correct storage.access_key_id"),
-        ({"login": (OWNER[0], "wrong")}, "correct storage.secret_access_key"),
+        ({"login": ("nobody", "x")}, "correct the key, in storage.credentials_file"),
+        ({"login": (OWNER[0], "wrong")}, "correct the secret of the key"),
     ],
     ids=["no bucket", "may not write", "unknown key", "wrong secret"],
 )

@@ -21,7 +21,7 @@ DELIVERY = "$JS.ACK."
 """How the reply subject of every delivered message begins, and of no status message."""
 
 CLOSED_PAUSE_S = 0.2
-"""After a closed connection was seen: everything else in the process must get its turn."""
+"""After a closed or lost connection was seen: everything else in the process must get its turn."""
 
 LOOK_S = 0.02
 
@@ -58,9 +58,14 @@ async def _fetch_with_pause(
 ) -> list[Msg]:
     """Not in a loop that lets nothing else run: FastStream asks a closed connection for ever.
 
-    Nor of a subscription that shall ask for nothing any more: its loop cannot be ended alone.
+    Nor of a subscription that shall ask for nothing any more: its loop cannot be ended alone. And
+    of a server that is away nothing is asked. Its requests would be kept until it is back, which
+    then sends messages to those that have run out; and where no more can be kept, each further one
+    is an error at once, for which FastStream begins its loop anew, without a pause and for ever.
     """
-    if subscription in _closed:
+    client = subscription._nc  # noqa: SLF001  (nothing public has it)
+    away = not client.is_connected and not client.is_closed
+    if away or subscription in _closed:
         await asyncio.sleep(CLOSED_PAUSE_S)
         raise TimeoutError
     _asking.add(subscription)
