@@ -82,7 +82,7 @@ class DiskFull:
         await self._plan.until((NEARLY[1] + WHOLLY[0]) / 2)
         await self._start("begins between")
         await self._filled(*WHOLLY, leave=0, rung=4)
-        await self._soon(lambda: self._state() < 2, "the ladder does not come down")
+        await self._plan.soon(lambda: self._state() < 2, f"{NAME}: the ladder does not come down")
         await self._start("begins behind")
         await self._plan.until(1.0)
 
@@ -149,7 +149,9 @@ class DiskFull:
 
     async def _while_full(self, end: float, rung: int) -> None:
         plan, need, began_s = self._plan, self._plan.need, time.monotonic()
-        await self._soon(lambda: self._state() >= rung, f"the ladder does not reach {rung}")
+        await self._plan.soon(
+            lambda: self._state() >= rung, f"{NAME}: the ladder does not reach {rung}"
+        )
         await self._refused()
         await plan.until(end)
         full = self.watch.during(began_s + plan.scaled(60, 3.0), time.monotonic())
@@ -160,13 +162,6 @@ class DiskFull:
         need(states == {rung}, f"{NAME}: recorder_disk_state was {states}, expected {rung}")
         held = all("RecorderDiskLow" in one.alerts for one in full)
         need(held, f"{NAME}: the expression of RecorderDiskLow did not hold all the time")
-
-    async def _soon(self, holds: object, text: str) -> None:
-        assert callable(holds)
-        end_s = time.monotonic() + DEADLINE_S
-        while not holds() and time.monotonic() < end_s:
-            await asyncio.sleep(0.2)
-        self._plan.need(holds(), f"{NAME}: {text}")
 
     async def _judge_one(self, name: str, sealed: SessionSealed) -> None:
         folder: Path = self._worker.data_dir / "sessions" / self.ids[name]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 HOUR_S = 3600.0
 FPS = 1.0
+SOON_S = 600.0
 SMALL: dict[str, Any] = {"kind": "pattern", "width": 160, "height": 96}
 """A picture of so few pixels costs next to nothing, and each of them is checked."""
 
@@ -68,6 +69,13 @@ class Plan:
         if not held:
             print(f"WRONG: {text}", flush=True)
             self.wrong.append(text)
+
+    async def soon(self, holds: Callable[[], object], text: str) -> None:
+        """Wait for something; that it does not come is wrong."""
+        end_s = time.monotonic() + SOON_S
+        while not holds() and time.monotonic() < end_s:
+            await asyncio.sleep(0.2)
+        self.need(holds(), text)
 
 
 class Row(NamedTuple):

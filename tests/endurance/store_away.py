@@ -81,7 +81,9 @@ class StoreAway:
         await self._start("before, ends meanwhile")
         await self._start("runs through")
         gone = self._folder("before, sealed") / "chunks"
-        await self._soon(lambda: not gone.exists(), "chunks of a copied session do not leave")
+        await self._plan.soon(
+            lambda: not gone.exists(), f"{NAME}: chunks of a copied session do not leave"
+        )
 
     async def outage(self) -> None:
         """Kill the store, and bring it back at the end."""
@@ -113,7 +115,7 @@ class StoreAway:
         for name in self.ids:
             await self._judge_one(name)
         await self.desk.good("log", "verify", self._worker.data_dir.absolute())
-        await self._soon(lambda: not self._failing(), f"health: {self._failing()}")
+        await self._plan.soon(lambda: not self._failing(), f"{NAME}: health: {self._failing()}")
         await self.desk.good("doctor")
         self._said()
         self._attempts()
@@ -145,13 +147,6 @@ class StoreAway:
     def _failing(self) -> dict[str, str]:
         return self.watch.seen[-1].failing
 
-    async def _soon(self, holds: object, text: str) -> None:
-        assert callable(holds)
-        end_s = time.monotonic() + DEADLINE_S
-        while not holds() and time.monotonic() < end_s:
-            await asyncio.sleep(0.2)
-        self._plan.need(holds(), f"{NAME}: {text}")
-
     async def _look_at_what_is_here(self) -> None:
         """What was sealed meanwhile is whole on this disk, and what was deleted by age is gone."""
         for name in ("before, ends meanwhile", "begins and ends meanwhile"):
@@ -170,19 +165,21 @@ class StoreAway:
     async def _copied(self) -> None:
         """Everything is there, and nothing waits."""
         self._back_s = time.monotonic()
-        await self._soon(
+        await self._plan.soon(
             lambda: all(not list(self._folder(name).glob("chunks/*")) for name in self.ids),
-            "not all chunks were copied, and left",
+            f"{NAME}: not all chunks were copied, and left",
         )
         self._took_s = time.monotonic() - self._back_s
         for name in self.ids:
             if "deleted" in name:
-                stones = self._folder(name) / "retention"
-                await self._soon(
-                    lambda stones=stones: len(list(stones.iterdir())) > 1, f"{name}: no tombstone"
-                )
+                await self._buried(name)
         waiting = self.watch.value("recorder_dead_letters_waiting")
         self._plan.need(waiting == 0, f"{NAME}: {waiting} dead letters")
+
+    async def _buried(self, name: str) -> None:
+        stones = self._folder(name) / "retention"
+        text = f"{NAME}: {name}: no tombstone"
+        await self._plan.soon(lambda: len(list(stones.iterdir())) > 1, text)
 
     async def _judge_one(self, name: str) -> None:
         session_id, sealed = self.ids[name], self.sealed[name]

@@ -5,13 +5,17 @@ Each scene is played in a world without a fault until then; the fault is one of 
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pytest
 from nats.aio.msg import Msg
 from time_stamp_authority import Tsa
 
-from faults.collecting import POISONED
+from faults.collecting import POISONED, collect, folder_in
+from faults.evidence import Evidence
 from faults.injector import Fault
 from faults.keepers import KEEP_NS, PAUSE_S, SECOND_NS, Asked
 from faults.parts import put_over
@@ -31,6 +35,17 @@ from recorder_worker.stages.patrol.place import STALE_NS, read_place
 TURNS = 6
 LATER_NS = 2 * 3600 * SECOND_NS
 """Behind this the sweep tries again what it could not do."""
+
+
+def played_in(folder: Path, scene: Callable[[World], Awaitable[None]]) -> Evidence:
+    """What a scene without a fault left."""
+
+    async def play() -> Evidence:
+        world = World(folder_in(folder))
+        await scene(world)
+        return await collect(world)
+
+    return asyncio.run(play())
 
 
 async def sweep(world: World) -> None:

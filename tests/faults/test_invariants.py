@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import msgspec
 import pytest
 from reference_format import CHUNK, GAP
 
-from faults.collecting import collect, folder_in
 from faults.evidence import Evidence, Told
 from faults.invariants import INVARIANTS, broken
 from faults.keeping_invariants import KEEPING
@@ -25,6 +23,7 @@ from faults.plants import (
     stored,
     without,
 )
+from faults.scenes import played_in
 from faults.session import MISSING, SESSION, pixels
 from faults.world import World
 from recorder_worker.core.events import GapCaptured, SegmentCaptured, SessionIncident
@@ -34,27 +33,19 @@ from recorder_worker.core.subjects import Fact
 CHUNK_FILE = f"sessions/{SESSION}/chunks/0000000002.zst.enc"
 
 
-def recorded_in(folder: Path, *, removed: bool) -> Evidence:
-    """What a session without a fault left, or its removal."""
-
-    async def run() -> Evidence:
-        world = World(folder_in(folder))
-        await world.record()
-        if removed:
-            await world.remove()
-        return await collect(world)
-
-    return asyncio.run(run())
+async def removed_again(world: World) -> None:
+    await world.record()
+    await world.remove()
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
-    return recorded_in(tmp_path_factory.mktemp("good"), removed=False)
+    return played_in(tmp_path_factory.mktemp("good"), World.record)
 
 
 @pytest.fixture(scope="module")
 def good_removal(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
-    return recorded_in(tmp_path_factory.mktemp("removal"), removed=True)
+    return played_in(tmp_path_factory.mktemp("removal"), removed_again)
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import msgspec
 import pytest
 from time_stamp_authority import Tsa
 
-from faults.collecting import collect, folder_in
 from faults.evidence import Evidence
 from faults.invariants import broken
 from faults.keeping_invariants import KEEPING
@@ -27,7 +25,7 @@ from faults.plants import (
     stored,
     without,
 )
-from faults.scenes import keep, record_uncopied, settle, stamp, stamping_with, wake
+from faults.scenes import keep, played_in, record_uncopied, settle, stamp, stamping_with, wake
 from faults.session import SESSION
 from faults.world import World
 from recorder_worker.core.subjects import Fact
@@ -35,17 +33,6 @@ from recorder_worker.stages.patrol.place import Damage, Place
 
 CHUNK_FILE = f"sessions/{SESSION}/chunks/0000000002.zst.enc"
 OTHER_CHUNK = f"sessions/{SESSION}/chunks/0000000005.zst.enc"
-
-
-def played_in(folder: Path, scene: Callable[[World], Awaitable[None]]) -> Evidence:
-    """What a scene without a fault left."""
-
-    async def play() -> Evidence:
-        world = World(folder_in(folder))
-        await scene(world)
-        return await collect(world)
-
-    return asyncio.run(play())
 
 
 async def kept(world: World) -> None:
