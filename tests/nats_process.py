@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Self
 
+from ports import free_port
+
 from recorder_worker.adapters.nats_server.binary import find_program
 
 DEADLINE_S = 30.0
@@ -51,19 +53,16 @@ class NatsProcess:
                 with socket.create_connection(("127.0.0.1", self._port), 1):
                     return
             except OSError:
-                assert time.monotonic() < deadline, "nats-server does not start"
+                assert self._process.poll() is None, self._said()
+                assert time.monotonic() < deadline, self._said()
                 time.sleep(0.02)
+
+    def _said(self) -> str:
+        log = (self._folder / "server.log").read_text(errors="replace")
+        return f"nats-server does not start: {log[-2000:]}"
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(DEADLINE_S)
-
-
-def free_port() -> int:
-    """Fixed for the length of a test: the server must come back where its clients look."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -11,7 +11,7 @@ from typing import Self
 
 import nats
 from nats.aio.client import Client
-from nats_process import free_port
+from ports import free_port
 from worker_process import run_recorder
 
 from recorder_worker.adapters.nats_server.binary import find_program

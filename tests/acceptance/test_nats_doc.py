@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from nats_process import free_port
+from ports import free_port
 from worker_process import clean_environment
 
 from recorder_worker.adapters.nats_server.binary import find_program

@@ -16,7 +16,7 @@ from chaos.proxy import Proxy
 from chaos.wall_clock import WallClock, clock_library
 from nats.aio.client import Client
 from nats.js.errors import APIError, Error
-from nats_process import free_port
+from ports import free_port
 
 from recorder_worker.adapters.nats_server.binary import find_program
 from recorder_worker.bus.streams.topology import SESSIONS_STREAM

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest_asyncio
 import yaml  # type: ignore[import-untyped]
 from nats.js import JetStreamContext
 from nats_process import NatsProcess
+from ports import free_port
 from running_recorder import DEADLINE_S, POLL_S
 
 from recorder_worker.bus.rights.permissions import HOME
@@ -53,9 +53,7 @@ class MonitoredNats(NatsProcess):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.monitor = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.monitor = f"127.0.0.1:{free_port()}"
         with (folder / "server.conf").open("a") as config:
             anybody = "jetstream: enabled, users: [{user: u, password: p}]"
             config.write(f'http: "{self.monitor}"\nno_auth_user: u\n')

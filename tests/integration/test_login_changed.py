@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from nats_process import free_port
+from ports import free_port
 from running_recorder import until
 from secured_nats import ServerProcess
 from worker_process import WorkerProcess

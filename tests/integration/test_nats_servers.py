@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
-from nats_process import free_port
+from ports import free_port
 from running_recorder import DEADLINE_S, RunningRecorder, settings_in, until
 from secured_nats import ServerProcess
 from worker_process import run_recorder
