@@ -58,7 +58,8 @@ class Look(NamedTuple):
 
     at_s: float
     held: dict[str, int]
-    waiting: int
+    waiting: dict[str, int]
+    """Messages, by stage."""
 
 
 class Line(NamedTuple):
@@ -81,7 +82,7 @@ def variables() -> dict[str, str]:
     """Settings of a worker whose sessions live faster."""
     return {
         "RECORDER_CAPTURE__CAPACITY": str(2 * SESSIONS),
-        "RECORDER_CAPTURE__SEGMENT_S": str(5 / SPEED),
+        "RECORDER_CAPTURE__SEGMENT_S": str(10 / SPEED),
         "RECORDER_CAPTURE__CHECKPOINT_S": str(max(1.0, 30 / SPEED)),
         "RECORDER_CAPTURE__EPOCH_S": str(max(1.0, 300 / SPEED)),
         "RECORDER_CHUNK__DURATION_S": str(30 / SPEED),
@@ -92,7 +93,7 @@ class Soak:
     """The sessions, and what is seen meanwhile."""
 
     def __init__(self, worker: WholeWorker, client: RecorderClient, js: JetStreamContext) -> None:
-        self._worker = worker
+        self.worker = worker
         self._client = client
         self._js = js
         self._until_s = time.monotonic() + HOURS * 3600 / SPEED
@@ -129,11 +130,11 @@ class Soak:
 
     async def _look_on(self) -> None:
         while time.monotonic() < self._until_s:
-            waiting = 0
+            waiting = {}
             for stage in LATER_STAGES:
                 info = await self._js.consumer_info(SESSIONS_STREAM, stage)
-                waiting += (info.num_pending or 0) + (info.num_ack_pending or 0)
-            self.looks.append(Look(time.monotonic(), self._worker.held(), waiting))
+                waiting[stage] = (info.num_pending or 0) + (info.num_ack_pending or 0)
+            self.looks.append(Look(time.monotonic(), self.worker.held(), waiting))
             await asyncio.sleep(LOOK_S)
 
     def verify_some(self, folder: Path) -> None:
@@ -156,8 +157,10 @@ class Soak:
             rows[name.replace("_", " ")] = _cells(line)
             if line.growth > share * line.median:
                 wrong.append(f"{name}: grew by {line.growth:.1f}, more than {share:.0%} of it")
-        line = line_through(times, [float(look.waiting) for look in looks])
-        rows["messages that wait"] = _cells(line)
+        for stage in LATER_STAGES:
+            line = line_through(times, [float(look.waiting[stage]) for look in looks])
+            rows[f"messages that wait for {stage}"] = _cells(line)
+        line = line_through(times, [float(sum(look.waiting.values())) for look in looks])
         if line.median > LAG:
             wrong.append(f"messages that wait: {line.median:.0f}, more than {LAG}")
         columns = ["median", "growth an hour", "growth in all"]
@@ -190,6 +193,7 @@ async def soak(folder: Path) -> int:
     begin_s = time.monotonic()
     async with running(folder) as run:
         await run.run()
+        own_s, others_s = run.worker.cpu_s()
     run.verify_some(folder / "data")
     wrong = [*run.wrong, *run.steep()]
     if run.held_gaps:
@@ -197,9 +201,11 @@ async def soak(folder: Path) -> int:
             f"sessions were held {run.held_gaps} times, without a loss: this machine is too slow "
             f"for SOAK_SPEED={SPEED:g}, take less"
         )
+    sealed = len(run.sealed)
     print(
-        f"{len(run.sealed)} sessions sealed in {time.monotonic() - begin_s:.0f} s, {SESSIONS} at "
-        f"once; load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+        f"{sealed} sessions sealed in {time.monotonic() - begin_s:.0f} s, {SESSIONS} at once; each "
+        f"took {own_s / sealed:.2f} s of a core, and {others_s / sealed:.2f} s of nats-server's; "
+        f"load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
     for text in wrong[:20]:
         print(f"WRONG: {text}")

@@ -175,12 +175,16 @@ class RecorderClient:
 
     @asynccontextmanager
     async def follow(
-        self, session_id: str = "*", *, history: bool = True
+        self, session_id: str = "*", *, history: bool = True, fact: Fact | None = None
     ) -> AsyncIterator[AsyncIterator[FactSeen]]:
-        """As `events`; inside the `async with` nothing that is published is missed."""
+        """As `events`; inside the `async with` nothing that is published is missed.
+
+        With `fact`, of this kind alone: whoever waits for one thing is spared all the others. A
+        client who reads copies gets other kinds too.
+        """
         if session_id not in ("*", UNKNOWN_SESSION):
             check_session_id(session_id)
-        following = Following(self._client, self._jetstream, session_id)
+        following = Following(self._client, self._jetstream, session_id, fact)
         async with AsyncExitStack() as stack:
             try:
                 opened = following.facts(self._owner, history=history)
@@ -226,9 +230,12 @@ class RecorderClient:
 
     async def wait_sealed(self, session_id: str, timeout_s: float | None = None) -> SessionSealed:
         """Wait for the seal of a session. Raises TimeoutError, BusUnavailableError."""
-        seen = await self._first(session_id, (Fact.SEALED,), timeout_s)
-        assert isinstance(seen, SessionSealed)  # noqa: S101  (the only type of that fact)
-        return seen
+        async with self.follow(session_id, fact=Fact.SEALED) as seals:
+            seal = await first_of(
+                seals, lambda seen: seen.fact is Fact.SEALED, session_id, timeout_s
+            )
+        assert isinstance(seal, SessionSealed)  # noqa: S101  (the only type of that fact)
+        return seal
 
     async def effect(
         self,
@@ -290,8 +297,6 @@ class RecorderClient:
             raise self._denials.explain() from error
         return command_id
 
-    async def _first(
-        self, session_id: str, facts: tuple[Fact, ...], timeout_s: float | None
-    ) -> Event:
-        async with self.follow(session_id) as following:
-            return await first_of(following, lambda seen: seen.fact in facts, session_id, timeout_s)
+
+def _is_seal(seen: FactSeen) -> bool:
+    return seen.fact is Fact.SEALED

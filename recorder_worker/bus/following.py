@@ -22,7 +22,7 @@ from recorder_worker.bus.connection.client_connection import reach_server
 from recorder_worker.bus.event_log import MESSAGE_ID
 from recorder_worker.bus.fact_stream import FactSeen, seen_in
 from recorder_worker.bus.streams.topology import CLIENTS_STREAM, SESSIONS_STREAM
-from recorder_worker.core.subjects import COPIED, copies_of, copy_for
+from recorder_worker.core.subjects import COPIED, Fact, copies_of, copy_for
 
 LOOK_S = 1.0
 """Also without a word from the server it is asked this often: it may have been away."""
@@ -35,12 +35,19 @@ AWAY = (nats.errors.Error, APIError, OSError, asyncio.TimeoutError)
 
 
 class Following:
-    """Facts of one session, or of all (`*`), on one connection."""
+    """Facts of one session, or of all (`*`), on one connection; of one kind, or of all."""
 
-    def __init__(self, client: Client, jetstream: JetStreamContext, session_id: str) -> None:
+    def __init__(
+        self,
+        client: Client,
+        jetstream: JetStreamContext,
+        session_id: str,
+        fact: Fact | None = None,
+    ) -> None:
         self._client = client
         self._jetstream = jetstream
         self._session_id = session_id
+        self._subject = fact.of(session_id) if fact else f"session.*.{session_id}"
         self._wake = asyncio.Event()
 
     @asynccontextmanager
@@ -54,10 +61,9 @@ class Following:
             async with self._copies(owner, history=history) as copies:
                 yield copies
             return
-        subject = f"session.*.{self._session_id}"
-        async with self._subscribed(subject, self._ring):
+        async with self._subscribed(self._subject, self._ring):
             info = await self._jetstream.stream_info(SESSIONS_STREAM)
-            yield self._stored(subject, 0 if history else info.state.last_seq)
+            yield self._stored(self._subject, 0 if history else info.state.last_seq)
 
     @asynccontextmanager
     async def _copies(self, owner: str, *, history: bool) -> AsyncIterator[AsyncIterator[FactSeen]]:

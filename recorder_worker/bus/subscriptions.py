@@ -8,8 +8,8 @@ covered by a heartbeat.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -37,7 +37,7 @@ from recorder_worker.bus.telemetry import Telemetry
 from recorder_worker.core.errors import NewerVersionError
 from recorder_worker.core.ids import command_id
 from recorder_worker.core.subjects import Command, Fact
-from recorder_worker.ports import Delivery, FactMessage
+from recorder_worker.ports import Delivery, FactMessage, Logged
 
 T = TypeVar("T")
 Named = TypeVar("Named", bound=StrEnum)
@@ -45,7 +45,8 @@ Named = TypeVar("Named", bound=StrEnum)
 FETCH_TIMEOUT_S = 1
 """A pull request that a dead server swallowed blocks its subscriber for this long."""
 
-Decode = Callable[[NatsMessage], Any]
+DEFAULT_ACK_WAIT_S = 30.0
+"""That of a consumer which names none."""
 
 
 class Incoming(msgspec.Struct, Generic[T], frozen=True):
@@ -108,31 +109,40 @@ class StageSubscription(Generic[T]):
 
     async def _consume(self, incoming: Incoming[T]) -> None:
         message = incoming.message.raw_message
+        # Of the task that FastStream makes for each message, so it is of this one alone.
+        structlog.contextvars.bind_contextvars(stage=self._stage)
         with (
-            structlog.contextvars.bound_contextvars(stage=self._stage),
             self._telemetry.handling(self._stage, message),
+            self._heartbeat(incoming.message),
         ):
-            async with self._heartbeat(incoming.message), self._attempts.attempt(message):
+            async with self._attempts.attempt(message):
                 await self._handle(incoming.value)
         # Only what succeeds is progress: a stage that does nothing but fail is not ready.
         self._progressed()
 
-    @asynccontextmanager
-    async def _heartbeat(self, message: NatsMessage) -> AsyncIterator[None]:
-        """Tell the server that the message is being worked on, while it is."""
-        ack_wait_s = self._consumer.config.ack_wait or 30.0
+    @contextmanager
+    def _heartbeat(self, message: NatsMessage) -> Iterator[None]:
+        """Tell the server that the message is being worked on, while it is.
+
+        Nearly every handler has returned long before: only one that has not gets a task for it.
+        """
+        loop = asyncio.get_running_loop()
+        every_s = (self._consumer.config.ack_wait or DEFAULT_ACK_WAIT_S) / 3
+        tasks: list[asyncio.Task[None]] = []
 
         async def beat() -> None:
             while True:
-                await asyncio.sleep(ack_wait_s / 3)
                 with suppress(nats.errors.Error, OSError):
                     await message.in_progress()
+                await asyncio.sleep(every_s)
 
-        task = asyncio.create_task(beat())
+        timer = loop.call_later(every_s, lambda: tasks.append(loop.create_task(beat())))
         try:
             yield
         finally:
-            task.cancel()
+            timer.cancel()
+            for task in tasks:
+                task.cancel()
 
 
 def decode_command(message: Msg) -> Delivery:
@@ -185,3 +195,10 @@ def _known(kind: type[Named], name: str) -> Named:
 def decoder_of(fact: Fact) -> Callable[[Msg], Any]:
     """Decodes the events of one fact, strictly."""
     return lambda message: codec.decode(fact, message.data)
+
+
+def decode_captured(message: Msg) -> Logged:
+    """A captured event and where it stands in the log; 0 where it is tried again from elsewhere."""
+    sequence = 0 if is_again(message) else message.metadata.sequence.stream
+    key = (message.headers or {}).get(MESSAGE_ID, "")
+    return Logged(codec.decode(Fact.CAPTURED, message.data), sequence, key)

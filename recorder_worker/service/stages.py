@@ -13,7 +13,12 @@ from recorder_worker.adapters.optics import OpenCvOptics
 from recorder_worker.adapters.sources.opener import GuardedOpener
 from recorder_worker.bus.bus import Bus
 from recorder_worker.bus.last_resorts import last_resort, last_resort_of_commands
-from recorder_worker.bus.subscriptions import decode_command, decode_fact, decoder_of
+from recorder_worker.bus.subscriptions import (
+    decode_captured,
+    decode_command,
+    decode_fact,
+    decoder_of,
+)
 from recorder_worker.core.pipeline import (
     CAPTURE,
     CHUNK,
@@ -174,7 +179,7 @@ class StageSet:
         bus.register(
             CHUNK.name,
             stage.handle,
-            decode=decoder_of(Fact.CAPTURED),
+            decode=decode_captured,
             workers=self._settings.chunk.workers,
             progressed=progressed(CHUNK.name),
         )

@@ -4,6 +4,9 @@ Order needs no partition and no waiting. Captured events are appended in order, 
 delivered every earlier one stands in the log: whichever worker gets it folds from the last leaf
 that was published up to n. Two workers that fold the same events make the same leaves; the fence
 lets one of them publish, and the other sees that it is done.
+
+Most events are the next one behind what this worker has folded. Then nothing is asked: the event is
+at hand, and that somebody else went on meanwhile shows at the fence of the next leaf.
 """
 
 from __future__ import annotations
@@ -40,6 +43,11 @@ class _Position:
         self.read_after = leaf.read_after if leaf else 0
         self.sequences = {self.state.applied - 1: self.read_after}
 
+    def is_next(self, event: CapturedEvent) -> bool:
+        """Whether an event follows what is remembered."""
+        known = self.policy is not None and self.leaf_sequence >= 0
+        return known and event.ordinal == self.state.applied
+
     def forget(self) -> None:
         """Trust nothing that is remembered."""
         self.leaf_sequence = -1
@@ -52,16 +60,24 @@ class ChunkStage:
         self._log = log
         self._sessions = SessionTable(_Position)
 
-    async def handle(self, event: CapturedEvent) -> None:
+    async def handle(self, delivered: Logged) -> None:
         """Publish every leaf that is complete with this event.
+
+        Args:
+            delivered: a captured event, and where it stands in the log; 0: that is not known.
 
         Raises:
             FencedError: another worker folds this session too; the next try sees what it did.
             OutOfOrderError: the log does not reach to this event yet.
         """
+        event: CapturedEvent = delivered.event  # type: ignore[assignment]
         async with self._sessions.entry(event.session_id) as position:
             try:
-                await self._catch_up(event.session_id, position, event.ordinal)
+                if delivered.sequence and position.is_next(event):
+                    await self._apply(position, event, delivered.sequence)
+                    position.read_after = delivered.sequence
+                else:
+                    await self._catch_up(event.session_id, position, event.ordinal)
             except BaseException:
                 position.forget()
                 raise

@@ -21,7 +21,12 @@ from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.bus.last_resorts import last_resort
 from recorder_worker.bus.sessions.session_bucket import SessionBucket
 from recorder_worker.bus.streams.copies import JetStreamCopies
-from recorder_worker.bus.subscriptions import decode_command, decode_fact, decoder_of
+from recorder_worker.bus.subscriptions import (
+    decode_captured,
+    decode_command,
+    decode_fact,
+    decoder_of,
+)
 from recorder_worker.core.subjects import Fact
 from recorder_worker.integrations.second_store.archiver import Archiver
 from recorder_worker.integrations.second_store.copier import Copier
@@ -185,7 +190,7 @@ class Bench:
         return stage.handle, decode_fact
 
     def chunk(self) -> tuple[Handle, Callable[[Msg], Any]]:
-        return ChunkStage(self.events).handle, decoder_of(Fact.CAPTURED)
+        return ChunkStage(self.events).handle, decode_captured
 
     def compress(self) -> tuple[Handle, Callable[[Msg], Any]]:
         stage = CompressStage(self.events, self.store, self.metrics, self.ciphers)

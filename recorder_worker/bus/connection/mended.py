@@ -17,6 +17,8 @@ from nats.js import JetStreamContext
 from nats.js.api import Header
 from nats.protocol.parser import AUTHORIZATION_VIOLATION
 
+from recorder_worker.bus.connection.turns import turn
+
 DELIVERY = "$JS.ACK."
 """How the reply subject of every delivered message begins, and of no status message."""
 
@@ -68,14 +70,17 @@ async def _fetch_with_pause(
     if away or subscription in _closed:
         await asyncio.sleep(CLOSED_PAUSE_S)
         raise TimeoutError
-    _asking.add(subscription)
-    try:
-        return await _fetch(subscription, *args, **options)
-    except ConnectionClosedError:
-        await asyncio.sleep(CLOSED_PAUSE_S)
-        raise
-    finally:
-        _asking.discard(subscription)
+    async with turn(subscription):
+        if subscription in _closed:
+            raise TimeoutError
+        _asking.add(subscription)
+        try:
+            return await _fetch(subscription, *args, **options)
+        except ConnectionClosedError:
+            await asyncio.sleep(CLOSED_PAUSE_S)
+            raise
+        finally:
+            _asking.discard(subscription)
 
 
 _asking: WeakSet[PullSubscription] = WeakSet()
