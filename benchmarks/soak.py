@@ -83,9 +83,10 @@ def variables() -> dict[str, str]:
     return {
         "RECORDER_CAPTURE__CAPACITY": str(2 * SESSIONS),
         "RECORDER_CAPTURE__SEGMENT_S": str(10 / SPEED),
-        "RECORDER_CAPTURE__CHECKPOINT_S": str(max(1.0, 30 / SPEED)),
+        "RECORDER_CAPTURE__CHECKPOINT_S": str(max(1.0, 60 / SPEED)),
         "RECORDER_CAPTURE__EPOCH_S": str(max(1.0, 300 / SPEED)),
-        "RECORDER_CHUNK__DURATION_S": str(30 / SPEED),
+        "RECORDER_CHUNK__DURATION_S": str(60 / SPEED),
+        **{f"RECORDER_{stage.upper()}__WORKERS": "6" for stage in LATER_STAGES},
     }
 
 
@@ -99,6 +100,7 @@ class Soak:
         self._until_s = time.monotonic() + HOURS * 3600 / SPEED
         self.looks: list[Look] = []
         self.sealed: list[str] = []
+        self.took_s: list[float] = []
         self.held_gaps = 0
         self.wrong: list[str] = []
 
@@ -117,9 +119,11 @@ class Soak:
         while time.monotonic() < self._until_s:
             source = {"kind": "pattern", "width": 320, "height": 192, "frames": FRAMES}
             source["seed"] = random.getrandbits(31)
+            began_s = time.monotonic()
             started = await self._client.start(source, fps=FPS * SPEED, timeout_s=DEADLINE_S)
             sealed = await self._client.wait_sealed(started.session_id, DEADLINE_S)
             self.sealed.append(started.session_id)
+            self.took_s.append(time.monotonic() - began_s)
             if sealed.frame_count == FRAMES and not sealed.lost_units:
                 self.held_gaps += sealed.gap_count
                 continue
@@ -201,11 +205,12 @@ async def soak(folder: Path) -> int:
             f"sessions were held {run.held_gaps} times, without a loss: this machine is too slow "
             f"for SOAK_SPEED={SPEED:g}, take less"
         )
-    sealed = len(run.sealed)
+    sealed, took_s = len(run.sealed), statistics.median(run.took_s)
     print(
-        f"{sealed} sessions sealed in {time.monotonic() - begin_s:.0f} s, {SESSIONS} at once; each "
-        f"took {own_s / sealed:.2f} s of a core, and {others_s / sealed:.2f} s of nats-server's; "
-        f"load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+        f"{sealed} sessions sealed in {time.monotonic() - begin_s:.0f} s, {SESSIONS} at once, each "
+        f"{took_s:.1f} s behind its start, where {SESSION_S / SPEED:.0f} s are recorded; each took "
+        f"{own_s / sealed:.2f} s of a core, and {others_s / sealed:.2f} s of nats-server's; load "
+        f"of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
     for text in wrong[:20]:
         print(f"WRONG: {text}")

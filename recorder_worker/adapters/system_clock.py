@@ -21,7 +21,9 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._clock_id = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-        self._adjtimex = getattr(ctypes.CDLL(None), "adjtimex", None)
+        # PyDLL keeps the interpreter's lock: it takes a microsecond to ask, and milliseconds to get
+        # the lock back from as many threads as there are sessions.
+        self._adjtimex = getattr(ctypes.PyDLL(None), "adjtimex", None)
 
     def monotonic_ns(self) -> int:
         """Nanoseconds since some fixed moment, never stepping back."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from nats.aio.client import Client
@@ -22,20 +22,20 @@ class JetStreamControlFeed:
     """`ControlFeed` on one subscription for all sessions of the worker."""
 
     def __init__(self) -> None:
-        self._listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._listeners: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
 
     async def start(self, client: Client) -> None:
         """Subscribe; the client subscribes again by itself after a reconnect."""
         await client.subscribe(Fact.CONTROL.wildcard, cb=self._announce)
 
     @contextmanager
-    def listen(self, session_id: str, wake: asyncio.Event) -> Iterator[None]:
-        """Set `wake` whenever a control event of the session may have been published."""
-        self._listeners[session_id].add(wake)
+    def listen(self, session_id: str, heard: Callable[[], None]) -> Iterator[None]:
+        """Call `heard` whenever a control event of the session may have been published."""
+        self._listeners[session_id].append(heard)
         try:
             yield
         finally:
-            self._listeners[session_id].discard(wake)
+            self._listeners[session_id].remove(heard)
             if not self._listeners[session_id]:
                 del self._listeners[session_id]
 
@@ -46,6 +46,6 @@ class JetStreamControlFeed:
         nothing new at the first look.
         """
         loop = asyncio.get_running_loop()
-        for wake in self._listeners.get(session_of(message.subject), ()):
+        for heard in self._listeners.get(session_of(message.subject), ()):
             for delay_s in LOOK_AGAIN_S:
-                loop.call_later(delay_s, wake.set)
+                loop.call_later(delay_s, heard)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -101,6 +100,6 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 class ControlFeed(Protocol):
     """Announces control events of sessions that this worker holds."""
 
-    def listen(self, session_id: str, wake: asyncio.Event) -> AbstractContextManager[None]:
-        """Set `wake` whenever a control event of the session may have been published."""
+    def listen(self, session_id: str, heard: Callable[[], None]) -> AbstractContextManager[None]:
+        """Call `heard` whenever a control event of the session may have been published."""
         ...

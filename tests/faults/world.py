@@ -125,7 +125,7 @@ class World:
         self.metrics = Metrics(version="", node=NODE)
         jetstream: Callable[[], Any] = self.broker.jetstream
         self.log = JetStreamEventLog(jetstream, EventHeaders(NODE))
-        self._wakes: set[asyncio.Event] = set()
+        self._heard: list[Callable[[], None]] = []
         self._processes: dict[str, tuple[Process, Handle]] = {}
         self._disposition = Disposition(
             RetryLimits(backoff_s=(1.0, 5.0), max_deliver=4), self.metrics, {}
@@ -223,18 +223,18 @@ class World:
             await asyncio.sleep(0.001)
 
     def wake(self) -> None:
-        for each in self._wakes:
-            each.set()
+        for heard in self._heard:
+            heard()
 
     @contextmanager
-    def listen(self, session_id: str, wake: asyncio.Event) -> Iterator[None]:
+    def listen(self, session_id: str, heard: Callable[[], None]) -> Iterator[None]:
         """As `ControlFeed`."""
         del session_id
-        self._wakes.add(wake)
+        self._heard.append(heard)
         try:
             yield
         finally:
-            self._wakes.discard(wake)
+            self._heard.remove(heard)
 
     # --- the run --------------------------------------------------------------------------------
 

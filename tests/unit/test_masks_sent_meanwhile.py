@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import msgspec
 from captured_events import LogBuilder
+from hand_clock import HandClock
 
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core.events import Control
@@ -16,7 +17,7 @@ from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.ports import EventLog, Logged
 from recorder_worker.stages.capture.reading.requests import MaskWith, Pause, Request, Resume
 from recorder_worker.stages.capture.services import CaptureServices
-from recorder_worker.stages.capture.session.controls import Controls, masks_sent_meanwhile
+from recorder_worker.stages.capture.session.controls import LOOK_S, Controls, masks_sent_meanwhile
 from recorder_worker.stages.capture.session.journal import CapturedJournal
 
 LEFT = Mask(x=0, y=0, width=4, height=8)
@@ -82,17 +83,19 @@ async def test_the_newest_of_them_holds_first_and_those_before_it_uncover_nothin
     assert found == MaskWith(masks=(LEFT,), by="ann")
 
     reader = AskedReader()
-    services = cast("CaptureServices", SimpleNamespace(log=log))
+    services = cast("CaptureServices", SimpleNamespace(log=log, clock=SystemClock()))
     controls = Controls(journal, cast("Any", reader), services)
     await controls.take()
     assert reader.asked == [Pause(by="kim")]  # the one that uncovers all is passed over
     controls.masked()  # the answer to what the lease has asked for is none to the pause
-    assert controls.waiting
+    await controls.take()
+    assert reader.asked == [Pause(by="kim")]  # which is waited for
     controls.took_effect()
     await controls.take()
     controls.took_effect()
     log.logged.pop()  # a mark needs a bus to be written to
     log.add(Command.MASK, RIGHT)
+    controls.announced()
     await controls.take()
     assert reader.asked == [Pause(by="kim"), Resume(), MaskWith(masks=(RIGHT,), by="kim")]
 
@@ -111,3 +114,32 @@ async def test_a_paused_session_takes_them_as_well() -> None:
     log.add(Command.MASK, LEFT)
     found = await masks_sent_meanwhile(cast("EventLog", log), taken_over(log, paused=True))
     assert found == MaskWith(masks=(LEFT,), by="kim")
+
+
+async def test_the_log_is_read_when_something_is_announced_and_now_and_then() -> None:
+    """Once for each segment that comes, a question to the server would be as many as all others."""
+    log, clock = ControlLog(), HandClock(0)
+    services = cast("CaptureServices", SimpleNamespace(log=log, clock=clock))
+    reader = AskedReader()
+    controls = Controls(taken_over(log), cast("Any", reader), services)
+    await controls.take()
+    log.add(Command.PAUSE)
+    for _ in range(3):
+        await controls.take()
+    assert not reader.asked
+    controls.announced()
+    await controls.take()
+    assert reader.asked == [Pause(by="kim")]
+    log.add(Command.RESUME)
+    controls.took_effect()
+    await controls.take()
+    assert reader.asked[1:] == [Resume()], "what stood behind it needs no further word"
+    controls.took_effect()
+    await controls.take()
+    log.add(Command.PAUSE)
+    clock.now_ns += round(LOOK_S * 1e9) - 1
+    await controls.take()
+    assert not reader.asked[2:]
+    clock.now_ns += 1
+    await controls.take()
+    assert reader.asked[2:] == [Pause(by="kim")], "a word that got lost costs no more"

@@ -17,10 +17,7 @@ from nats.js import JetStreamContext
 from nats.js.api import Header
 from nats.protocol.parser import AUTHORIZATION_VIOLATION
 
-from recorder_worker.bus.connection.turns import turn
-
-DELIVERY = "$JS.ACK."
-"""How the reply subject of every delivered message begins, and of no status message."""
+from recorder_worker.bus.connection.turns import DELIVERY, turn
 
 CLOSED_PAUSE_S = 0.2
 """After a closed or lost connection was seen: everything else in the process must get its turn."""

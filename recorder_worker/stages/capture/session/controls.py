@@ -28,6 +28,11 @@ from recorder_worker.stages.capture.session.journal import CapturedJournal
 
 log = structlog.get_logger(__name__)
 
+LOOK_S = 2.0
+"""Control events announce themselves; a lost announcement costs at most this."""
+
+SECOND_NS = 1_000_000_000
+
 TRIGGERS: dict[Command, Trigger] = {
     Command.STOP: Trigger.STOP,
     Command.PAUSE: Trigger.PAUSE,
@@ -53,17 +58,24 @@ class Controls:
         self._state = _state_of(journal)
         self._after = 0
         self._in_effect: Control | None = None
+        self._look_at_ns = 0
 
-    @property
-    def waiting(self) -> bool:
-        """Whether the reader has not yet answered the last one."""
-        return self._in_effect is not None
+    def announced(self) -> None:
+        """There may be another one."""
+        self._look_at_ns = 0
 
     async def take(self) -> None:
-        """Give effect to what has come.
+        """Give effect to what has come, once the reader has answered what was asked of it before.
 
-        Commands wait while the bus is away; the recording goes on into the spool.
+        The log is read when something was announced, and now and then. Commands wait while the bus
+        is away; the recording goes on into the spool.
         """
+        now_ns = self._services.clock.monotonic_ns()
+        if self._in_effect is not None or now_ns < self._look_at_ns:
+            return
+        self._look_at_ns = now_ns + round(
+            LOOK_S * SECOND_NS
+        )  # announced meanwhile, it is due again
         try:
             await self._take()
         except BusUnavailableError as error:
@@ -129,6 +141,7 @@ class Controls:
         self._in_effect = None
         if control is None:
             return ""
+        self.announced()  # those behind it were not looked at
         self._journal.controls = control.ordinal + 1
         return control.by
 

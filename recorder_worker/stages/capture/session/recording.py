@@ -35,7 +35,7 @@ from recorder_worker.stages.capture.reading.requests import Release
 from recorder_worker.stages.capture.segments import items
 from recorder_worker.stages.capture.services import CaptureServices
 from recorder_worker.stages.capture.session.aftermath import tell_aftermath
-from recorder_worker.stages.capture.session.controls import Controls
+from recorder_worker.stages.capture.session.controls import LOOK_S, Controls
 from recorder_worker.stages.capture.session.degradation import Degradation
 from recorder_worker.stages.capture.session.journal import CapturedJournal
 from recorder_worker.stages.capture.session.mailbox import Mailbox
@@ -43,8 +43,6 @@ from recorder_worker.stages.capture.session.pulse import Pulse
 
 log = structlog.get_logger(__name__)
 
-CONTROL_LOOK_S = 2.0
-"""Control events announce themselves; a lost announcement costs at most this."""
 JOIN_S = 5.0
 
 _QUALITY = msgspec.json.Decoder(QualityChange)
@@ -86,7 +84,7 @@ class Recording:
             LeaseLostError: another worker has taken over.
             LeaseReleasedError: this worker shuts down; the session waits for another.
         """
-        with self._feed.listen(self._journal.session_id, self._wake):
+        with self._feed.listen(self._journal.session_id, self._announced):
             released = False
             try:
                 while not self._ended:
@@ -96,7 +94,7 @@ class Recording:
                     await self._take_items()
                     if not self._ended:
                         await self._pulse.give()
-                    if not self._ended and not self._controls.waiting and not released:
+                    if not self._ended and not released:
                         await self._controls.take()
                     self._services.writes.look()
                     if not self._ended and not released:
@@ -108,12 +106,16 @@ class Recording:
                 self._reader.request(Release())  # a reader that is paused puts nothing: wake it
                 await asyncio.to_thread(self._reader.join, JOIN_S)
 
+    def _announced(self) -> None:
+        self._controls.announced()
+        self._wake.set()
+
     async def _sleep(self) -> None:
         """Until something happens: an item, an announced control event, or a look anyway."""
         if self._ended:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(CONTROL_LOOK_S, self._pulse.wait_s())):
+            async with asyncio.timeout(min(LOOK_S, self._pulse.wait_s())):
                 await self._wake.wait()
         self._wake.clear()
 
