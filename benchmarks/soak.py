@@ -4,13 +4,14 @@
 
 One worker with all stages and its nats-server. `SOAK_SESSIONS` (50) are recorded at once; each ends
 by itself after six minutes of normal speed, and another begins in its place, so that an hour has
-ten of each. All that happens by the clock of a session (segments, chunks, checkpoints, epochs, and
-frames, one a second) happens `SOAK_SPEED` (10) times as often, so that an hour passes in six
-minutes: `SOAK_HOURS` (1) says how many. Every two seconds it is looked what worker and server hold,
-and what waits for the stages. Behind the first quarter a line is laid through each of these; it has
-to be flat, every session has to be sealed with all its frames and without a gap, and some of them
-have to verify. Exit code 1 where not. A machine that is too slow holds sessions, as it must, which
-makes gaps in which nothing is missing: there it says so, and wants a lower `SOAK_SPEED`.
+ten of each. All that happens by the clock of a session (frames, one a second, segments of 10 s,
+chunks and checkpoints of a minute, epochs of five) happens `SOAK_SPEED` (10) times as often, so
+that an hour passes in six minutes: `SOAK_HOURS` (1) says how many. Every two seconds it is looked
+what worker and server hold, and what waits for the stages. Behind the first quarter a line is laid
+through each of these; it has to be flat, every session has to be sealed with all its frames and
+without a gap, and some of them have to verify. Exit code 1 where not. A machine that is too slow
+lets messages wait and holds sessions, as it must, which makes gaps in which nothing is missing:
+there it says so, and wants a lower `SOAK_SPEED`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ VERIFIED = 20
 WARM_UP = 0.25
 """The share of the time in which caches fill and the first sessions begin: no part of the line."""
 GROWTH = {"memory": 0.05, "nats_memory": 0.25, "descriptors": 0.05, "threads": 0.05}
-"""The share of its median by which each may grow over the rest; a journal makes NATS grow."""
+"""The share of its median by which each may grow over the rest."""
+NATS_MEMORY = 2**26
+"""Where its server begins to give back what it keeps of the journal: soon, so that it shows."""
 LAG = 2 * SESSIONS
 """Messages that may wait for all stages together, in the median."""
 
@@ -86,6 +89,7 @@ def variables() -> dict[str, str]:
         "RECORDER_CAPTURE__CHECKPOINT_S": str(max(1.0, 60 / SPEED)),
         "RECORDER_CAPTURE__EPOCH_S": str(max(1.0, 300 / SPEED)),
         "RECORDER_CHUNK__DURATION_S": str(60 / SPEED),
+        "RECORDER_NATS__MEMORY_BYTES": str(NATS_MEMORY),
         **{f"RECORDER_{stage.upper()}__WORKERS": "6" for stage in LATER_STAGES},
     }
 

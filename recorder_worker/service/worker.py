@@ -247,6 +247,7 @@ class Worker:
                 folder=settings.data_path / "nats",
                 port=settings.nats.port,
                 max_payload_bytes=settings.nats.max_payload_bytes,
+                memory_bytes=settings.nats.memory_bytes,
                 user=settings.nats.user,
                 password=settings.nats.password,
                 token=settings.nats.token,

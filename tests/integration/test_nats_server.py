@@ -291,16 +291,16 @@ def test_options_do_not_show_their_secrets(tmp_path: Path) -> None:
     assert "'me'" in repr(options)
 
 
-async def test_the_server_knows_nothing_of_our_secrets(
+async def test_the_server_is_told_of_its_memory_and_of_none_of_our_secrets(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is another program, and it listens on the network."""
     monkeypatch.setenv("RECORDER_KEYS__DEVICE_KEY_PEM", "a key of ours")
-    made = NatsServer(NatsServerOptions(folder=folder))
+    made = NatsServer(NatsServerOptions(folder=folder, memory_bytes=2**26))
     await made.start()
     try:
         process = made._process
         assert process is not None
-        assert b"a key of ours" not in Path(f"/proc/{process.pid}/environ").read_bytes()
+        assert Path(f"/proc/{process.pid}/environ").read_bytes() == b"GOMEMLIMIT=67108864\0"
     finally:
         await made.stop()

@@ -290,6 +290,16 @@ def test_every_variable_is_a_setting() -> None:
     assert not secret & plain
 
 
+def test_the_server_gives_back_memory_before_it_is_ended_for_it() -> None:
+    """Go knows nothing of the limit of its container."""
+    (server,) = pod(only("StatefulSet", "nats"))["containers"]
+    kubernetes = {one["name"]: one["value"] for one in server["env"]}["GOMEMLIMIT"]
+    assert (kubernetes, server["resources"]["limits"]["memory"]) == ("750MiB", "1Gi")
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    composed = compose["services"]["nats"]
+    assert (composed["environment"]["GOMEMLIMIT"], composed["mem_limit"]) == ("750MiB", "1g")
+
+
 def test_ports_and_addresses_meet() -> None:
     settings = only("ConfigMap", "recorder-settings")["data"]
     service = only("Service", "nats")

@@ -22,6 +22,8 @@ class NatsServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         max_store_bytes: the most that all streams together may reserve. JetStream's own default,
             a share of the free disk, would refuse to make streams on a small disk although they
             are empty; each stream has its own limit.
+        memory_bytes: where the server begins to give back what it has read: without a word from
+            us it waits until it holds twice what it needs, 1.6 bytes for each byte of the journal.
         user, password, token: what clients have to show, where set.
         ready_timeout_s: how long the start may take. Recovering 100,000 messages takes 0.3 s.
         stop_timeout_s: how long a stop may take before the server is killed.
@@ -31,6 +33,7 @@ class NatsServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     port: int = FREE_PORT
     max_payload_bytes: int = 1_048_576
     max_store_bytes: int = 1 << 42
+    memory_bytes: int = 268_435_456
     user: str = ""
     password: str = ""
     token: str = ""

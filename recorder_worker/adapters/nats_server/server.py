@@ -128,7 +128,8 @@ class NatsServer:
         self._tail.clear()
         self._process = await asyncio.create_subprocess_exec(
             *command,
-            env={},  # the keys and tokens of ours are none of its business, and it needs nothing
+            # And nothing else: the keys and tokens of ours are none of its business.
+            env={"GOMEMLIMIT": str(self._options.memory_bytes)},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,

@@ -51,6 +51,7 @@ class NatsSettings(Group, frozen=True, kw_only=True):
     owner: Annotated[str, Meta(pattern=r"^([a-z][a-z0-9-]*)?$", max_length=32)] = ""
     connect_timeout_s: PositiveSeconds = 5.0
     max_payload_bytes: Annotated[int, Meta(ge=65_536, le=67_108_864)] = 1_048_576
+    memory_bytes: Annotated[int, Meta(ge=33_554_432, le=2**40)] = 268_435_456
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1
     max_age_s: Annotated[int, Meta(ge=3600, le=3_153_600_000)] = 2_592_000
     max_bytes: Bytes = 10_737_418_240
