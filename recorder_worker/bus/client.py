@@ -296,7 +296,3 @@ class RecorderClient:
         except (APIError, *UNANSWERED) as error:
             raise self._denials.explain() from error
         return command_id
-
-
-def _is_seal(seen: FactSeen) -> bool:
-    return seen.fact is Fact.SEALED

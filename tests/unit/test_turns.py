@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from recorder_worker.bus.connection import turns
 from recorder_worker.bus.connection.turns import ASKING_IDLE, LATE_S, turn
 
 SOON_S = 0.05
@@ -54,7 +58,7 @@ class _Subscription:
     def __init__(self, client: _Client) -> None:
         self._nc = client
         self._nms = "$JS.API.CONSUMER.MSG.NEXT.S.c"
-        self._sub = SimpleNamespace(_pending_queue=asyncio.Queue[Any]())
+        self._sub = SimpleNamespace(_pending_queue=asyncio.Queue[Any](), _closed=False)
 
 
 async def settled() -> None:
@@ -132,4 +136,34 @@ async def test_one_that_fails_or_is_cancelled_leaves_its_place_to_others() -> No
     assert second not in desk.asking.values()
     assert len(desk.asking) == ASKING_IDLE
     for task in waiting:
+        task.cancel()
+
+
+@pytest.mark.parametrize("ended", ["forgotten", "closed", "silent"])
+async def test_one_that_asks_no_more_holds_no_place(
+    ended: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ended it: a stage whose places were all lost would stand still, and not say so."""
+    desk, got = Desk(), list[str]()
+    gone = [desk.subscriber() for _ in range(ASKING_IDLE)]
+    asking = [asyncio.create_task(desk.fetch(one)) for one in gone]
+    await settled()
+    for request in list(desk.asking.values()):
+        request.set_exception(TimeoutError())
+    await asyncio.gather(*asking, return_exceptions=True)
+    match ended:
+        case "forgotten":
+            gone.clear()
+            asking.clear()
+            del request
+            gc.collect()
+        case "closed":
+            for one in gone:
+                one._sub._closed = True
+        case _:
+            monkeypatch.setattr(turns, "STALE_S", 0.01)
+    tasks = [desk.work(desk.subscriber(), got) for _ in range(ASKING_IDLE)]
+    await settled()
+    assert len(desk.asking) == ASKING_IDLE
+    for task in tasks:
         task.cancel()
