@@ -132,8 +132,9 @@ async def test_a_recorder_that_fills_its_disk_ends_all_sessions_above_its_reserv
                 ]
                 sealed = [await recorder.sealed(session_id) for session_id in started]
             assert {one.reason.value for one in sealed} == {"disk_full"}
-            # Chunks are made below the floor, of segments that go away once they are signed.
-            reserve = CHUNK.max_stored_bytes * 2 * recorder.settings.compress.workers + 4 * MB
+            # Chunks are made below the floor, of segments that go away once they are signed: where
+            # the machine has more to do, more of them wait for that.
+            reserve = CHUNK.max_stored_bytes * 2 * recorder.settings.compress.workers + 8 * MB
             assert lowest.free > floor - reserve
             for session_id in started:
                 assert "disk" in checked(recorder, session_id)
