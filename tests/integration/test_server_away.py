@@ -12,6 +12,7 @@ from nats.js import JetStreamContext
 from nats_process import NatsProcess
 from running_recorder import DEADLINE_S, LIVE, RunningRecorder, settings_in
 
+from recorder_worker.bus.connection import turns
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.service.settings.tree import NatsSettings
 
@@ -32,6 +33,9 @@ async def test_of_a_server_that_is_away_no_messages_are_asked(
         return await fetch_one(subscription, *args, **options)
 
     monkeypatch.setattr(JetStreamContext.PullSubscription, "_fetch_one", noted)
+    # Those that wait for their turn look whether it has come, and whose turn it was may be gone.
+    monkeypatch.setattr(turns, "LATE_S", (0.2,))
+    monkeypatch.setattr(turns, "STALE_S", 0.5)
     with NatsProcess(tmp_path / "nats") as server:
         settings = settings_in(tmp_path / "data", nats=NatsSettings(url=server.url))
         async with RunningRecorder(settings) as recorder:

@@ -167,3 +167,11 @@ async def test_one_that_asks_no_more_holds_no_place(
     assert len(desk.asking) == ASKING_IDLE
     for task in tasks:
         task.cancel()
+
+
+async def test_those_that_wait_for_ever_gather_nothing() -> None:
+    """An idle worker whose subscribers wait is what a worker is at night."""
+    places = turns.Places()
+    for _ in range(20):
+        await asyncio.gather(*(places.left(0.001) for _ in range(5)))
+    assert not places._waiting

@@ -63,12 +63,11 @@ async def _fetch_with_pause(
     is an error at once, for which FastStream begins its loop anew, without a pause and for ever.
     """
     client = subscription._nc  # noqa: SLF001  (nothing public has it)
-    away = not client.is_connected and not client.is_closed
-    if away or subscription in _closed:
-        await asyncio.sleep(CLOSED_PAUSE_S)
-        raise TimeoutError
     async with turn(subscription):
-        if subscription in _closed:
+        # Looked at here: much may have happened since its turn was waited for.
+        away = not client.is_connected and not client.is_closed
+        if away or subscription in _closed:
+            await asyncio.sleep(CLOSED_PAUSE_S)
             raise TimeoutError
         _asking.add(subscription)
         try:

@@ -67,9 +67,14 @@ class Places:
         """Wait until a place was left, in the order in which they came, or for so long."""
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                await waiting
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await waiting
+        finally:
+            # Nobody may ever leave: those that went on waiting elsewhere would gather here.
+            with suppress(ValueError):
+                self._waiting.remove(waiting)
 
 
 _places: WeakKeyDictionary[Client, defaultdict[str, Places]] = WeakKeyDictionary()

@@ -73,9 +73,8 @@ class Controls:
         now_ns = self._services.clock.monotonic_ns()
         if self._in_effect is not None or now_ns < self._look_at_ns:
             return
-        self._look_at_ns = now_ns + round(
-            LOOK_S * SECOND_NS
-        )  # announced meanwhile, it is due again
+        # Before it is read: what is announced meanwhile makes it due again.
+        self._look_at_ns = now_ns + round(LOOK_S * SECOND_NS)
         try:
             await self._take()
         except BusUnavailableError as error:
