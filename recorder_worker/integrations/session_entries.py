@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 
 import msgspec
 
@@ -28,6 +29,7 @@ from recorder_worker.core.session_entry import SessionEntry, described, merged, 
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, EntryTable, EventLog, FactMessage
 from recorder_worker.stages.capture.session.manifest import read_manifest
+from recorder_worker.stages.session_table import SessionTable
 
 Told = (
     SessionStarted
@@ -41,6 +43,14 @@ Told = (
 )
 
 
+@dataclass
+class _Written:
+    """The entry that this process wrote last, and its revision; None: it has to look."""
+
+    entry: SessionEntry | None = None
+    revision: int | None = None
+
+
 class EntryKeeper:
     """Handles the facts that change what is known of a session."""
 
@@ -48,6 +58,7 @@ class EntryKeeper:
         self._log = log
         self._store = store
         self._table = table
+        self._sessions = SessionTable(_Written)
 
     async def handle(self, message: FactMessage) -> None:
         """Merge one fact into the entry of its session.
@@ -57,7 +68,21 @@ class EntryKeeper:
             BusUnavailableError: try again.
         """
         event: Told = message.event  # type: ignore[assignment]  # the consumer takes no other
-        known, revision = await self._table.get(event.session_id)
+        async with self._sessions.entry(event.session_id) as written:
+            known, revision = written.entry, written.revision
+            written.revision = None
+            if revision is not None:
+                entry = await self._merged(known, event)
+            if revision is None or entry == known:
+                # What changes nothing came before: perhaps somebody has the table made again.
+                known, revision = await self._table.get(event.session_id)
+                entry = await self._merged(known, event)
+            if entry != known:
+                revision = await self._table.put(entry, after=revision)
+            written.entry, written.revision = entry, revision
+
+    async def _merged(self, known: SessionEntry | None, event: Told) -> SessionEntry:
+        """What is known of a session, and what an event says of it."""
         before = known or SessionEntry(session_id=event.session_id)
         entry = merged(before, event)
         if not entry.started_wall_ns:
@@ -68,10 +93,7 @@ class EntryKeeper:
             captured = await self._log.last(Fact.CAPTURED, event.session_id)
             if captured is not None and isinstance(captured.event, Captured):
                 entry = read_as(entry, captured.event)
-        if not entry.described:
-            entry = await asyncio.to_thread(self._described, entry)
-        if entry != known:
-            await self._table.put(entry, after=revision)
+        return entry if entry.described else await asyncio.to_thread(self._described, entry)
 
     def _described(self, entry: SessionEntry) -> SessionEntry:
         """With what only the manifest says; where it cannot be read, the entry goes without."""

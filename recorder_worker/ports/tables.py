@@ -18,8 +18,8 @@ class EntryTable(Protocol):
         """
         ...
 
-    async def put(self, entry: SessionEntry, *, after: int) -> None:
-        """Store an entry in the place of the one of that revision.
+    async def put(self, entry: SessionEntry, *, after: int) -> int:
+        """Store an entry in the place of the one of that revision; its own.
 
         Raises:
             FencedError: there is a newer one.

@@ -6,22 +6,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from merkle_bench import MerkleBench
 from recordings import Recording
 
-from recorder_worker.adapters.device_key import FileSigner
-from recorder_worker.adapters.device_key.cipher_keys import CipherKeyFiles
-from recorder_worker.adapters.directory_store import DirectoryStore
-from recorder_worker.adapters.folder import FolderRecording
-from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core import keys
 from recorder_worker.core.errors import IncidentError
 from recorder_worker.core.events import Checkpoint, Event, Head
 from recorder_worker.core.records.codec import frame_record
 from recorder_worker.core.subjects import Fact
-from recorder_worker.core.verify import Verdict, verify
+from recorder_worker.core.verify import Verdict
 from recorder_worker.ports import Logged
-from recorder_worker.service.observing.metrics import Metrics
-from recorder_worker.stages.merkle.stage import MerkleStage
 
 
 class ForgetfulLog:
@@ -67,43 +61,17 @@ class ForgetfulLog:
         ]
 
 
-class Bench:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.store, self.log = DirectoryStore(folder / "data"), ForgetfulLog()
-        self.signer = FileSigner(folder / "keys" / "device.pem")
-        self.recording = Recording(recorder=self.signer.recorder).open().chunk()
-        self.recording.epoch().chunk(2).beat().epoch().seal()
-        for name, data in self.recording.files.items():
-            self.store.put(keys.blob_key(self.recording.session_id, name), data)
+class Bench(MerkleBench):
+    """With a log that forgets."""
 
-    def stage(self) -> MerkleStage:
-        return MerkleStage(
-            log=self.log,
-            store=self.store,
-            signer=self.signer,
-            cipher_keys=CipherKeyFiles(self.folder / "keys" / "ciphers"),
-            clock=SystemClock(),
-            metrics=Metrics(version="0", node="tests"),
-            recorder=self.signer.recorder,
-        )
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.log = ForgetfulLog()
 
     async def deliver(self, count: int | None = None) -> None:
-        stage = self.stage()
+        stage = self.stage(self.log)
         for leaf in self.recording.events[:count]:
             await stage.handle(leaf)
-
-    def files(self) -> dict[str, bytes]:
-        folder = self.folder / "data" / "sessions" / self.recording.session_id
-        return {
-            str(path.relative_to(folder)): path.read_bytes()
-            for path in folder.rglob("*")
-            if path.is_file()
-        }
-
-    def verdict(self) -> Verdict:
-        folder = self.folder / "data" / "sessions" / self.recording.session_id
-        return verify(FolderRecording(folder)).verdict
 
 
 @pytest.mark.parametrize("size", range(7))
@@ -117,7 +85,7 @@ async def test_heads_that_are_lost_behind_the_seal_change_nothing(
     bench.log.forget_from(size)
     await bench.deliver()
     assert bench.files() == sealed
-    assert list((tmp_path / "keys" / "epochs").iterdir()) == []
+    assert bench.private_keys() == []
     seal = await bench.log.last(Fact.SEALED, bench.recording.session_id)
     assert seal is not None
 

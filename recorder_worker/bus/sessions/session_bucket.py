@@ -46,10 +46,10 @@ class SessionBucket:
             return None, 0
         return read_entry(message.data or b"", message.headers or {}), message.seq or 0
 
-    async def put(self, entry: SessionEntry, *, after: int) -> None:
+    async def put(self, entry: SessionEntry, *, after: int) -> int:
         """Store an entry behind a revision (see `ports.EntryTable`)."""
         try:
-            await patiently(
+            ack = await patiently(
                 lambda: self._jetstream().publish(
                     _subject(entry.session_id),
                     msgspec.json.encode(entry),
@@ -64,6 +64,7 @@ class SessionBucket:
             raise FencedError(
                 f"{_subject(entry.session_id)}: another worker wrote it behind revision {after}"
             ) from error
+        return ack.seq
 
     async def all(self) -> list[SessionEntry]:
         """Every entry (see `ports.EntryTable`)."""

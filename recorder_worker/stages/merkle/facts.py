@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recorder_worker.core.events import CompressedEvent, EndLeaf, Head, SessionSealed
+from recorder_worker.core.events import Checkpoint, CompressedEvent, EndLeaf, Head, SessionSealed
 from recorder_worker.core.model import EndReason
 from recorder_worker.core.records.ledger import LedgerState
 
@@ -22,6 +22,19 @@ def head_of(leaf: CompressedEvent, state: LedgerState, signed_at_s: int) -> Head
         signed_at_s=signed_at_s,
         sealed=state.sealed,
         reason=leaf.reason.value if isinstance(leaf, EndLeaf) else "",
+    )
+
+
+def checkpoint_of(head: Head, note: bytes) -> Checkpoint:
+    """The signed checkpoint `note` of a head, as it is published."""
+    return Checkpoint(
+        session_id=head.session_id,
+        session_counter=head.session_counter,
+        tree_size=head.tree_size,
+        root_hash=head.root_hash,
+        note=note.decode(),
+        totals=head.totals,
+        sealed=head.sealed,
     )
 
 

@@ -37,7 +37,6 @@ from recorder_worker.core.events import (
     CompressedEvent,
     EndLeaf,
     Head,
-    SessionIncident,
 )
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.records.codec import decode_record
@@ -51,8 +50,9 @@ from recorder_worker.core.records.ledger import (
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, CipherKeys, Clock, EventLog, Signer, StageMetrics
 from recorder_worker.stages.merkle.archive import Archive
-from recorder_worker.stages.merkle.facts import head_of, sealed_of
+from recorder_worker.stages.merkle.facts import checkpoint_of, head_of, sealed_of
 from recorder_worker.stages.merkle.head_check import check_head
+from recorder_worker.stages.merkle.incidents import Incidents
 from recorder_worker.stages.merkle.notary import Notary
 from recorder_worker.stages.merkle.sealed_before import state_sealed_before
 from recorder_worker.stages.merkle.session_keys import SessionKeys, same_but_for_signatures
@@ -62,7 +62,6 @@ from recorder_worker.stages.store_check import check_store
 log = structlog.get_logger(__name__)
 
 SECOND_NS = 1_000_000_000
-STAGE = "merkle"
 
 
 @dataclass
@@ -73,11 +72,15 @@ class _Seen:
         checked: whether it has held the records against the head.
         head, checkpoint: the sequences of the newest ones, as it saw or wrote them last; None: it
             has not looked yet.
+        behind: the state behind the last leaf that it saw through all steps. While leaves come in
+            order nothing is asked; where others have written since, the fence tells. None: it has
+            to look, for this is its first leaf, or the last try went wrong.
     """
 
     checked: bool = False
     head: int = 0
     checkpoint: int | None = None
+    behind: LedgerState | None = None
 
 
 class MerkleStage:
@@ -102,6 +105,7 @@ class MerkleStage:
         self._metrics = metrics
         self._recorder = recorder
         self._notary = Notary(signer, recorder)
+        self._incidents = Incidents(log, clock)
         self._sessions = SessionTable(_Seen)
 
     async def handle(self, leaf: CompressedEvent) -> None:
@@ -124,43 +128,52 @@ class MerkleStage:
                 await asyncio.to_thread(check_store, self._store)
                 await self._refuse_overtaken(leaf.session_id, seen, error)
                 if isinstance(error, IncidentError):
-                    await self._report(leaf.session_id, str(error))
+                    await self._incidents.report(leaf.session_id, str(error))
                 raise
 
     async def give_up(self, leaf: CompressedEvent, reason: str) -> None:
         """Say that a session goes no further: its later leaves must not wait in silence."""
         if await self._is_done(leaf):
             return
-        if await self._stopped(leaf.session_id) is None:
-            await self._report(
-                leaf.session_id, f"leaf {leaf.index} cannot be brought into the tree: {reason}"
-            )
+        await self._incidents.report_first(
+            leaf.session_id, f"leaf {leaf.index} cannot be brought into the tree: {reason}"
+        )
 
     async def _handle(self, leaf: CompressedEvent, seen: _Seen) -> None:
         session_id = leaf.session_id
-        logged = await self._log.last(Fact.HEAD, session_id)
-        head = logged.event if logged else None
-        state = LedgerState()
-        seen.head, seen.checkpoint = logged.sequence if logged else 0, None
-        if isinstance(head, Head):
-            state = state_from_head(head)
-            if not seen.checked:
-                archive = Archive(self._store, session_id)
-                await asyncio.to_thread(check_head, archive, head)
-                seen.checked = True
-            await self._finish(head, seen)
+        state, seen.behind = seen.behind, None
+        if state is None or state.size != leaf.index:
+            state = await self._look(session_id, seen)
         if leaf.index < state.size:
             return
         if leaf.index > state.size:
-            await self._refuse_after_incident(leaf)
+            await self._incidents.refuse_behind_one(leaf)
             raise OutOfOrderError(
                 f"session {session_id}: leaf {leaf.index} waits for leaf {state.size}"
             )
         seen.checked = True
         new = await self._append(leaf, state, seen)
-        await self._finish(new, seen)
+        await self._finish(new, None, seen)
         if isinstance(leaf, ChunkStored):
             await asyncio.to_thread(Archive(self._store, session_id).clear_spool, leaf)
+        seen.behind = state_from_head(new)
+
+    async def _look(self, session_id: str, seen: _Seen) -> LedgerState:
+        """The state of the newest head, with all that an earlier try of it left undone."""
+        logged = await self._log.last(Fact.HEAD, session_id)
+        head = logged.event if logged else None
+        seen.head, seen.checkpoint = logged.sequence if logged else 0, None
+        state = state_from_head(head) if isinstance(head, Head) else LedgerState()
+        if isinstance(head, Head) and not seen.checked:
+            archive = Archive(self._store, session_id)
+            await asyncio.to_thread(check_head, archive, head)
+            seen.checked = True
+        last = await self._log.last(Fact.CHECKPOINT, session_id)
+        seen.checkpoint = last.sequence if last else 0
+        if isinstance(head, Head):
+            signed = last.event if last else None
+            await self._finish(head, signed if isinstance(signed, Checkpoint) else None, seen)
+        return state
 
     async def _refuse_overtaken(self, session_id: str, seen: _Seen, error: PermanentError) -> None:
         """Raises FencedError where another worker has written on since we looked."""
@@ -175,21 +188,6 @@ class MerkleStage:
     async def _tidy(self, session_id: str) -> None:
         """What a worker that was overtaken by the seal has written behind it."""
         await asyncio.to_thread(Archive(self._store, session_id).tidy)
-
-    async def _refuse_after_incident(self, leaf: CompressedEvent) -> None:
-        stopped = await self._stopped(leaf.session_id)
-        if stopped is not None:
-            raise PermanentError(
-                f"session {leaf.session_id}: leaf {leaf.index} waits for one that will not come, "
-                f"for signing has stopped: {stopped.detail}"
-            )
-
-    async def _stopped(self, session_id: str) -> SessionIncident | None:
-        """Our own incident of a session; one of the log of sessions stops no recording."""
-        async for logged in self._log.read(Fact.INCIDENT, session_id):
-            if isinstance(logged.event, SessionIncident) and logged.event.stage == STAGE:
-                return logged.event
-        return None
 
     async def _is_done(self, leaf: CompressedEvent) -> bool:
         """Whether all that a leaf brings about is there: a signed checkpoint over it, or a seal."""
@@ -231,27 +229,18 @@ class MerkleStage:
             new = advance(state, decode_record(held), held)
         return new
 
-    async def _finish(self, head: Head, seen: _Seen) -> None:
-        """Steps 3 and 4, as far as they are not done, and what may be erased behind them."""
-        last = await self._log.last(Fact.CHECKPOINT, head.session_id)
-        signed = last.event if last else None
-        seen.checkpoint = last.sequence if last else 0
+    async def _finish(self, head: Head, signed: Checkpoint | None, seen: _Seen) -> None:
+        """Steps 3 and 4, as far as they are not done, and what may be erased behind them.
+
+        `signed` is the newest checkpoint that is known.
+        """
         archive = Archive(self._store, head.session_id)
-        if not isinstance(signed, Checkpoint) or signed.tree_size < head.tree_size:
+        if signed is None or signed.tree_size < head.tree_size:
             note = await asyncio.to_thread(self._notary.note, head, archive)
-            signed = Checkpoint(
-                session_id=head.session_id,
-                session_counter=head.session_counter,
-                tree_size=head.tree_size,
-                root_hash=head.root_hash,
-                note=note.decode(),
-                totals=head.totals,
-                sealed=head.sealed,
-            )
+            signed = checkpoint_of(head, note)
             key = event_key(Fact.CHECKPOINT.value, head.session_id, head.tree_size)
-            after = last.sequence if last else 0
             seen.checkpoint = await self._log.append(
-                Fact.CHECKPOINT, head.session_id, signed, key=key, after=after
+                Fact.CHECKPOINT, head.session_id, signed, key=key, after=seen.checkpoint or 0
             )
             self._metrics.checkpoint_signed()
         if head.epoch.number != head.signing.number:
@@ -282,15 +271,3 @@ class MerkleStage:
                 tree_size=head.tree_size,
                 reason=head.reason,
             )
-
-    async def _report(self, session_id: str, detail: str) -> None:
-        """Tell the world that signing has stopped for this session; keep everything."""
-        log.error("SigningStopped", session_id=session_id, reason=detail)
-        incident = SessionIncident(
-            session_id=session_id,
-            stage=STAGE,
-            detail=detail,
-            wall_ns=self._clock.wall_ns(),
-        )
-        key = event_key(Fact.INCIDENT.value, session_id, detail)
-        await self._log.emit(Fact.INCIDENT, session_id, incident, key=key)
