@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +51,9 @@ WARM_UP = 0.25
 """The share of the time in which caches fill and the first sessions begin: no part of the line."""
 GROWTH = {"memory": 0.05, "nats_memory": 0.25, "descriptors": 0.05, "threads": 0.05}
 """The share of its median by which each may grow over the rest."""
+PEAK = 1.25
+"""Memory is never more than so many times its median: one step up is no line, and no burst either
+that a machine would need room for."""
 FEW = {"descriptors": 3.0, "threads": 3.0}
 """So many more or less are open and at work at any moment, and no growth."""
 NATS_MEMORY = 2**26
@@ -68,9 +72,11 @@ class Look(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A straight line through what was seen, by least squares."""
+    """A straight line through what was seen."""
 
     median: float
+    least: float
+    most: float
     an_hour: float
     """Growth in an hour of the clock on the wall."""
     growth: float
@@ -78,9 +84,24 @@ class Line(NamedTuple):
 
 
 def line_through(times: list[float], values: list[float]) -> Line:
-    """Raises statistics.StatisticsError for less than two moments."""
-    slope = statistics.linear_regression(times, values).slope
-    return Line(statistics.median(values), slope * 3600, slope * (times[-1] - times[0]))
+    """By the median of the slopes between all moments (Theil 1950, Sen 1968).
+
+    A heap grows in steps. By least squares one step late in the run is the steepest line.
+
+    Raises:
+        statistics.StatisticsError: less than two moments.
+    """
+    slope = statistics.median(
+        (values[late] - values[early]) / (times[late] - times[early])
+        for early, late in combinations(range(len(times)), 2)
+    )
+    return Line(
+        median=statistics.median(values),
+        least=min(values),
+        most=max(values),
+        an_hour=slope * 3600,
+        growth=slope * (times[-1] - times[0]),
+    )
 
 
 def variables() -> dict[str, str]:
@@ -167,19 +188,22 @@ class Soak:
             rows[name.replace("_", " ")] = _cells(line)
             if line.growth > max(FEW.get(name, 0.0), share * line.median):
                 wrong.append(f"{name}: grew by {line.growth:.1f}, more than {share:.0%} of it")
+            if name == "memory" and line.most > PEAK * line.median:
+                wrong.append(f"{name}: {line.most:.0f} at most, {PEAK} times its median or more")
         for stage in LATER_STAGES:
             line = line_through(times, [float(look.waiting[stage]) for look in looks])
             rows[f"messages that wait for {stage}"] = _cells(line)
         line = line_through(times, [float(sum(look.waiting.values())) for look in looks])
         if line.median > LAG:
             wrong.append(f"messages that wait: {line.median:.0f}, more than {LAG}")
-        columns = ["median", "growth an hour", "growth in all"]
+        columns = ["median", "least", "most", "growth an hour", "growth in all"]
         print_table(f"behind the first {WARM_UP:.0%}; memory in MiB", rows, columns)
         return wrong
 
 
 def _cells(line: Line) -> list[str]:
-    return [f"{line.median:.1f}", f"{line.an_hour:+.1f}", f"{line.growth:+.1f}"]
+    seen = [f"{value:.1f}" for value in (line.median, line.least, line.most)]
+    return [*seen, f"{line.an_hour:+.1f}", f"{line.growth:+.1f}"]
 
 
 @asynccontextmanager

@@ -62,7 +62,7 @@ EFFECTS: tuple[tuple[str, str, int], ...] = (
     ("merkle", "Delivery.ack", 7),
     ("merkle", "BlobStore.put marks", 1),
     ("merkle", "BlobStore.delete segments", 4),
-    ("merkle", "Signer.close_epoch", 2),
+    ("merkle", "Signer.close_epoch", 1),
     ("merkle", "BlobStore.put records", 1),
     ("merkle", "BlobStore.put checkpoints", 1),
     ("merkle", "BlobStore.put seal", 1),
