@@ -16,12 +16,15 @@ from recorder_worker.core.verify.report import (
     TrustStatus,
 )
 from recorder_worker.core.verify.steps import Status
+from recorder_worker.core.verify.verdicts import Verdict
 
 MARKS = {
     Status.OK: ("ok", "green"),
     Status.FAILED: ("FAILED", "bold red"),
     Status.NOT_REACHED: ("-", "dim"),
 }
+REMOVED = ("removed", "bold yellow")
+"""Of a step that misses nothing but what its owner removed, and signed for."""
 CHUNKS_A_LINE = 80
 TRUST = {
     TrustStatus.TRUSTED: "trusted as",
@@ -34,9 +37,9 @@ _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def print_report(report: Report) -> None:
     """Print all of it: the steps, the chunks, the gaps, the verdict, and what is not proved."""
     for step in report.steps:
-        word, style = MARKS[step.status]
+        word, style = REMOVED if step.verdict is Verdict.REDACTED else MARKS[step.status]
         out.print(f"{step.number:>2}  ", end="")
-        out.print(f"{word:<7}", style=style, end="")
+        out.print(f"{word:<6} ", style=style, end="")
         if step.status is Status.NOT_REACHED:
             word = f" (not reached: {step.detail})"
         else:
