@@ -143,6 +143,8 @@ def test_what_its_owner_removed_is_no_failure(run: Run) -> None:
     code, said, _ = run(REDACTED)
     assert code == 12
     assert " 7  removed stored bytes of every chunk have their digests: 3 of 3 chunks" in said
-    assert "17  removed what was held, or removed by its owner, is said in signed statements" in said
+    assert (
+        "17  removed what was held, or removed by its owner, is said in signed statements" in said
+    )
     assert "FAILED" not in said
     assert said.rstrip().endswith("REDACTED")
