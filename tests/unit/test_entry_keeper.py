@@ -43,8 +43,8 @@ class Bench:
     def __init__(self) -> None:
         self.server = MemoryServer(streams(LIMITS), {}, HandClock())
         jetstream = MemoryJetStream(self.server)
-        self.log = JetStreamEventLog(lambda: jetstream, EventHeaders("tests"))  # type: ignore[arg-type, return-value]
-        self.bucket = CountedBucket(lambda: jetstream)  # type: ignore[arg-type, return-value]
+        self.log = JetStreamEventLog(lambda: jetstream, EventHeaders("tests"))  # type: ignore[arg-type,return-value]
+        self.bucket = CountedBucket(lambda: jetstream)  # type: ignore[arg-type,return-value]
 
     def keeper(self) -> EntryKeeper:
         return EntryKeeper(self.log, MemoryStore(), self.bucket)
