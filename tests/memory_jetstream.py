@@ -93,6 +93,10 @@ class MemoryStream:
         self._keep_newest(subject)
         return PubAck(stream=self.config.name or "", seq=self.last_seq)
 
+    def forget_ids(self) -> None:
+        """As a server does that was down for longer than its window."""
+        self._ids.clear()
+
     def _keep_newest(self, subject: str) -> None:
         most = self.config.max_msgs_per_subject or -1
         if most > 0:

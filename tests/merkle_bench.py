@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from recordings import Recording
@@ -16,6 +17,7 @@ from recorder_worker.core.verify import Verdict, verify
 from recorder_worker.ports import EventLog
 from recorder_worker.service.observing.metrics import Metrics
 from recorder_worker.stages.merkle.stage import MerkleStage
+from recorder_worker.stages.session_table import never_lost
 
 
 class MerkleBench:
@@ -30,7 +32,7 @@ class MerkleBench:
         for name, data in self.recording.files.items():
             self.store.put(keys.blob_key(self.recording.session_id, name), data)
 
-    def stage(self, log: EventLog) -> MerkleStage:
+    def stage(self, log: EventLog, connection: Callable[[], int] = never_lost) -> MerkleStage:
         """A worker's, with nothing in its memory."""
         return MerkleStage(
             log=log,
@@ -40,11 +42,12 @@ class MerkleBench:
             clock=SystemClock(),
             metrics=Metrics(version="0", node="tests"),
             recorder=self.signer.recorder,
+            connection=connection,
         )
 
     def files(self) -> dict[str, bytes]:
         """What stands in the folder of the recording."""
-        folder = self._recorded()
+        folder = self.recorded()
         return {
             str(path.relative_to(folder)): path.read_bytes()
             for path in folder.rglob("*")
@@ -53,11 +56,12 @@ class MerkleBench:
 
     def verdict(self) -> Verdict:
         """What the verifier says of it."""
-        return verify(FolderRecording(self._recorded())).verdict
+        return verify(FolderRecording(self.recorded())).verdict
 
     def private_keys(self) -> list[Path]:
         """Those of epochs, which are to be gone behind the seal."""
-        return list((self.folder / "keys" / "epochs").iterdir())
+        return list((self.folder / "keys" / "epochs").rglob("*.key"))
 
-    def _recorded(self) -> Path:
+    def recorded(self) -> Path:
+        """The folder of the recording."""
         return self.folder / "data" / "sessions" / self.recording.session_id

@@ -16,7 +16,7 @@ DEADLINE_S = 30.0
 
 
 class NatsProcess:
-    """`with` starts it and ends it; `kill` is SIGKILL."""
+    """`with` starts it and kills it."""
 
     def __init__(self, folder: Path, *, jetstream: bool = True) -> None:
         self._folder = folder
@@ -60,6 +60,12 @@ class NatsProcess:
     def _said(self) -> str:
         log = (self._folder / "server.log").read_text(errors="replace")
         return f"nats-server does not start: {log[-2000:]}"
+
+    def end(self) -> None:
+        """SIGTERM, so that it stores all that it knows, and wait until it is gone."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(DEADLINE_S)
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""

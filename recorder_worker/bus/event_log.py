@@ -156,7 +156,14 @@ class JetStreamEventLog:
     ) -> int:
         """Append behind sequence `after`, exactly once for one `key` (see `ports.EventLog`)."""
         headers = {FENCE: str(after)}
-        return await self._append(fact, session_id, event, headers, key=key)
+        sequence = await self._append(fact, session_id, event, headers, key=key)
+        if sequence <= after:
+            # By its key, and the fence would have let it through: the server has lost some since.
+            raise FencedError(
+                f"{fact.of(session_id)}: expected {key} behind sequence {after}; "
+                f"{key} is stored already, at {sequence}"
+            )
+        return sequence
 
     async def append_to_all(
         self, fact: Fact, session_id: str, event: Event, *, key: str, after: int

@@ -8,6 +8,7 @@ has in front of it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ from recorder_worker.core.session_entry import SessionEntry, described, merged, 
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, EntryTable, EventLog, FactMessage
 from recorder_worker.stages.capture.session.manifest import read_manifest
-from recorder_worker.stages.session_table import SessionTable
+from recorder_worker.stages.session_table import SessionTable, never_lost
 
 Told = (
     SessionStarted
@@ -54,11 +55,17 @@ class _Written:
 class EntryKeeper:
     """Handles the facts that change what is known of a session."""
 
-    def __init__(self, log: EventLog, store: BlobStore, table: EntryTable) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        store: BlobStore,
+        table: EntryTable,
+        connection: Callable[[], int] = never_lost,
+    ) -> None:
         self._log = log
         self._store = store
         self._table = table
-        self._sessions = SessionTable(_Written)
+        self._sessions = SessionTable(_Written, connection)
 
     async def handle(self, message: FactMessage) -> None:
         """Merge one fact into the entry of its session.

@@ -55,7 +55,7 @@ def register_integrations(
     )
     bus.register(
         TABLE.name,
-        EntryKeeper(bus.log, store, SessionBucket(bus.jetstream)).handle,
+        EntryKeeper(bus.log, store, SessionBucket(bus.jetstream), lambda: bus.reconnects).handle,
         decode=decode_fact,
         workers=WORKERS,
         progressed=lambda: None,

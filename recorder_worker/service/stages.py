@@ -175,7 +175,7 @@ class StageSet:
         self.registered += [CONTROL.name, CAPTURE.name, OWNERS.name]
 
     def _chunk(self, bus: Bus, progressed: Progressed) -> None:
-        stage = ChunkStage(bus.log)
+        stage = ChunkStage(bus.log, lambda: bus.reconnects)
         bus.register(
             CHUNK.name,
             stage.handle,
@@ -212,6 +212,7 @@ class StageSet:
             clock=self._clock,
             metrics=self._metrics,
             recorder=recorder,
+            connection=lambda: bus.reconnects,
         )
         bus.register(
             MERKLE.name,

@@ -11,6 +11,7 @@ at hand, and that somebody else went on meanwhile shows at the fence of the next
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -22,7 +23,7 @@ from recorder_worker.core.ids import event_key
 from recorder_worker.core.model import RecordingPolicy
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import EventLog, Logged
-from recorder_worker.stages.session_table import SessionTable
+from recorder_worker.stages.session_table import SessionTable, never_lost
 
 
 @dataclass
@@ -56,9 +57,9 @@ class _Position:
 class ChunkStage:
     """Handles `session.captured.<id>`."""
 
-    def __init__(self, log: EventLog) -> None:
+    def __init__(self, log: EventLog, connection: Callable[[], int] = never_lost) -> None:
         self._log = log
-        self._sessions = SessionTable(_Position)
+        self._sessions = SessionTable(_Position, connection)
 
     async def handle(self, delivered: Logged) -> None:
         """Publish every leaf that is complete with this event.

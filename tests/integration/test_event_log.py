@@ -70,6 +70,17 @@ async def fill(log: JetStreamEventLog, events: list[CapturedEvent]) -> list[int]
     return sequences[1:]
 
 
+async def test_what_is_stored_already_is_not_taken_for_what_stands_behind_the_fence(
+    log: JetStreamEventLog,
+) -> None:
+    """The fence holds, and of the key the server says that it has it, further in front."""
+    events = some_events(3)
+    _, sequence, last = await fill(log, events)
+    assert sequence < last
+    with pytest.raises(FencedError, match=f"k1 is stored already, at {sequence}"):
+        await log.append(Fact.CAPTURED, SESSION, events[1], key="k1", after=last)
+
+
 async def test_an_empty_log_has_no_last_event_and_nothing_to_read(log: JetStreamEventLog) -> None:
     assert await log.last(Fact.CAPTURED, SESSION) is None
     assert [logged async for logged in log.read(Fact.CAPTURED, SESSION)] == []

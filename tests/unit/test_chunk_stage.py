@@ -185,3 +185,20 @@ async def test_what_could_not_be_published_is_folded_again(
                 continue
             break
     assert log.folded() == expected(ten_segments())
+
+
+async def test_behind_a_lost_connection_the_log_is_asked_again() -> None:
+    """The server may have lost its newest leaves, and others may stand at their sequences."""
+    log, number = OneSession(ten_segments()), 0
+    stage = ChunkStage(log, lambda: number)  # type: ignore[arg-type]
+    middle = len(log.captured) // 2
+    for logged in log.captured[:middle]:
+        await stage.handle(logged)
+    log.asked, number = 0, 1
+    await stage.handle(log.captured[middle])
+    assert log.asked
+    log.asked = 0
+    for logged in log.captured[middle + 1 :]:
+        await stage.handle(logged)
+    assert log.asked == 0
+    assert log.folded() == expected(ten_segments())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory_jetstream import MemoryJetStream, MemoryServer
 from memory_store import MemoryStore
-from session_facts import ID, PAUSED, PAUSED_AGAIN, RESUMED, STARTED, checkpoint, entry_of
+from session_facts import FAILED, ID, PAUSED, PAUSED_AGAIN, RESUMED, STARTED, checkpoint, entry_of
 
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
@@ -23,6 +23,7 @@ from recorder_worker.core.subjects import Fact
 from recorder_worker.integrations.session_entries import EntryKeeper
 from recorder_worker.ports import FactMessage
 
+BUCKET = "KV_recorder-sessions"
 LIMITS = StreamLimits(replicas=1, max_age_s=86_400, max_bytes=100_000_000, duplicate_window_s=120)
 
 
@@ -46,15 +47,23 @@ class Bench:
         self.log = JetStreamEventLog(lambda: jetstream, EventHeaders("tests"))  # type: ignore[arg-type,return-value]
         self.bucket = CountedBucket(lambda: jetstream)  # type: ignore[arg-type,return-value]
 
+        self.connections = 0
+
     def keeper(self) -> EntryKeeper:
-        return EntryKeeper(self.log, MemoryStore(), self.bucket)
+        return EntryKeeper(self.log, MemoryStore(), self.bucket, lambda: self.connections)
 
     async def entry(self) -> SessionEntry | None:
         return (await self.bucket.get(ID))[0]
 
     def remove(self) -> None:
         """All entries, as somebody does who has the table made again."""
-        self.server.streams["KV_recorder-sessions"].messages.clear()
+        self.server.streams[BUCKET].messages.clear()
+
+    def lose_newest(self) -> None:
+        """The newest write, as a server does in a power cut."""
+        stream = self.server.streams[BUCKET]
+        del stream.messages[stream.last_seq]
+        stream.last_seq -= 1
 
 
 async def tell(keeper: EntryKeeper, event: Event) -> int:
@@ -86,6 +95,20 @@ async def test_what_another_wrote_meanwhile_is_seen_at_the_fence() -> None:
         await tell(fast, event)
     assert await tell(slow, FACTS[-1]) == 1
     assert await bench.entry() == entry_of(*FACTS)
+
+
+async def test_a_revision_that_means_another_write_lets_nobody_through() -> None:
+    """A server lost the newest one, and what one worker wrote since has got its number."""
+    bench = Bench()
+    await bench.log.emit(Fact.STARTED, ID, STARTED, key="started")
+    one, other = bench.keeper(), bench.keeper()
+    await tell(one, STARTED)
+    await tell(one, checkpoint(1))
+    bench.lose_newest()
+    bench.connections += 1
+    await tell(other, FAILED)
+    await tell(one, checkpoint(2))
+    assert await bench.entry() == entry_of(STARTED, FAILED, checkpoint(2))
 
 
 async def test_a_table_that_is_removed_is_made_again_by_who_has_written_it() -> None:

@@ -17,9 +17,9 @@ from merkle_bench import MerkleBench
 
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.bus.headers import EventHeaders
-from recorder_worker.bus.streams.topology import StreamLimits, streams
+from recorder_worker.bus.streams.topology import SESSIONS_STREAM, StreamLimits, streams
 from recorder_worker.core.errors import FencedError, OutOfOrderError
-from recorder_worker.core.events import Checkpoint, CompressedEvent, Head
+from recorder_worker.core.events import Checkpoint, CompressedEvent, EndLeaf, Head
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify import Verdict
 from recorder_worker.stages.merkle.stage import MerkleStage
@@ -44,11 +44,22 @@ class Bench(MerkleBench):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.jetstream: Any = CountedJetStream(MemoryServer(streams(LIMITS), {}, HandClock()))
+        self.server = MemoryServer(streams(LIMITS), {}, HandClock())
+        self.jetstream: Any = CountedJetStream(self.server)
         self.log = JetStreamEventLog(lambda: self.jetstream, EventHeaders("tests"))
 
+        self.connections = 0
+
     def worker(self) -> MerkleStage:
-        return self.stage(self.log)
+        return self.stage(self.log, lambda: self.connections)
+
+    def lose(self, sequence: int) -> None:
+        """The newest messages, from a sequence on, as a server does in a power cut."""
+        stream = self.server.streams[SESSIONS_STREAM]
+        for lost in [each for each in stream.messages if each >= sequence]:
+            del stream.messages[lost]
+        stream.last_seq = sequence - 1
+        stream.forget_ids()
 
     async def is_whole(self) -> None:
         """One head and one checkpoint of each size, one seal, and the verifier finds all of it."""
@@ -110,6 +121,68 @@ async def test_who_went_on_meanwhile_is_seen_at_the_fence(tmp_path: Path, taken:
         assert sum(fenced) == min(taken, 1), "once, and from then on it knows"
     assert bench.files() == sealed
     await bench.is_whole()
+
+
+@pytest.mark.parametrize("size", range(1, 7))
+async def test_a_checkpoint_that_a_server_lost_is_told_again(tmp_path: Path, size: int) -> None:
+    """Its head was kept, and whoever has published it takes it for done."""
+    bench = Bench(tmp_path)
+    stage = bench.worker()
+    for leaf in bench.recording.events[:size]:
+        await stage.handle(leaf)
+    lost = await bench.log.last(Fact.CHECKPOINT, bench.recording.session_id)
+    assert lost is not None
+    bench.lose(lost.sequence)
+    for leaf in bench.recording.events[size:]:
+        await deliver(stage, leaf)
+    await bench.is_whole()
+
+
+async def test_a_sequence_that_means_another_message_lets_nobody_through(tmp_path: Path) -> None:
+    """A server lost its newest messages, and what one worker wrote since has got the sequences that
+    another remembers."""
+    bench = Bench(tmp_path)
+    slow, fast = bench.worker(), bench.worker()
+    leaves = bench.recording.events
+    await slow.handle(leaves[0])
+    bench.server.streams[SESSIONS_STREAM].last_seq = 6  # other sessions' events
+    await slow.handle(leaves[1])
+    remembered = await bench.log.last(Fact.HEAD, bench.recording.session_id)
+    bench.lose(3)
+    bench.connections += 1
+    for leaf in leaves[1:4]:
+        await fast.handle(leaf)
+    found = await bench.log.last(Fact.HEAD, bench.recording.session_id)
+    assert remembered is not None
+    assert found is not None
+    assert remembered.sequence == found.sequence
+    bench.server.streams[SESSIONS_STREAM].forget_ids()  # much later
+    await deliver(slow, leaves[2])
+    for leaf in leaves[4:]:
+        await deliver(fast, leaf)
+    await bench.is_whole()
+
+
+async def test_who_wakes_up_behind_a_seal_leaves_no_keys(tmp_path: Path) -> None:
+    """Not even where somebody has moved the sealed folder away, so that it seems to be no seal."""
+    bench = Bench(tmp_path)
+    slow, fast = bench.worker(), bench.worker()
+    for leaf in bench.recording.events[:2]:
+        await slow.handle(leaf)
+    for leaf in bench.recording.events:
+        await deliver(fast, leaf)
+    bench.recorded().rename(tmp_path / "moved")
+    with pytest.raises(FencedError):
+        await slow.handle(bench.recording.events[2])
+    assert bench.private_keys() == []
+
+
+async def test_the_keys_of_an_epoch_are_gone_behind_its_end(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    stage = bench.worker()
+    for leaf in bench.recording.events:
+        await stage.handle(leaf)
+        assert len(bench.private_keys()) == (0 if isinstance(leaf, EndLeaf) else 1)
 
 
 @given(st.data())

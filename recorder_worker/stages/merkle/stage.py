@@ -20,6 +20,7 @@ view that is wrong, and nothing is said aloud.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -56,7 +57,7 @@ from recorder_worker.stages.merkle.incidents import Incidents
 from recorder_worker.stages.merkle.notary import Notary
 from recorder_worker.stages.merkle.sealed_before import state_sealed_before
 from recorder_worker.stages.merkle.session_keys import SessionKeys, same_but_for_signatures
-from recorder_worker.stages.session_table import SessionTable
+from recorder_worker.stages.session_table import SessionTable, never_lost
 from recorder_worker.stages.store_check import check_store
 
 log = structlog.get_logger(__name__)
@@ -96,6 +97,7 @@ class MerkleStage:
         clock: Clock,
         metrics: StageMetrics,
         recorder: str,
+        connection: Callable[[], int] = never_lost,
     ) -> None:
         self._log = log
         self._store = store
@@ -106,7 +108,7 @@ class MerkleStage:
         self._recorder = recorder
         self._notary = Notary(signer, recorder)
         self._incidents = Incidents(log, clock)
-        self._sessions = SessionTable(_Seen)
+        self._sessions = SessionTable(_Seen, connection)
 
     async def handle(self, leaf: CompressedEvent) -> None:
         """Apply a leaf if it is the next one; finish what an earlier try left unfinished.
@@ -156,7 +158,7 @@ class MerkleStage:
         await self._finish(new, None, seen)
         if isinstance(leaf, ChunkStored):
             await asyncio.to_thread(Archive(self._store, session_id).clear_spool, leaf)
-        seen.behind = state_from_head(new)
+        seen.behind = None if new.sealed else state_from_head(new)
 
     async def _look(self, session_id: str, seen: _Seen) -> LedgerState:
         """The state of the newest head, with all that an earlier try of it left undone."""
@@ -172,8 +174,18 @@ class MerkleStage:
         seen.checkpoint = last.sequence if last else 0
         if isinstance(head, Head):
             signed = last.event if last else None
-            await self._finish(head, signed if isinstance(signed, Checkpoint) else None, seen)
+            await self._finish_up_to(head, signed if isinstance(signed, Checkpoint) else None, seen)
         return state
+
+    async def _finish_up_to(self, head: Head, signed: Checkpoint | None, seen: _Seen) -> None:
+        """Finish a head, and those before it whose checkpoints a server has lost meanwhile."""
+        size = signed.tree_size if signed else 0
+        if size < head.tree_size - 1:
+            async for logged in self._log.read(Fact.HEAD, head.session_id, seen.checkpoint or 0):
+                lost = logged.event
+                if isinstance(lost, Head) and size < lost.tree_size < head.tree_size:
+                    await self._finish(lost, None, seen)
+        await self._finish(head, signed, seen)
 
     async def _refuse_overtaken(self, session_id: str, seen: _Seen, error: PermanentError) -> None:
         """Raises FencedError where another worker has written on since we looked."""
@@ -186,8 +198,14 @@ class MerkleStage:
             raise FencedError(f"session {session_id}: another worker went on: {error}") from error
 
     async def _tidy(self, session_id: str) -> None:
-        """What a worker that was overtaken by the seal has written behind it."""
+        """What a worker that was overtaken by the seal has written behind it, and made of keys."""
         await asyncio.to_thread(Archive(self._store, session_id).tidy)
+        if await self._log.last(Fact.SEALED, session_id) is not None:
+            await self._erase_keys(session_id)
+
+    async def _erase_keys(self, session_id: str) -> None:
+        await asyncio.to_thread(self._cipher_keys.erase, session_id)
+        await asyncio.to_thread(self._signer.close_session, session_id)
 
     async def _is_done(self, leaf: CompressedEvent) -> bool:
         """Whether all that a leaf brings about is there: a signed checkpoint over it, or a seal."""
@@ -247,8 +265,7 @@ class MerkleStage:
             await asyncio.to_thread(self._signer.close_epoch, head.session_id, head.signing.number)
         if head.sealed:
             await self._seal(head, signed.note.encode(), archive)
-            await asyncio.to_thread(self._cipher_keys.erase, head.session_id)
-            await asyncio.to_thread(self._signer.close_session, head.session_id)
+            await self._erase_keys(head.session_id)
 
     async def _seal(self, head: Head, note: bytes, archive: Archive) -> None:
         """Close the recording: the files, the tidying up, and then the fact.
