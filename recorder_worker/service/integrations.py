@@ -38,7 +38,9 @@ from recorder_worker.stages.audit import AuditTrail
 
 log = structlog.get_logger(__name__)
 
-WORKERS = 1
+STORAGE_WORKERS = 1
+TABLE_WORKERS = 4
+"""Each checkpoint of each session is written into the table; of one session one at a time."""
 START_S = 10.0
 
 
@@ -50,14 +52,14 @@ def register_integrations(
         STORAGE.name,
         StoredSessions(bus.log, store, reports, is_deleted).handle,
         decode=decoder_of(Fact.SEALED),
-        workers=WORKERS,
+        workers=STORAGE_WORKERS,
         progressed=lambda: None,
     )
     bus.register(
         TABLE.name,
         EntryKeeper(bus.log, store, SessionBucket(bus.jetstream), lambda: bus.reconnects).handle,
         decode=decode_fact,
-        workers=WORKERS,
+        workers=TABLE_WORKERS,
         progressed=lambda: None,
     )
     return [STORAGE.name, TABLE.name]

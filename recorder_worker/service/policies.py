@@ -41,8 +41,9 @@ CONTROL_WORKERS = 2
 """The bus gives out one command at a time, over all processes. While one handles it, the request of
 the other for the next one waits at the server already."""
 OWNERS_WORKERS = 1
-LOG_WORKERS = 1
-"""Entries of the log of sessions come one behind the other: a second one would lose every time."""
+LOG_WORKERS = 3
+"""Entries of the log of sessions are made one behind the other, under a lock. Most checkpoints make
+none: while one of three is at an entry, the others let those pass."""
 
 
 def runs_all_stages(settings: Settings) -> bool:

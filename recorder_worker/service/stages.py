@@ -234,7 +234,12 @@ class StageSet:
 
     def _session_log(self, bus: Bus, progressed: Progressed, signer: Signer, recorder: str) -> None:
         stage = SessionLogStage(
-            log=bus.log, store=self._store, signer=signer, clock=self._clock, recorder=recorder
+            log=bus.log,
+            store=self._store,
+            signer=signer,
+            clock=self._clock,
+            recorder=recorder,
+            connection=lambda: bus.reconnects,
         )
         bus.register(
             SESSION_LOG.name,

@@ -41,7 +41,7 @@ from recorder_worker.core.signing.note import (
 from recorder_worker.core.signing.origins import log_origin
 from recorder_worker.core.signing.signing_keys import KeyKind
 from recorder_worker.core.subjects import Fact
-from recorder_worker.ports import BlobStore, EventLog, Signer
+from recorder_worker.ports import BlobStore, EventLog, Logged, Signer
 from recorder_worker.stages.session_log.known_log import KnownLog
 from recorder_worker.stages.session_log.log_files import LogFiles
 
@@ -73,8 +73,11 @@ class Completion:
         self._not_proved: set[str] = set()
         self._tries: Counter[str] = Counter()
 
-    async def settle(self) -> tuple[LogHead, int]:
+    async def settle(self, appended: Logged | None = None) -> tuple[LogHead, int]:
         """Finish what the newest head began.
+
+        Args:
+            appended: that head, where it is at hand.
 
         Returns:
             The head to go on from, and the sequence to append behind. It is another head than the
@@ -84,7 +87,7 @@ class Completion:
         Raises:
             IncidentError: the stored log contradicts the head, or is not ours.
         """
-        logged = await self._log.last_of_all(Fact.LOGGED)
+        logged = appended or await self._log.last_of_all(Fact.LOGGED)
         while True:
             event = logged.event if logged else None
             newest = await asyncio.to_thread(

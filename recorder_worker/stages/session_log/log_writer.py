@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from recorder_worker.core.errors import FencedError, IncidentError
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry
 from recorder_worker.core.session_log.log_head import LogHead, to_event
 from recorder_worker.core.subjects import Fact
-from recorder_worker.ports import BlobStore, EventLog, Signer
+from recorder_worker.ports import BlobStore, EventLog, Logged, Signer
 from recorder_worker.stages.session_log.completion import Completion
+from recorder_worker.stages.session_table import never_lost
 
 
 class LogWriter:
@@ -21,8 +23,19 @@ class LogWriter:
         known: the stored entries, as of the last `settle`.
     """
 
-    def __init__(self, *, log: EventLog, store: BlobStore, signer: Signer, recorder: str) -> None:
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        store: BlobStore,
+        signer: Signer,
+        recorder: str,
+        connection: Callable[[], int] = never_lost,
+    ) -> None:
         self._log = log
+        self._connection = connection
+        self._settled: tuple[LogHead, int] | None = None
+        self._settled_over = connection()
         self._signer = signer
         self._completion = Completion(log=log, store=store, signer=signer, recorder=recorder)
         self.recorder = recorder
@@ -34,9 +47,23 @@ class LogWriter:
         """The public Ed25519 key that signs the log, in hexadecimal."""
         return self._signer.device_keys()[0].data.hex()
 
-    async def settle(self) -> tuple[LogHead, int]:
+    async def settle(self, appended: Logged | None = None) -> tuple[LogHead, int]:
         """Finish what the newest head began; see `Completion.settle`."""
-        return await self._completion.settle()
+        self._settled, connection = None, self._connection()
+        settled = await self._completion.settle(appended)
+        self._settled, self._settled_over = settled, connection
+        return settled
+
+    async def settled(self) -> tuple[LogHead, int]:
+        """The head and sequence of the last `settle`, or of one now, where that may be wrong.
+
+        Where others have appended since, the fence refuses, and the next try settles. What was
+        learnt over an earlier connection may be wrong: the server may have lost its newest heads,
+        and others stand at their sequences.
+        """
+        if self._settled is None or self._settled_over != self._connection():
+            return await self.settle()
+        return self._settled
 
     async def enter_session(
         self, entry: LogEntry, head: LogHead, after: int
@@ -61,6 +88,7 @@ class LogWriter:
         head, after = await self._append(entry, head, after)
         if self.known.find(entry.session_id, entry.kind) != entry:
             # Nothing is acknowledged that does not stand in the stored, signed log.
+            self._settled = None
             raise FencedError(
                 f"session {entry.session_id}: its {entry.kind.name} is not stored yet"
             )
@@ -105,5 +133,8 @@ class LogWriter:
     async def _append(self, entry: LogEntry, head: LogHead, after: int) -> tuple[LogHead, int]:
         event = to_event(head.append(entry), entry)
         key = event_key(Fact.LOGGED.value, event.session_id, event.kind, event.size)
-        await self._log.append_to_all(Fact.LOGGED, event.session_id, event, key=key, after=after)
-        return await self.settle()
+        self._settled = None
+        sequence = await self._log.append_to_all(
+            Fact.LOGGED, event.session_id, event, key=key, after=after
+        )
+        return await self.settle(Logged(event, sequence, key))

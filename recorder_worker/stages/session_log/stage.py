@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 
 import structlog
 
@@ -30,6 +31,7 @@ from recorder_worker.core.session_log.log_head import LogHead
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, Clock, EventLog, Signer
 from recorder_worker.stages.session_log.log_writer import LogWriter
+from recorder_worker.stages.session_table import never_lost
 from recorder_worker.stages.store_check import check_store
 
 log = structlog.get_logger(__name__)
@@ -39,12 +41,21 @@ class SessionLogStage:
     """Handles `session.checkpoint.<id>`: the first checkpoint of a session, and the sealed one."""
 
     def __init__(
-        self, *, log: EventLog, store: BlobStore, signer: Signer, clock: Clock, recorder: str
+        self,
+        *,
+        log: EventLog,
+        store: BlobStore,
+        signer: Signer,
+        clock: Clock,
+        recorder: str,
+        connection: Callable[[], int] = never_lost,
     ) -> None:
         self._log = log
         self._store = store
         self._clock = clock
-        self.writer = LogWriter(log=log, store=store, signer=signer, recorder=recorder)
+        self.writer = LogWriter(
+            log=log, store=store, signer=signer, recorder=recorder, connection=connection
+        )
 
     async def handle(self, signed: Checkpoint) -> None:
         """Enter a session in the log, unless it is entered; finish what an earlier try left.
@@ -71,7 +82,7 @@ class SessionLogStage:
             await self._report(signed.session_id, f"not in the log of sessions: {reason}")
 
     async def _handle(self, signed: Checkpoint) -> None:
-        head, after = await self.writer.settle()
+        head, after = await self.writer.settled()
         opened = self.writer.known.find(signed.session_id, EntryKind.OPEN)
         if signed.sealed and opened is None:
             # The message of the first checkpoint was lost or is late; its event is there.
