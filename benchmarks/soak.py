@@ -50,9 +50,8 @@ FRAMES = round(SESSION_S * FPS)
 VERIFIED = 20
 WARM_UP = 0.25
 """The share of the time in which caches fill and the first sessions begin: no part of the line."""
-GROWTH = {"memory": 0.1, "nats_memory": 0.25, "descriptors": 0.05, "threads": 0.05}
-"""The share of its median by which each may grow over the rest. A worker remembers its last
-thousand sessions, of which six minutes have half, and so long its heap finds its size."""
+GROWTH = {"memory": 0.05, "nats_memory": 0.25, "descriptors": 0.05, "threads": 0.05}
+"""The share of its median by which each may grow over the rest."""
 PEAK = 1.25
 BURST = {"descriptors": 20.0, "threads": 10.0}
 """Nothing is ever more than so many times its median, and so many more for a moment in which many
