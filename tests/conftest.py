@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
@@ -13,9 +16,11 @@ settings.load_profile("shared machine")
 
 
 @pytest.fixture(autouse=True)
-def plain_tracebacks() -> None:
-    """structlog's own draw every local variable in a box: of a hostile message for half a minute,
-    in which the recorder of a test does nothing else. The product's logs never do.
+def logs_as_before() -> Iterator[None]:
+    """A command that a test runs in this process configures all logging: for this test only.
+
+    structlog's own tracebacks draw every local variable in a box: of a hostile message for half a
+    minute, in which the recorder of a test does nothing else. The product's logs never do.
     """
     if not structlog.is_configured():
         structlog.configure(
@@ -28,3 +33,9 @@ def plain_tracebacks() -> None:
                 ),
             ]
         )
+    root = logging.getLogger()
+    config, handlers, level = structlog.get_config(), root.handlers[:], root.level
+    yield
+    structlog.configure(**config)
+    root.handlers[:] = handlers
+    root.setLevel(level)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from recorder_worker.adapters.attempt_files import AttemptFiles, suspects
 from recorder_worker.bus.attempts.attempts import Attempts, place_of
@@ -264,17 +265,16 @@ def test_a_damaged_line_is_no_line(tmp_path: Path, line: bytes) -> None:
     assert book.read(PLACE) == Tally(begun=1)
 
 
-def test_a_folder_that_takes_nothing_stops_nobody_and_is_told_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_takes_nothing_stops_nobody_and_is_told_once(tmp_path: Path) -> None:
     (tmp_path / "attempts").write_text("a file where the folder should be")
     book = AttemptFiles(tmp_path / "attempts")
-    for failed in (1, 2):
-        book.write(PLACE, Tally(failed=failed))
-    assert book.read(PLACE) == Tally(failed=2), "what fails is counted in memory"
-    book.write(PLACE, NOTHING)
-    assert book.read(PLACE) == NOTHING
-    assert capsys.readouterr().out.count("AttemptsUncounted") == 1
+    with capture_logs() as lines:
+        for failed in (1, 2):
+            book.write(PLACE, Tally(failed=failed))
+        assert book.read(PLACE) == Tally(failed=2), "what fails is counted in memory"
+        book.write(PLACE, NOTHING)
+        assert book.read(PLACE) == NOTHING
+    assert [line["event"] for line in lines] == ["AttemptsUncounted"]
 
 
 def test_what_cannot_be_struck_out_on_the_disk_is_so_in_memory(

@@ -18,18 +18,26 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+def no_context_left() -> Iterator[None]:
     yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
 
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_logger_that_spoke_before_follows_what_is_configured_now() -> None:
+    first, second = io.StringIO(), io.StringIO()
+    logger = structlog.get_logger("a")
+    for stream in (first, second):
+        configure(LogSettings(), stream)
+        logger.warning("DiskFull")
+    assert [len(lines(stream)) for stream in (first, second)] == [1, 1]
+    structlog.reset_defaults()
+    with structlog.testing.capture_logs() as caught:
+        logger.warning("DiskFull")
+    assert len(caught) == 1
 
 
 def test_a_line_is_json_off_a_terminal_and_words_on_one() -> None:
