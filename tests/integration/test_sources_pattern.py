@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from recorder_worker.adapters.sources.pattern import PatternDesktop
+from recorder_worker.adapters.sources.pattern_letters import write
 from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.sources.kinds import PatternSource
 
@@ -62,3 +64,31 @@ def test_the_size_alternates() -> None:
         shapes.append(frame.picture.shape[:2])
     large, small = (1, 101), (1, 75)
     assert shapes == [large, large, small, small, large, large, small]
+
+
+def test_letters_are_opencvs() -> None:
+    ours = np.random.default_rng(5).integers(0, 255, (30, 400, 3), dtype=np.uint8)
+    theirs, before = ours.copy(), ours.copy()
+    text, colour = "0000042 c0ffee log of seed: 7 error=0 token", (120, 20, 240)
+    write(ours, text, 6, 20, colour)
+    cv2.putText(theirs, text, (6, 20), cv2.FONT_HERSHEY_PLAIN, 1.0, colour)
+    apart = np.abs(ours.astype(np.int16) - theirs)
+    assert np.count_nonzero(ours != before) > 5000
+    assert apart.max() < 48, "where two letters meet"
+    assert np.count_nonzero(apart) < 100
+
+
+def test_letters_outside_of_a_picture_are_cut_off() -> None:
+    whole = np.zeros((60, 200, 3), np.uint8)
+    write(whole, "archive", 50, 30, (255, 255, 255))
+    for rows, columns in ((slice(20, 25), slice(60, 70)), (slice(0, 5), slice(0, 9))):
+        part = np.zeros_like(whole[rows, columns])
+        write(part, "archive", 50 - columns.start, 30 - rows.start, (255, 255, 255))
+        assert np.array_equal(part, whole[rows, columns])
+
+
+def test_no_session_has_letters_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV keeps 5.8 MiB of fonts for each thread that draws one."""
+    picture_of(0)
+    monkeypatch.setattr(cv2, "putText", None)
+    picture_of(1)

@@ -14,6 +14,7 @@ from typing import Final
 import cv2
 import numpy as np
 
+from recorder_worker.adapters.sources.pattern_letters import write
 from recorder_worker.core.errors import SourceLostError
 from recorder_worker.core.frames.pictures import Picture
 from recorder_worker.core.model import SourceClock, SourceFacts
@@ -26,7 +27,6 @@ _UNITS_A_LINE: Final = 2
 _UNITS_A_CLOCK_TICK: Final = 10
 _LINE_HEIGHT: Final = 18
 _TITLE_HEIGHT: Final = 22
-_FONT: Final = cv2.FONT_HERSHEY_PLAIN
 _WINDOW_COLOUR: Final = (30, 24, 22)
 _WORDS: Final = (
     *("accepted", "archive", "begin", "blob", "cache", "chunk", "closed", "commit", "connect"),
@@ -113,8 +113,9 @@ class _Scene:
                 (96, 84, 72),
                 -1,
             )
-            _text(self._background, f"log of seed {seed}", left + 8, top + 16, (240, 240, 240))
+            write(self._background, f"log of seed {seed}", left + 8, top + 16, (240, 240, 240))
         self._lines: dict[int, Picture] = {}
+        self._clock: tuple[int, Picture] | None = None
 
     def draw(self, unit: int) -> Picture:
         """A new picture of one unit."""
@@ -122,7 +123,7 @@ class _Scene:
         busy_units = cycle * _BUSY_UNITS + min(phase, _BUSY_UNITS)
         picture = self._background.copy()
         self._draw_log(picture, busy_units // _UNITS_A_LINE)
-        _draw_clock(picture, unit // _UNITS_A_CLOCK_TICK)
+        self._draw_clock(picture, unit // _UNITS_A_CLOCK_TICK)
         _draw_pointer(picture, busy_units)
         return picture
 
@@ -145,9 +146,19 @@ class _Scene:
             colour = [(210, 210, 210), (120, 220, 120), (90, 200, 240), (240, 170, 120)]
             strip = np.full((_LINE_HEIGHT, self._log[2], 3), _WINDOW_COLOUR, np.uint8)
             stamp = f"{number:07d} {chosen[:3].hex()} {' '.join(words)}"
-            _text(strip, stamp, 6, 14, colour[chosen[30] % len(colour)])
+            write(strip, stamp, 6, 14, colour[chosen[30] % len(colour)])
             self._lines[number] = strip
         return strip
+
+    def _draw_clock(self, picture: Picture, seconds: int) -> None:
+        height, width, _ = picture.shape
+        corner = picture[max(0, height - 30) :, max(0, width - 110) :]
+        if self._clock is None or self._clock[0] != seconds:
+            face = np.full(corner.shape, (60, 40, 20), np.uint8)
+            text = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+            write(face, text, 10, 21, (255, 255, 255))
+            self._clock = seconds, face
+        corner[:] = self._clock[1]
 
 
 def _wallpaper(width: int, height: int, seed: int) -> Picture:
@@ -163,14 +174,6 @@ def _wallpaper(width: int, height: int, seed: int) -> Picture:
     return picture
 
 
-def _draw_clock(picture: Picture, seconds: int) -> None:
-    text = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-    height, width, _ = picture.shape
-    left, top = max(0, width - 110), max(0, height - 30)
-    cv2.rectangle(picture, (left, top), (width - 1, height - 1), (60, 40, 20), -1)
-    _text(picture, text, left + 10, top + 21, (255, 255, 255))
-
-
 def _draw_pointer(picture: Picture, busy_units: int) -> None:
     """An arrow on a Lissajous curve, which stands still while the desk is idle."""
     height, width, _ = picture.shape
@@ -180,7 +183,3 @@ def _draw_pointer(picture: Picture, busy_units: int) -> None:
     placed = arrow + np.array([x, y], np.int32)
     cv2.fillPoly(picture, [placed], (255, 255, 255))
     cv2.polylines(picture, [placed], isClosed=True, color=(0, 0, 0))
-
-
-def _text(picture: Picture, text: str, x: int, y: int, colour: tuple[int, int, int]) -> None:
-    cv2.putText(picture, text, (x, y), _FONT, 1.0, colour)
