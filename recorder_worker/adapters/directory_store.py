@@ -24,16 +24,14 @@ from recorder_worker.adapters.durable_file import (
 from recorder_worker.adapters.inside import link_on_the_way, open_inside, refuse_links
 from recorder_worker.adapters.store_floor import StoreFloor
 from recorder_worker.core import keys
-from recorder_worker.core.errors import (
-    BlobMissingError,
-    StoreError,
-    StoreFullError,
-)
+from recorder_worker.core.errors import BlobMissingError, StoreError, StoreFullError
 from recorder_worker.ports import StoredDigest
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _FLOOR_CHECK_BYTES = 8 * PIECE_BYTES
+_LEAST_BYTES = 4096
+"""Asked for where nothing should be left. To ask for a whole piece is to allocate one."""
 _ADVICE = {
     errno.ENOENT: "mount its disk again, or put the directory back",
     errno.EACCES: "give this user the right to write there",
@@ -132,7 +130,9 @@ class DirectoryStore:
         path = self._path(key)
         with _explained("read", path, missing=True), open_inside(self._root, path) as file:
             file.seek(start)
-            while piece := file.read(PIECE_BYTES):
+            left = os.fstat(file.fileno()).st_size - start
+            while piece := file.read(min(PIECE_BYTES, max(left, _LEAST_BYTES))):
+                left -= len(piece)
                 yield piece
 
     def digest(self, key: str, *, read_back: bool = False) -> StoredDigest:

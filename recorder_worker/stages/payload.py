@@ -8,6 +8,7 @@ encrypted session the segments are opened, and the chunk is sealed, with that ke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 
 import msgspec
 import zstandard
@@ -26,6 +27,7 @@ from recorder_worker.core.errors import (
 from recorder_worker.core.events import ChunkPlanned, SegmentRef
 from recorder_worker.core.packets.fmp4 import PACKETS_FORMAT
 from recorder_worker.ports import BlobStore
+from recorder_worker.stages.compressors import Compressors
 from recorder_worker.stages.payload_writer import (
     Digests,
     PayloadWriter,
@@ -173,17 +175,22 @@ def _compress(
     """Write the payload as one zstd frame; None where that would not be smaller."""
     plain = plain_hasher(cipher)
     with PayloadWriter(store, plan, cipher, zstd=True) as writer:
-        parameters = chunk_parameters(plan.zstd_level, plan.zstd_window_log)
-        compressor = zstandard.ZstdCompressor(compression_params=parameters)
-        stream = compressor.compressobj(size=plan.plain_size)
-        for segment in segments:
-            plain.update(segment)
-            writer.write(stream.compress(segment))
-        writer.write(stream.flush())
+        with _compressors(plan.zstd_level, plan.zstd_window_log).lend() as compressor:
+            stream = compressor.compressobj(size=plan.plain_size)
+            for segment in segments:
+                plain.update(segment)
+                writer.write(stream.compress(segment))
+            writer.write(stream.flush())
         if writer.size >= plan.plain_size:
             return None
         writer.commit()
         return _stored(writer.name, CODEC_ZSTD, writer.digests, plain.hexdigest())
+
+
+@lru_cache(maxsize=2)
+def _compressors(level: int, window_log: int) -> Compressors:
+    parameters = chunk_parameters(level, window_log)
+    return Compressors(lambda: zstandard.ZstdCompressor(compression_params=parameters))
 
 
 def chunk_parameters(level: int, window_log: int) -> zstandard.ZstdCompressionParameters:

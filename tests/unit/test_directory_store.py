@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -434,3 +435,16 @@ def test_a_root_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match="cannot prepare the store"):
         DirectoryStore(tmp_path / "file" / "data")
+
+
+def test_a_small_blob_is_read_without_room_for_a_large_one(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    store.put("a/b", b"x" * 1000)
+    store.get("a/b")
+    tracemalloc.start()
+    try:
+        assert len(store.get("a/b")) == 1000
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 100_000

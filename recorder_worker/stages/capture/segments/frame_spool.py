@@ -48,7 +48,8 @@ class SegmentWriter:
         self._keyframes = KeyframeState()
         self._encoder = FrameEncoder()
         self._shape: tuple[int, ...] = ()
-        self._plain = bytearray()
+        self._pieces: list[memoryview] = []
+        self._plain_size = 0
         self._raw_size = 0
         self._count = 0
         self._keyframe = False
@@ -94,7 +95,7 @@ class SegmentWriter:
         """Whether a frame at session time `t_ns` belongs to the next segment."""
         return self._count > 0 and (
             t_ns - self.cursor.t_ns >= self._limits.duration_ns
-            or len(self._plain) >= self._limits.plain_size
+            or self._plain_size >= self._limits.plain_size
         )
 
     def fits(self, frame: Frame, t_ns: int) -> bool:
@@ -123,7 +124,8 @@ class SegmentWriter:
         if first:
             self._keyframe = encoded.keyframe
         self._shape = frame.picture.shape
-        self._plain += encoded.data
+        self._pieces.append(encoded.data)
+        self._plain_size += len(encoded.data)
         self._raw_size += frame.picture.nbytes
         self._count += 1
 
@@ -136,7 +138,7 @@ class SegmentWriter:
         if not self._count:
             return None
         content = Content(
-            plain=self._plain,
+            plain=self._pieces,
             unit_count=self._count,
             raw_size=self._raw_size,
             keyframe=self._keyframe,
@@ -164,7 +166,8 @@ class SegmentWriter:
         self._empty()
 
     def _empty(self) -> None:
-        self._plain = bytearray()
+        self._pieces = []
+        self._plain_size = 0
         self._raw_size = 0
         self._count = 0
         self._keyframe = False

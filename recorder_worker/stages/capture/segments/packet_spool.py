@@ -142,7 +142,7 @@ class PacketWriter:
         except FormatError as error:
             raise SourceLostError(f"its packets make no piece of a recording: {error}") from error
         return Content(
-            plain=plain, unit_count=self.count, raw_size=raw_size, keyframe=self._keyframe
+            plain=(plain,), unit_count=self.count, raw_size=raw_size, keyframe=self._keyframe
         )
 
     def abandon(self, t1_ns: int) -> Span:

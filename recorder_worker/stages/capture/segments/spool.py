@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
-import zstandard
 from blake3 import blake3
+from zstandard import ZstdCompressor
 
 from recorder_worker.core import keys
 from recorder_worker.core.cipher.session_cipher import SessionCipher, plain_hasher
 from recorder_worker.core.model import Cursor, Span
 from recorder_worker.ports import Clock
 from recorder_worker.stages.capture.segments.items import Segment
+from recorder_worker.stages.compressors import Compressors
 from recorder_worker.stages.payload_writer import segment_place
 
 
@@ -63,9 +66,9 @@ class UnitWriter(Protocol):
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """What a segment holds. `raw_size`: of its pictures or samples, in bytes."""
+    """What a segment holds, in pieces. `raw_size`: of its pictures or samples, in bytes."""
 
-    plain: bytes | bytearray
+    plain: Sequence[bytes | memoryview]
     unit_count: int
     raw_size: int
     keyframe: bool
@@ -114,11 +117,14 @@ class Spool:
         Raises:
             StoreError: it could not be stored; the cursor is where it was.
         """
-        plain = content.plain
-        stored = zstandard.ZstdCompressor(level=self._level).compress(plain)
+        plain_size = sum(len(piece) for piece in content.plain)
+        stored = self._compressed(content.plain, plain_size)
         if self._cipher is not None:
             stored = b"".join(self._cipher.seal(segment_place(self.cursor.unit), stored))
-        digest = plain_hasher(self._cipher).update(plain).hexdigest()
+        hasher = plain_hasher(self._cipher)
+        for piece in content.plain:
+            hasher.update(piece)
+        digest = hasher.hexdigest()
         name = keys.segment(self.cursor.unit, digest)
         self.store.put(keys.blob_key(self._session_id, name), stored)
         span = self.pass_by(content.unit_count, t1_ns)
@@ -128,11 +134,16 @@ class Spool:
             keyframe=content.keyframe,
             name=name,
             raw_size=content.raw_size,
-            plain_size=len(plain),
+            plain_size=plain_size,
             plain_blake3=digest,
             stored_size=len(stored),
             stored_blake3=blake3(stored).hexdigest(),
         )
+
+    def _compressed(self, plain: Sequence[bytes | memoryview], size: int) -> bytes:
+        with _compressors(self._level).lend() as compressor:
+            stream = compressor.compressobj(size=size)
+            return b"".join([*(stream.compress(piece) for piece in plain), stream.flush()])
 
     def pass_by(self, unit_count: int, t1_ns: int) -> Span:
         """The span of so many units, up to session time `t1_ns`; go on behind it."""
@@ -151,3 +162,8 @@ class Spool:
             wall0_ns=begin.wall_ns,
             wall1_ns=wall_ns,
         )
+
+
+@lru_cache(maxsize=2)
+def _compressors(level: int) -> Compressors:
+    return Compressors(lambda: ZstdCompressor(level=level))
