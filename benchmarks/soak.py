@@ -6,12 +6,13 @@ One worker with all stages and its nats-server. `SOAK_SESSIONS` (50) are recorde
 by itself after six minutes of normal speed, and another begins in its place, so that an hour has
 ten of each. All that happens by the clock of a session (a frame every two seconds, segments of
 20 s, chunks of two minutes, checkpoints of one, epochs of five) happens `SOAK_SPEED` (10) times as
-often, so that an hour passes in six minutes: `SOAK_HOURS` (1) says how many. Every two seconds it
-is looked what worker and server hold, and what waits for the stages. Behind the first quarter a
-line is laid through each of these; it has to be flat, and nothing ever far above it; every session
-has to be sealed with all its frames and without a gap, and some have to verify. Exit code 1 where
-not. A machine that is too slow lets messages wait and holds sessions, as it must, which makes gaps
-in which nothing is missing: there it says so, and wants a lower `SOAK_SPEED`.
+often, so that an hour passes in six minutes: `SOAK_HOURS` (1) says how many, behind half an hour
+(`SOAK_WARM_UP_HOURS`) in which tables and heap find their size. Every two seconds it is looked what
+worker and server hold, and what waits for the stages. Through each of these a line is laid; it has
+to be flat, and nothing ever far above it; every session, of the warm-up too, has to be sealed with
+all its frames and without a gap, and some have to verify. Exit code 1 where not. A machine that is
+too slow lets messages wait and holds sessions, as it must, which makes gaps in which nothing is
+missing: there it says so, and wants a lower `SOAK_SPEED`.
 """
 
 from __future__ import annotations
@@ -48,10 +49,13 @@ SESSION_S, LOOK_S = 360.0, 2.0
 FPS = 0.5
 FRAMES = round(SESSION_S * FPS)
 VERIFIED = 20
-WARM_UP = 0.25
-"""The share of the time in which caches fill and the first sessions begin: no part of the line."""
+WARM_UP_HOURS = float(os.environ.get("SOAK_WARM_UP_HOURS", "0.5"))
+"""Five sessions behind each other in each place, before the line begins.
+
+A heap has its size when the largest moments of its threads have met by chance: the most of an arena
+is what it keeps."""
 GROWTH = {"memory": 0.05, "nats_memory": 0.25, "descriptors": 0.05, "threads": 0.05}
-"""The share of its median by which each may grow over the rest."""
+"""The share of its median by which each may grow over the hours behind it."""
 PEAK = 1.25
 BURST = {"descriptors": 20.0, "threads": 10.0}
 """Nothing is ever more than so many times its median, and so many more for a moment in which many
@@ -131,7 +135,8 @@ class Soak:
         self.worker = worker
         self._client = client
         self._js = js
-        self._until_s = time.monotonic() + HOURS * 3600 / SPEED
+        self._from_s = time.monotonic() + WARM_UP_HOURS * 3600 / SPEED
+        self._until_s = self._from_s + HOURS * 3600 / SPEED
         self.looks: list[Look] = []
         self.sealed: list[str] = []
         self.took_s: list[float] = []
@@ -186,7 +191,7 @@ class Soak:
 
     def steep(self) -> list[str]:
         """Print what was held, and how it grew; what is wrong with that."""
-        looks = self.looks[round(len(self.looks) * WARM_UP) :]
+        looks = [look for look in self.looks if look.at_s >= self._from_s]
         times = [look.at_s for look in looks]
         rows, wrong = {}, []
         for name, share in GROWTH.items():
@@ -204,7 +209,8 @@ class Soak:
         if line.median > LAG:
             wrong.append(f"messages that wait: {line.median:.0f}, more than {LAG}")
         columns = ["median", "least", "most", "growth an hour", "growth in all"]
-        print_table(f"behind the first {WARM_UP:.0%}; memory in MiB", rows, columns)
+        title = f"{HOURS:g} hours behind {WARM_UP_HOURS:g} of warm-up; memory in MiB"
+        print_table(title, rows, columns)
         return wrong
 
 

@@ -37,9 +37,10 @@ class OpenCvOptics:
         height, width, _ = picture.shape
         scale = min(1.0, longest / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small: Any = picture.copy()
-        if size != (width, height):
-            small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        same = size == (width, height)
+        small: Any = (
+            picture.copy() if same else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        )
         if not masks:
             return SmallPicture(small)
         visible = np.full((size[1], size[0]), 255, np.uint8)
