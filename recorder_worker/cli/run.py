@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from recorder_worker.adapters.c_heap import share_arenas
 from recorder_worker.cli.settings_option import ConfigOption, load_settings
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def run(
 
     - `RECORDER_NATS__URL=nats://hub:4222 recorder run compress merkle`
     """
+    share_arenas()
     settings = load_settings(config)
     if stages:
         settings = msgspec.structs.replace(settings, stages=tuple(s.value for s in stages))
