@@ -241,6 +241,7 @@ async def soak(folder: Path) -> int:
     async with running(folder) as run:
         await run.run()
         own_s, others_s = run.worker.cpu_s()
+        lasted_s = time.monotonic() - begin_s
     run.verify_some(folder / "data")
     wrong = [*run.steep(), *run.wrong]
     if run.held_gaps:
@@ -252,8 +253,9 @@ async def soak(folder: Path) -> int:
     print(
         f"{sealed} sessions sealed in {time.monotonic() - begin_s:.0f} s, {SESSIONS} at once, each "
         f"{took_s:.1f} s behind its start, where {SESSION_S / SPEED:.0f} s are recorded; each took "
-        f"{own_s / sealed:.2f} s of a core, and {others_s / sealed:.2f} s of nats-server's; load "
-        f"of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+        f"{own_s / sealed:.2f} s of a core, and {others_s / sealed:.2f} s of nats-server's; in all "
+        f"{(own_s + others_s) / lasted_s:.1f} of {os.cpu_count()} cores, whose load was "
+        f"{os.getloadavg()[0]:.1f}"
     )
     for text in wrong[:20]:
         print(f"WRONG: {text}")
