@@ -18,6 +18,7 @@ from benchmarks import (
     screen,
     seek,
     sizing,
+    turns,
     x11grab,
 )
 from recorder_worker.service.observing import logs
@@ -36,6 +37,7 @@ if __name__ == "__main__":
         "displays": displays.main,
         "x11grab": x11grab.main,
         "desktops": desktops.main,
+        "turns": turns.main,
         "pipeline": pipeline.main,
         "integrity": integrity.main,
         "encryption": encryption.main,

@@ -19,6 +19,7 @@ from recorder_worker.core.quality.judge import Look, QualityJudge, QualityPolicy
 from recorder_worker.core.quality.measures import Measures
 from recorder_worker.ports import Frame, Optics
 from recorder_worker.ports.optics import SmallPicture
+from recorder_worker.stages.capture.one_at_a_time import turn
 from recorder_worker.stages.capture.segments.items import Note
 from recorder_worker.stages.capture.segments.thumbnails import Thumbnails
 
@@ -123,8 +124,10 @@ class PictureWatch:
         digest = blake3(shown.data).digest() if self._exact else b""
         if self._exact and before is not None and (digest, masks) == (before.digest, before.masks):
             return before
-        small = self._optics.shrink(shown, masks, self._policy.longest)
-        measures = self._optics.measure(small) if self._judges else Measures()
+        with turn(shown):
+            small = self._optics.shrink(shown, masks, self._policy.longest)
+        with turn(small.picture):
+            measures = self._optics.measure(small) if self._judges else Measures()
         return _Seen(small, masks, measures, digest, t_ns)
 
 

@@ -7,6 +7,7 @@ from recorder_worker.core.frames.encoder import FrameEncoder
 from recorder_worker.core.frames.keyframes import KeyframePolicy, KeyframeState
 from recorder_worker.core.model import Cursor, Mask, Span
 from recorder_worker.ports import Clock, Frame
+from recorder_worker.stages.capture.one_at_a_time import turn
 from recorder_worker.stages.capture.segments.items import Segment
 from recorder_worker.stages.capture.segments.spool import (
     Content,
@@ -111,16 +112,18 @@ class SegmentWriter:
         """
         wall_ns = self._spool.stamp()
         first = self._count == 0
-        encoded = self._encoder.encode(
-            frame.picture,
-            unit=self.cursor.unit + self._count,
-            t_ns=t_ns,
-            wall_ns=wall_ns,
-            keyframe=first and self._keyframes.due(self._policy, t_ns),
-            changed=frame.changed,
-            pointer=frame.pointer,
-            masks=self._masks,
-        )
+        keyframe = first and self._keyframes.due(self._policy, t_ns)
+        with turn(frame.picture, None if keyframe else frame.changed):
+            encoded = self._encoder.encode(
+                frame.picture,
+                unit=self.cursor.unit + self._count,
+                t_ns=t_ns,
+                wall_ns=wall_ns,
+                keyframe=keyframe,
+                changed=frame.changed,
+                pointer=frame.pointer,
+                masks=self._masks,
+            )
         if first:
             self._keyframe = encoded.keyframe
         self._shape = frame.picture.shape
