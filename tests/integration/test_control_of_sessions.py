@@ -217,13 +217,13 @@ async def test_a_session_that_cannot_be_read_in_time_is_slowed_down_and_sped_up_
 async def test_material_waits_while_later_stages_are_behind_and_none_of_it_is_lost(
     tmp_path: Path,
 ) -> None:
-    load = LoadSettings(behind_high_bytes=1, behind_low_bytes=1)
+    load = LoadSettings(behind_high_bytes=1, behind_low_bytes=1, window_s=0.1)
     async with RunningRecorder(settings_in(tmp_path, load=load)) as recorder:
-        source = LIVE | {"frames": 30}
+        source = LIVE | {"frames": 60}
         session_id, report = await recorder.record(source, fps=20, when_behind="slow")
         assert report.verdict is Verdict.COMPLETE_WITH_GAPS
         assert {(gap.reason, gap.lost_units) for gap in report.gaps} == {("back_pressure", 0)}
-        assert assert_pattern(recorder, session_id, width=64, height=48) == 30
+        assert assert_pattern(recorder, session_id, width=64, height=48) == 60
 
 
 async def test_a_recorder_that_cannot_write_says_so_in_seconds_and_loses_nothing_by_a_moment(

@@ -126,10 +126,11 @@ async def test_a_recorder_that_fills_its_disk_ends_all_sessions_above_its_reserv
         marks = disk_of(floor, pause_bytes=floor)
         async with recorder_on(disk, None, disk=marks) as recorder:
             with Lowest(disk) as lowest:
-                started = [
-                    (await recorder.client.start(file_source(video))).session_id
-                    for _ in range(sessions)
-                ]
+                # All at once: the first ones fill the disk while the last one is asked for.
+                accepted = await asyncio.gather(
+                    *(recorder.client.start(file_source(video)) for _ in range(sessions))
+                )
+                started = [one.session_id for one in accepted]
                 sealed = [await recorder.sealed(session_id) for session_id in started]
             assert {one.reason.value for one in sealed} == {"disk_full"}
             # Chunks are made below the floor, of segments that go away once they are signed: where

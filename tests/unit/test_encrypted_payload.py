@@ -37,6 +37,7 @@ from recorder_worker.stages import payload
 from recorder_worker.stages.capture.segments.frame_spool import SegmentWriter
 from recorder_worker.stages.capture.segments.spool import SegmentLimits
 from recorder_worker.stages.compress import CompressStage, stored_chunk
+from recorder_worker.stages.compressors import Compressors
 from recorder_worker.stages.payload import find_payload, store_payload, stored_segments
 
 SESSION = "0192f0c1-2b3c-7d4e-8f50-0000000000a1"
@@ -236,7 +237,8 @@ def test_another_version_of_zstd_shares_no_key_and_what_it_stored_is_adopted(
         other.put(key, store.get(key))
     first = store_payload(store, plan, CIPHER)
     parameters = zstandard.ZstdCompressionParameters.from_level(19)
-    monkeypatch.setattr(payload, "chunk_parameters", lambda *_: parameters)
+    others = Compressors(lambda: zstandard.ZstdCompressor(compression_params=parameters))
+    monkeypatch.setattr(payload, "_compressors", lambda *_: others)
     second = store_payload(other, plan, CIPHER)
     one, two = blob(store, first.name), blob(other, second.name)
     assert one != two

@@ -147,10 +147,10 @@ def _keys(folder: Path) -> Iterator[Case]:
 
 def _open_keys(folder: Path) -> Iterator[Case]:
     """Only what is secret: statements of rotation and the recorder's id are for everybody."""
-    secret = [folder, *(path for path in folder.rglob("*") if _is_secret(path))]
-    for path in secret:
-        mode = stat.S_IMODE(path.lstat().st_mode)
-        if path.is_symlink() or not mode & OPEN_TO_OTHERS:
+    below = ((path, found) for path, found in _below(folder) if _is_secret(path))
+    for path, found in [(folder, folder.lstat()), *below]:
+        mode = stat.S_IMODE(found.st_mode)
+        if stat.S_ISLNK(found.st_mode) or not mode & OPEN_TO_OTHERS:
             continue
         yield Case(
             finding=Finding(
@@ -166,6 +166,27 @@ def _open_keys(folder: Path) -> Iterator[Case]:
         )
 
 
+def _below(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """All that is below a folder, but for what goes away meanwhile, as keys of epochs do.
+
+    Raises:
+        PermissionError: a part of it may not be looked at.
+    """
+    for parent, folders, files in os.walk(folder, onerror=_tell_but_absence):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            try:
+                found = path.lstat()
+            except FileNotFoundError:
+                continue
+            yield path, found
+
+
+def _tell_but_absence(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
 def _is_secret(path: Path) -> bool:
     return path.suffix in {".pem", ".key", ".new"} or path.name == "secret"
 
@@ -176,8 +197,9 @@ def _close(path: Path, mode: int) -> str:
 
 
 def _stray_keys(folder: Path) -> Iterator[Case]:
-    for path in folder.rglob(".*.new"):
-        if time.time() - path.lstat().st_mtime < YOUNG_S:
+    for path, found in _below(folder):
+        stray = path.name.startswith(".") and path.suffix == ".new"
+        if not stray or time.time() - found.st_mtime < YOUNG_S:
             continue
         yield Case(
             finding=Finding(
