@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -59,7 +60,7 @@ def arenas(how: str, **environment: str) -> int:
 
 
 pytestmark = pytest.mark.skipif(
-    os.confstr("CS_GNU_LIBC_VERSION") is None, reason="arenas are glibc's"
+    platform.libc_ver(sys.executable)[0] != "glibc", reason="arenas are glibc's"
 )
 
 
