@@ -88,7 +88,7 @@ class Line(NamedTuple):
     least: float
     most: float
     an_hour: float
-    """Growth in an hour of the clock on the wall."""
+    """Growth in an hour of the sessions' clock."""
     growth: float
     """Growth over all that was seen."""
 
@@ -110,7 +110,7 @@ def line_through(times: list[float], values: list[float]) -> Line:
         median=statistics.median(values),
         least=min(values),
         most=max(values),
-        an_hour=slope * 3600,
+        an_hour=slope * 3600 / SPEED,
         growth=slope * (times[-1] - times[0]),
     )
 
@@ -209,7 +209,7 @@ class Soak:
         if line.median > LAG:
             wrong.append(f"messages that wait: {line.median:.0f}, more than {LAG}")
         columns = ["median", "least", "most", "growth an hour", "growth in all"]
-        title = f"{HOURS:g} hours behind {WARM_UP_HOURS:g} of warm-up; memory in MiB"
+        title = f"{HOURS:g} h of the sessions behind {WARM_UP_HOURS:g} h of warm-up; memory in MiB"
         print_table(title, rows, columns)
         return wrong
 
