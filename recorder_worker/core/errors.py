@@ -80,7 +80,7 @@ class SecondStoreError(StoreError):
 
 
 class CopyDamagedError(SecondStoreError):
-    """The second store does not hold what was just given to it: it is taken out and sent again."""
+    """The second store did not hold what it was given: it was written over, and is looked at."""
 
 
 class WorkerDiedError(PermanentError):

@@ -9,8 +9,10 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import nats
+import nats.errors
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ from s3_server import S3Server
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.adapters.s3.store import S3Store
 from recorder_worker.bus.connection.broker import Login
-from recorder_worker.bus.objects.bucket import ObjectInfo
+from recorder_worker.bus.objects.bucket import ObjectBucket, ObjectInfo
 from recorder_worker.bus.objects.store import ObjectStore
 from recorder_worker.bus.streams.topology import StreamLimits, streams
 from recorder_worker.core.errors import (
@@ -29,6 +31,7 @@ from recorder_worker.core.errors import (
     BlobMissingError,
     ImmutableConflictError,
     PermanentError,
+    StoreError,
 )
 from recorder_worker.ports import BlobStore
 
@@ -415,6 +418,31 @@ def test_what_killed_writers_left_is_removed_once_it_is_old(
     assert store.free_bytes() == room
     assert store.get("sessions/one/whole") == LARGE
     assert list(store.keys("")) == ["sessions/one/whole"]
+
+
+@pytest.mark.parametrize("held", [None, b"before"], ids=["new", "replaced"])
+def test_an_object_whose_server_does_not_say_that_it_has_it_is_whole(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, held: bytes | None
+) -> None:
+    """It stands still for longer than it is waited for, and then has it all the same."""
+    store = make_store("nats")
+    assert isinstance(store, ObjectStore)
+    if held is not None:
+        store.put("sessions/one/whole", held)
+    appear = ObjectBucket.appear
+
+    async def too_late(*arguments: Any, **named: Any) -> bool:  # noqa: ANN401  (as `appear`)
+        await appear(*arguments, **named)
+        raise nats.errors.TimeoutError
+
+    monkeypatch.setattr(ObjectBucket, "appear", too_late)
+    with pytest.raises(StoreError):
+        (store.put if held is None else store.replace)("sessions/one/whole", LARGE)
+    monkeypatch.undo()
+    assert store.get("sessions/one/whole") == LARGE
+    store.put("sessions/one/whole", LARGE)
+    assert store.clear_leftovers(older_than_s=-60.0) == (1 if held else 0)
+    assert store.get("sessions/one/whole") == LARGE
 
 
 def test_what_others_have_put_there_is_left_out_and_goes_with_the_rest(

@@ -67,7 +67,7 @@ KEEPING: tuple[Row, ...] = (
     ("sweep", "BlobStore.replace second/proofs/retention", 1),
     ("sweep", "EventLog.emit integration.storage.integrity_failed", 1),
     ("sweep", "BlobStore.replace copies", 2),
-    ("sweep", "BlobStore.delete_below chunks", 1),
+    ("sweep", "BlobStore.delete chunks", 2),
     ("sweep", "EventLog.emit integration.storage.offloaded", 1),
     ("patrol", "BlobStore.replace patrol/place", 10),
     ("patrol", "BlobStore.put second/recorder", 1),

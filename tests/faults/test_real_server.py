@@ -51,7 +51,7 @@ REMOVALS = (
 )
 
 KEPT = (
-    Fault(Effect("sweep", "BlobStore.delete_below chunks", 1), Kind.KILLED),
+    Fault(Effect("sweep", "BlobStore.delete chunks", 1), Kind.KILLED),
     Fault(Effect("patrol", "EventLog.emit integration.storage.integrity_failed", 1), Kind.DELAYED),
 )
 

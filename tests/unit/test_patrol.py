@@ -284,6 +284,20 @@ async def test_a_folder_that_was_taken_elsewhere_holds_up_no_other(bench: Bench)
     assert bench.outcomes == ["good"] * CHUNKS
 
 
+async def test_records_on_a_bad_block_hold_up_no_other(bench: Bench) -> None:
+    class BadBlock:
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401  (any attribute of a store)
+            return self.stream if name == "stream" else getattr(bench.store, name)
+
+        def stream(self, key: str, start: int = 0) -> Any:  # noqa: ANN401  (pieces)
+            if key == keys.blob_key(bench.known.ids[0], keys.RECORDS):
+                raise StoreError(f"cannot read {key}: Input/output error")
+            return bench.store.stream(key, start)
+
+    await bench.patrol(store=BadBlock()).walk(0)
+    assert bench.outcomes == ["good"] * CHUNKS
+
+
 async def test_a_patrol_goes_on_where_it_was_stopped(bench: Bench) -> None:
     class Stops:
         """The store: reading ends with a chunk of the second session."""

@@ -1,7 +1,8 @@
 """An object being written: its pieces, and at the end the message by which it exists.
 
 A crash before `commit` leaves pieces that no name leads to. Nothing reads them, and they take room
-until a worker starts (`ObjectStore.clear_leftovers`).
+until a worker starts (`ObjectStore.clear_leftovers`). So does a server that does not say whether it
+has the message: the name may lead to the pieces, and they are not taken from under it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from recorder_worker.bus.objects.bucket import (
     digest_text,
 )
 from recorder_worker.bus.objects.thread import ObjectThread
-from recorder_worker.core.errors import ImmutableConflictError, StoreError
+from recorder_worker.core.errors import ImmutableConflictError, StoreError, StoreFullError
 
 AT_ONCE = 8
 """Pieces in one call: a mebibyte."""
@@ -40,7 +41,7 @@ class ObjectWriter:
         self._size = 0
         self._pieces = 0
         self._begun = False
-        self._done = False
+        self._named = False
 
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes; what fills some pieces is sent. Raises StoreError."""
@@ -59,9 +60,7 @@ class ObjectWriter:
             if found.info is not None:
                 self._compare(found.info)
                 return  # and `abort` forgets our pieces
-            appear = partial(self._bucket.appear, info=info, after=found.sequence)
-            if self._thread.call(appear, f"store {self._where}"):
-                self._done = True
+            if self._appear(info, found.sequence, f"store {self._where}"):
                 return
         raise StoreError(f"cannot store {self._where}: its name is taken and freed all the time")
 
@@ -71,8 +70,7 @@ class ObjectWriter:
         info = self._info()
         doing = f"replace {self._where}"
         before = self._look(doing).info
-        self._thread.call(lambda js: self._bucket.appear(js, info, after=None), doing)
-        self._done = True
+        self._appear(info, None, doing)
         if before is not None:
             self._thread.call(lambda js: self._bucket.forget(js, before.nuid), doing)
 
@@ -80,11 +78,22 @@ class ObjectWriter:
         """Forget what was written; harmless after `commit`."""
         self._waiting.clear()
         begun, self._begun = self._begun, False
-        if begun and not self._done:
+        if begun and not self._named:
             with suppress(StoreError):
                 self._thread.call(
                     lambda js: self._bucket.forget(js, self._nuid), f"forget {self._where}"
                 )
+
+    def _appear(self, info: ObjectInfo, after: int | None, doing: str) -> bool:
+        """Whether our pieces have the name now; but for a full server an error leaves it open."""
+        self._named = True
+        try:
+            appear = partial(self._bucket.appear, info=info, after=after)
+            self._named = self._thread.call(appear, doing)
+        except StoreFullError:
+            self._named = False
+            raise
+        return self._named
 
     def _look(self, doing: str) -> Found:
         return self._thread.call(lambda js: self._bucket.find(js, self._name), doing)

@@ -2,7 +2,8 @@
 
 The order is what counts: the bytes are sent, the store says that it has them, and then its own word
 for their digest, or the bytes as they come back, are held against what was read here. Only then is
-a blob copied. Where they differ the copy is taken out again, and the next try sends it anew.
+a blob copied. Where they differ the copy is written over, by whole bytes in hand, and the next try
+looks at it; nothing is taken out of the second store, for it may be the only copy by then.
 
 What was told or signed of a blob (`Expected`) is held against the bytes here while they are sent:
 what was damaged on this disk never becomes a copy. Blocking; called in a thread.
@@ -16,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
+from typing import NoReturn
 
 import msgspec
 
@@ -111,7 +113,6 @@ class Copier:
         found = self.look(key)
         if found is None or (found.size, found.sha256) != (given.size, given.sha256):
             self._differs(key, given, found, sent=not held)
-        assert found is not None  # noqa: S101  (mypy: `_differs` has raised)
         self._metrics.copied(found.checked, 0 if held else found.size, time.monotonic() - begun_s)
         self._remember(key, found)
         return found
@@ -149,7 +150,14 @@ class Copier:
         return True
 
     def look(self, key: str) -> Copied | None:
-        """What the second store has under a name, by its word or read; None: nothing, or a part."""
+        """What the second store has under a name, by its word or read; None: nothing, or a part.
+
+        That is believed when it was said twice: a store of several servers may not find, once, what
+        it has.
+        """
+        return self._look(key) or self._look(key)
+
+    def _look(self, key: str) -> Copied | None:
         with of_second():
             try:
                 found = self.second.digest(key, read_back=self._read_back)
@@ -195,7 +203,9 @@ class Copier:
                 writer.abort()
         return given
 
-    def _differs(self, key: str, given: Expected, found: Copied | None, *, sent: bool) -> None:
+    def _differs(self, key: str, given: Expected, found: Copied | None, *, sent: bool) -> NoReturn:
+        with self._knowing:
+            self._known.pop(key, None)
         where = self.second.location(key)
         what = f"{found.size} of {found.sha256}" if found else "none, or a part"
         text = f"{where}: expected {given.size} bytes of SHA-256 {given.sha256}, found {what}"
@@ -203,11 +213,25 @@ class Copier:
             raise ImmutableConflictError(
                 f"{text}; it is not replaced: find out who wrote it, and remove it there"
             )
-        # Ours, and damaged on its way or there; or a part that nobody can read.
-        with of_second():
-            self.second.delete(key)
+        # Ours, and damaged on its way or there; or a part that nobody can read; or whole, and its
+        # store was wrong about it. It may be the only copy, or become it while we look: it is
+        # written over with the whole bytes in our hand, and never taken out.
         self._metrics.copy_damaged()
-        raise CopyDamagedError(f"{text}; it was taken out and is sent again")
+        data = self._whole(key, given, text)
+        with of_second():
+            self.second.replace(key, data)
+        raise CopyDamagedError(f"{text}; it was written over, and is looked at again")
+
+    def _whole(self, key: str, given: Expected, text: str) -> bytes:
+        try:
+            data = self.local.get(key)
+        except BlobMissingError as error:
+            raise BlobMissingError(f"{text}, and no file here; nothing is removed there") from error
+        if (len(data), sha256(data).hexdigest()) != (given.size, given.sha256):
+            raise BlobDamagedError(
+                f"{text}, and {len(data)} other bytes here; nothing is removed there"
+            )
+        return data
 
     def _remember(self, key: str, copied: Copied) -> None:
         with self._knowing:

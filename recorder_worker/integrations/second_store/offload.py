@@ -111,7 +111,9 @@ class Offload:
         if not marker.leaving:
             marker = msgspec.structs.replace(marker, leaving_wall_ns=now_ns)
             write_marker(local, session_id, marker)
-        local.delete_below(keys.blob_key(session_id, keys.CHUNKS))
+        # Those that were looked at there, and no other: what is in no record has no copy.
+        for name in chunks:
+            local.delete(keys.blob_key(session_id, name))
         return SessionOffloaded(
             session_id=session_id,
             location=marker.location,

@@ -6,6 +6,8 @@ bytes wait where the stages have put them, the facts in their stream.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from recorder_worker.core import keys
 from recorder_worker.core.copy_marker import expected_of
 from recorder_worker.core.errors import BlobMissingError
@@ -131,10 +133,8 @@ class Upload:
             key = keys.blob_key(session_id, name)
             if local.size(key) is None or not stays(name, self._copier.deletion_of(session_id)):
                 continue
-            try:
+            with suppress(BlobMissingError):
                 self._copier.copy(key)
-            except BlobMissingError:
-                continue
             brought = name.startswith(f"{keys.JOURNAL}/") and local.size(key) is None
             by_seal = brought and local.size(seal) is not None
             if by_seal or not stays(name, self._copier.deletion_of(session_id)):

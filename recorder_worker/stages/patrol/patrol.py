@@ -154,8 +154,9 @@ class Patrol:
         while True:
             try:
                 chunk = await asyncio.to_thread(next, chunks, None)
-            except PermanentError as error:
-                # Its folder was taken elsewhere, or is damaged: `recorder log verify` tells that.
+            except (PermanentError, StoreError) as error:
+                # Its folder was taken elsewhere, or is damaged, or on a bad block: `recorder log
+                # verify` tells that. Where all of the store is away, the place cannot be saved.
                 log.warning("PatrolSessionUnreadable", session_id=session_id, error=str(error))
                 return
             if chunk is None or self._is_removed(session_id):
