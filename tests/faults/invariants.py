@@ -18,6 +18,7 @@ from reference_audit import lines_of
 from reference_format import CHUNK, GAP, MARK, root
 from reference_log import check_log
 
+from faults.command_invariants import COMMANDS
 from faults.evidence import SPARES, Evidence, chunk_name, units_of
 from faults.keeping_invariants import KEEPING
 from recorder_worker.adapters.folder import FolderRecording
@@ -484,6 +485,7 @@ INVARIANTS: tuple[Callable[[Evidence], Found], ...] = (
     copies_are_whole,
     the_removed_is_gone,
     the_held_loses_nothing,
+    *COMMANDS,
     *KEEPING,
 )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from reference_format import CHUNK, GAP
+from reference_format import CHUNK, GAP, MARK
 
 from faults.evidence import Evidence, Told
 from faults.invariants import INVARIANTS, broken
@@ -119,6 +119,11 @@ def dead(found: Evidence) -> None:
     found.dead.append("planted")
 
 
+def answered_under_another_id(found: Evidence) -> None:
+    last = found.of(Fact.REJECTED)[-1]
+    found.told.append(last._replace(sequence=last.sequence + 1, key="planted"))
+
+
 def key_left(found: Evidence) -> None:
     found.private_keys.append(SESSION)
 
@@ -203,6 +208,15 @@ PLANTED: dict[str, tuple[Plant, ...]] = {
         removed("audit/*.jsonl"),
         without(Fact.AUDIT_ACCEPTED, lambda event: event.command == "session.mark"),
         without(Fact.AUDIT_DENIED),
+    ),
+    "marks_are_leaves": (
+        without_record(MARK),
+        without(Fact.AUDIT_ACCEPTED, lambda event: event.command == "session.mark"),
+    ),
+    "the_refused_are_answered": (
+        without(Fact.REJECTED),
+        without(Fact.AUDIT_DENIED),
+        answered_under_another_id,
     ),
     "keys_are_erased": (key_left,),
     "receipts_are_kept": (

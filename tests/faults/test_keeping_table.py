@@ -86,6 +86,7 @@ async def test_who_stands_still_while_he_keeps_brings_nothing_back_of_what_was_d
     await record_uncopied(world)
     try:
         await keep(world, fault, held=False)
+        world.check_fired()
     finally:
         world.injector.fault = None
     await world.remove()
