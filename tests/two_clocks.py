@@ -25,5 +25,5 @@ class TwoClocks:
     def state(self) -> ClockState:
         return self.kept
 
-    def wait(self, seconds: float) -> None:
+    def pass_s(self, seconds: float) -> None:
         self.now_ns += round(seconds * SECOND_NS)

@@ -67,11 +67,15 @@ class TimeWitness:
 
     Args:
         steady_s: as `STEADY_S`.
+        notes: whether what it believes is noted; one in a process is enough.
     """
 
-    def __init__(self, clock: Clock, store: BlobStore, steady_s: float = STEADY_S) -> None:
+    def __init__(
+        self, clock: Clock, store: BlobStore, steady_s: float = STEADY_S, *, notes: bool = True
+    ) -> None:
         self._clock = clock
         self._store = store
+        self._notes = notes
         self._steady_ns = round(steady_s * SECOND_NS)
         self._last: tuple[int, int] | None = None
         self._since_ns = 0
@@ -100,7 +104,8 @@ class TimeWitness:
         leaps = bool(known_ns) and now_ns - known_ns > LEAP_NS and not kept
         if not leaps and steady_ns >= needed_ns:
             self._jump_ns = 0
-            self._note(now_ns, noted_ns, kept=kept)
+            if self._notes:
+                self._note(now_ns, noted_ns, kept=kept)
         return SureTime(
             now_ns=now_ns,
             steady_ns=steady_ns,

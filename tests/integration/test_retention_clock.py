@@ -68,7 +68,7 @@ async def test_a_clock_that_is_wrong_for_some_rounds_removes_nothing(
         clock.set_ns = set_ns
         for _ in range(4):
             assert (await keeper.tend()).removed == 0
-            clock.wait(STEADY_S / 5)
+            clock.pass_s(STEADY_S / 5)
     assert bench.verdict() is Verdict.COMPLETE
     assert len(bench.chunks()) == 8
 
@@ -84,7 +84,7 @@ async def test_a_machine_that_boots_years_ahead_removes_nothing_however_long_it_
     with capture_logs() as logs:
         for _ in range(4):
             found = await keeper.tend()
-            clock.wait(86_400)
+            clock.pass_s(86_400)
     assert (found.removed, bench.verdict()) == (0, Verdict.COMPLETE)
     assert "1 would be too old, but the clock is" in found.doubts
     said = [entry for entry in logs if entry["event"] == "ClockDoubted"]
@@ -94,7 +94,7 @@ async def test_a_machine_that_boots_years_ahead_removes_nothing_however_long_it_
     clock.kept = ClockState.SYNCHRONISED
     for _ in range(2):
         found = await keeper.tend()
-        clock.wait(STEADY_S)
+        clock.pass_s(STEADY_S)
     assert (found.removed, found.doubts) == (0, "")
 
 
@@ -106,9 +106,9 @@ async def test_by_a_clock_that_goes_evenly_what_is_too_old_goes(
     clock.kept = state
     keeper = bench.keeper(clock=clock, steady_s=STEADY_S, max_age_s=5 * 86_400)
     assert (await keeper.tend()).removed == 0
-    clock.wait(5 * 86_400 - 61)
+    clock.pass_s(5 * 86_400 - 61)
     assert (await keeper.tend()).removed == 0
-    clock.wait(1)
+    clock.pass_s(1)
     assert (await keeper.tend()).removed == 1
     assert bench.verdict() is Verdict.REDACTED
     # The next process has a witness, and waits all the same.

@@ -29,9 +29,9 @@ def test_a_clock_is_believed_once_it_has_gone_evenly_for_a_while(state: ClockSta
     clock = TwoClocks(state)
     witness = TimeWitness(clock, MemoryStore())
     assert not witness.look().is_sure(ALL_S)
-    clock.wait(STEADY_S - 1)
+    clock.pass_s(STEADY_S - 1)
     assert not witness.look().is_sure(ALL_S)
-    clock.wait(1)
+    clock.pass_s(1)
     assert witness.look().is_sure(ALL_S)
     assert witness.look().doubt == ""
 
@@ -40,7 +40,7 @@ def test_what_is_kept_for_a_moment_waits_no_longer_than_that() -> None:
     clock = TwoClocks()
     witness = TimeWitness(clock, MemoryStore())
     witness.look()
-    clock.wait(2)
+    clock.pass_s(2)
     time = witness.look()
     assert (time.is_sure(2), time.is_sure(3)) == (True, False)
 
@@ -50,12 +50,12 @@ def test_a_jump_has_it_wait_anew_and_is_said(by_s: int) -> None:
     clock = TwoClocks(ClockState.SYNCHRONISED)
     witness = TimeWitness(clock, MemoryStore())
     witness.look()
-    clock.wait(STEADY_S)
+    clock.pass_s(STEADY_S)
     assert witness.look().is_sure(ALL_S)
     clock.set_ns += by_s * SECOND_NS
     found = witness.look()
     assert (found.is_sure(ALL_S), f"jumped by {by_s} s" in found.doubt) == (False, True)
-    clock.wait(STEADY_S)
+    clock.pass_s(STEADY_S)
     found = witness.look()
     assert (found.is_sure(ALL_S), found.doubt) == (True, "")
 
@@ -66,7 +66,7 @@ def test_a_clock_that_is_slewed_goes_evenly() -> None:
     witness.look()
     for _ in range(10):
         clock.set_ns += JUMP_NS
-        clock.wait(STEADY_S / 10)
+        clock.pass_s(STEADY_S / 10)
         found = witness.look()
     assert found.is_sure(ALL_S)
 
@@ -75,10 +75,10 @@ def test_a_clock_that_nothing_keeps_is_believed_after_a_day_and_it_is_said() -> 
     clock = TwoClocks(ClockState.UNSYNCHRONISED)
     witness = TimeWitness(clock, MemoryStore())
     witness.look()
-    clock.wait(UNKEPT_TIMES * STEADY_S - 1)
+    clock.pass_s(UNKEPT_TIMES * STEADY_S - 1)
     found = witness.look()
     assert (found.is_sure(ALL_S), "nothing keeps the clock" in found.doubt) == (False, True)
-    clock.wait(1)
+    clock.pass_s(1)
     assert witness.look().is_sure(ALL_S)
     assert UNKEPT_TIMES * STEADY_S == DAY_S
 
@@ -87,7 +87,7 @@ def believed(store: MemoryStore, clock: TwoClocks, newest_ns: int = 0) -> str:
     """By a new process, a day on; else why not."""
     witness = TimeWitness(clock, store)
     witness.look(newest_ns)
-    clock.wait(DAY_S)
+    clock.pass_s(DAY_S)
     found = witness.look(newest_ns)
     assert found.is_sure(ALL_S) is not found.leaps
     return found.doubt
@@ -116,7 +116,7 @@ def test_a_person_says_that_a_clock_is_right() -> None:
     assert believed(store, TwoClocks()) == ""
     clock = TwoClocks(wall_ns=late)
     witness = TimeWitness(clock, store)
-    clock.wait(1)
+    clock.pass_s(1)
     assert witness.look().leaps
     store.replace(keys.RETENTION_CLOCK, b"%d\n" % (clock.wall_ns() // SECOND_NS))
     assert not witness.look().leaps
@@ -126,7 +126,7 @@ def test_where_nothing_was_noted_the_newest_seal_of_the_first_look_stands_in() -
     clock = TwoClocks(wall_ns=BEGIN_NS + 10 * LEAP_NS)
     witness = TimeWitness(clock, MemoryStore())
     assert witness.look(BEGIN_NS).leaps
-    clock.wait(DAY_S)
+    clock.pass_s(DAY_S)
     assert witness.look(clock.wall_ns()).leaps
     assert not TimeWitness(TwoClocks(), MemoryStore()).look(BEGIN_NS - LEAP_NS + SECOND_NS).leaps
 
@@ -150,10 +150,10 @@ def test_what_is_believed_is_noted_now_and_then_and_moves_back_where_a_daemon_ke
     witness.look()
     first_s = noted_s(store)
     assert first_s == clock.wall_ns() // SECOND_NS
-    clock.wait(NOTED_AGAIN_NS / SECOND_NS / 2)
+    clock.pass_s(NOTED_AGAIN_NS / SECOND_NS / 2)
     witness.look()
     assert noted_s(store) == first_s
-    clock.wait(NOTED_AGAIN_NS / SECOND_NS)
+    clock.pass_s(NOTED_AGAIN_NS / SECOND_NS)
     witness.look()
     assert noted_s(store) == clock.wall_ns() // SECOND_NS
     ahead_s = noted_s(store)
