@@ -10,6 +10,7 @@ from fresh_streams import BEHIND_WINDOW_S
 from memory_signer import MemorySigner
 from mortal import Axe, Mortal
 from nats.js.api import RawStreamMsg
+from two_clocks import TwoClocks
 
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.bus.audit_stream import JetStreamAuditStream
@@ -68,7 +69,7 @@ class SetClock:
 class AuditBench:
     """Publishes audit events, and makes keepers that may die."""
 
-    def __init__(self, broker: RecorderBroker, folder: Path, clock: SetClock) -> None:
+    def __init__(self, broker: RecorderBroker, folder: Path, clock: SetClock | TwoClocks) -> None:
         self.broker = broker
         self.folder = folder
         self.clock = clock
@@ -90,6 +91,7 @@ class AuditBench:
         *,
         max_age_s: int = MAX_AGE_S,
         stage: SessionLogStage | None = None,
+        steady_s: float = 0,
     ) -> AuditKeeper:
         axe = axe or Axe()
         store = Mortal(self.store, axe, "put", "replace", "delete")
@@ -106,6 +108,7 @@ class AuditBench:
             self.clock,
             digest_s=DIGEST_S,
             max_age_s=max_age_s,
+            steady_s=steady_s,
         )
 
     def session_stage(self) -> SessionLogStage:

@@ -57,9 +57,10 @@ class RetentionKeeping:
         )
         stopped = [*last.problems, *last.postponed]
         waits = f"; {len(stopped)} are tried again: {stopped[0]}" if stopped else ""
+        doubts = f"; {last.doubts}" if last.doubts else ""
         detail = (
             f"{last.sessions} sealed sessions of {last.stored_bytes} bytes, {last.held} under hold"
-            f"{above}{waits}"
+            f"{above}{doubts}{waits}"
         )
         return Check(NAME, ok=not self._problem, detail=self._problem or detail)
 

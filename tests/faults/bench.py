@@ -278,6 +278,7 @@ class Bench:
             self.book(),
             RetentionLimits(max_age_s=MAX_AGE_S),
             in_thread=in_daemon,
+            steady_s=0,  # each process is a new one, and no time goes by while it is there
         )
         keeping = RetentionKeeping(keeper, every_s=TEND_S)
 

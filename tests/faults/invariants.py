@@ -24,7 +24,7 @@ from faults.keeping_invariants import KEEPING
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.cli.data_directory import DataDirectory
 from recorder_worker.core.events import EndCaptured, GapCaptured, Opened, SegmentCaptured
-from recorder_worker.core.keys import PATROL_PLACE
+from recorder_worker.core.keys import PATROL_PLACE, RETENTION_CLOCK
 from recorder_worker.core.log_audit.audit import audit_log
 from recorder_worker.core.session_log.entries import NO_SESSION
 from recorder_worker.core.subjects import COPIED, Fact
@@ -187,7 +187,8 @@ def nothing_unnamed_is_stored(found: Evidence) -> Found:
         top, _, rest = key.partition("/")
         if top != "sessions":
             of_copies = top in ("copies", "copies-told") and rest in found.sessions
-            if not of_copies and key != PATROL_PLACE and top not in ("log", "audit", SPARES):
+            of_keepers = key in (PATROL_PLACE, RETENTION_CLOCK)
+            if not of_copies and not of_keepers and top not in ("log", "audit", SPARES):
                 yield f"{key}: nothing names it"
             continue
         session, _, name = rest.partition("/")

@@ -128,6 +128,7 @@ REMOVAL: tuple[tuple[str, str, int], ...] = (
     ("retention", "Delivery.ack", 4),
     ("retention", "EventLog.emit audit.command.denied", 1),
     ("retention", "EventLog.emit session.rejected", 1),
+    ("keeper", "BlobStore.replace retention/clock", 1),
     ("keeper", "BlobStore.replace second/retention", 3),
     ("keeper", "BlobStore.delete session.json", 1),
     ("keeper", "BlobStore.delete second/session.json", 1),

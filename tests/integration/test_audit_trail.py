@@ -26,6 +26,7 @@ from audit_bench import (
 )
 from fresh_streams import forget_all
 from mortal import Axe, Killed
+from two_clocks import TwoClocks
 
 from recorder_worker.bus.connection.broker import RecorderBroker
 from recorder_worker.bus.streams.topology import AUDIT_STREAM, REGISTER_STREAM
@@ -44,6 +45,7 @@ from recorder_worker.core.events import (
     Totals,
 )
 from recorder_worker.core.log_audit.report import Problem
+from recorder_worker.core.model import ClockState
 from recorder_worker.core.session_log.entries import NO_SESSION, EntryKind, encode_entry, entry_hash
 from recorder_worker.core.session_log.log_proof import parse_log_proof
 from recorder_worker.core.subjects import Fact
@@ -52,6 +54,7 @@ from recorder_worker.service.audit_trail import AuditKeeping
 from recorder_worker.stages.audit_trail import binder
 from recorder_worker.stages.audit_trail import keeper as keeper_module
 from recorder_worker.stages.session_log.numbering import number
+from recorder_worker.stages.sure_time import STEADY_S
 
 
 @pytest.fixture
@@ -591,6 +594,55 @@ async def test_a_bundle_that_is_not_old_and_gone_is_missed(bench: AuditBench) ->
     (finding,) = report.problems
     assert finding.problem is Problem.AUDIT_MISSING
     assert "000000000003.jsonl (events 3 to 4, log entry 1)" in finding.detail
+
+
+async def test_nothing_is_too_old_by_a_clock_that_jumps(
+    broker: RecorderBroker, tmp_path: Path
+) -> None:
+    clock = TwoClocks(ClockState.SYNCHRONISED, time.time_ns())
+    bench = AuditBench(broker, tmp_path, clock)
+    keeper = bench.keeper(steady_s=STEADY_S)
+    for _ in range(3):
+        await bench.enter(2, keeper)
+    right_ns = clock.set_ns
+    clock.set_ns += MAX_AGE_S * SECOND_NS + DAY_NS
+    await bench.enter(1, keeper)
+    clock.set_ns = right_ns
+    await bench.enter(1, keeper)
+    report = bench.report()
+    assert (report.problems, report.audit.aged, report.audit.bundles) == ((), 0, 5)
+    clock.set_ns += MAX_AGE_S * SECOND_NS + DAY_NS
+    await bench.enter(1, keeper)
+    clock.pass_s(STEADY_S)
+    await bench.enter(1, keeper)
+    report = bench.report()
+    # But for the one that was made by the clock that was ahead, and what is behind it.
+    assert (report.problems, report.audit.aged) == ((), 6)
+    assert not bench.bundle_path(1).exists()
+
+
+async def test_by_the_clock_of_another_worker_nothing_goes_before_one_s_own_is_believed(
+    bench: AuditBench,
+) -> None:
+    for _ in range(3):
+        await bench.enter(2)
+    bench.clock.now_ns += MAX_AGE_S * SECOND_NS + DAY_NS
+    await bench.events(1)
+    other = bench.keeper()
+    await other._writer.settle()
+    other.trail.follow()
+    made = await other._binder.bind(bench.clock.wall_ns(), 10)
+    assert made is not None
+    bench.overwrite(7, made)
+    keeper = bench.keeper(steady_s=STEADY_S)
+    await bench.fold(keeper)
+    report = bench.report()
+    assert (report.problems, report.audit.aged) == ((), 4)
+    assert bench.bundle_path(1).exists()
+    bench.clock.pass_s(STEADY_S)
+    await bench.enter(1, keeper)
+    assert bench.report().problems == ()
+    assert not bench.bundle_path(1).exists()
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

@@ -14,13 +14,14 @@ import pytest
 from nats.js.errors import BadRequestError
 from running_recorder import DEADLINE_S, RunningRecorder, settings_in
 
+from recorder_worker.adapters.age import new_identity
 from recorder_worker.bus.event_log import JetStreamEventLog
 from recorder_worker.core.errors import RefusedError
-from recorder_worker.core.events import Event, SegmentCaptured, SessionFailed
+from recorder_worker.core.events import Event, SegmentCaptured, SessionFailed, SessionRetention
 from recorder_worker.core.model import EndReason
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
-from recorder_worker.service.settings.tree import CaptureSettings, NatsSettings
+from recorder_worker.service.settings.tree import CaptureSettings, EncryptionSettings, NatsSettings
 
 SMALL = {"kind": "pattern", "width": 64, "height": 48}
 
@@ -73,6 +74,44 @@ async def test_an_id_whose_events_are_forgotten_is_refused_and_its_recording_sta
             await recorder.client.start(source | {"frames": 60}, session_id=session_id)
         after = recorder.report(session_id)
     assert (after.verdict, after.root_hash) == (Verdict.COMPLETE, before.root_hash)
+
+
+@pytest.mark.parametrize("left", ["seal", "retention"])
+async def test_the_id_of_a_session_whose_key_was_deleted_is_refused(
+    tmp_path: Path, left: str
+) -> None:
+    source = SMALL | {"frames": 30, "pace": "fast"}
+    _, recipient = new_identity()
+    settings = settings_in(tmp_path, encryption=EncryptionSettings(recipients=(recipient,)))
+    async with RunningRecorder(settings) as recorder:
+        session_id, before = await recorder.record(source)
+
+        async def ends() -> str:
+            return await recorder.client.delete(session_id, "the visitor asked")
+
+        await recorder.client.effect(
+            ends,
+            session_id,
+            lambda seen: (
+                isinstance(seen.event, SessionRetention) and seen.event.kind == "tombstone"
+            ),
+            DEADLINE_S,
+        )
+        folder = recorder.folder(session_id)
+        assert not (folder / "session.json").exists()
+    # The events of its start have aged out of the stream.
+    shutil.rmtree(tmp_path / "nats")
+    if left == "retention":
+        # A folder that somebody has cleared up by hand, but for what the tombstone says.
+        for name in ("seal", "records"):
+            (folder / name).rename(tmp_path / name)
+    async with RunningRecorder(settings) as recorder:
+        with pytest.raises(RefusedError, match="data directory holds a recording of this id"):
+            await recorder.client.start(source | {"frames": 60}, session_id=session_id)
+        assert not (folder / "session.json").exists()
+        if left == "seal":
+            after = recorder.report(session_id)
+            assert (after.verdict, after.root_hash) == (Verdict.REDACTED, before.root_hash)
 
 
 async def test_of_two_different_starts_of_one_id_at_once_one_is_recorded_and_one_refused(

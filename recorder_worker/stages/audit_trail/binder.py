@@ -58,8 +58,10 @@ class Binder:
         self._max_age_s = max_age_s
         self._damaged: list[Link] = []
 
-    async def bind(self, made_ns: int, limit: int) -> bytes | None:
+    async def bind(self, made_ns: int, limit: int, *, aging: bool = True) -> bytes | None:
         """The next bundle, with at most `limit` messages and gaps (and one more); None: no news.
+
+        Without `aging` no bundle is too old.
 
         Raises:
             IncidentError: the newest bundle is not the one that was entered.
@@ -80,7 +82,8 @@ class Binder:
         if limit:
             after, before_ns = await self._resume(text, position, made_ns)
             await self._read(text, after, before_ns, limit)
-        await asyncio.to_thread(self._age, text, position, made_ns)
+        if aging:
+            await asyncio.to_thread(self._age, text, position, made_ns)
         return text.data if text.count else None
 
     # --- where the stream was left ----------------------------------------------------------------

@@ -5,7 +5,7 @@ The order of effects, as for sessions (docs/architecture.md, "One writer"):
 1. the bundle is durable, under the name that is next: of two workers the store takes one,
 2. the head of the log of sessions is appended with the entry in it, fenced over all entries,
 3. tiles, checkpoint, proof and anchor follow as for every entry,
-4. bundles that the entry says are too old are removed.
+4. bundles that the entry says are too old are removed; none is by a clock that is doubted.
 
 A crash after 1 leaves a bundle that is not entered. Whoever comes next makes it again from the
 stream, and enters it where that gives the same bytes; else somebody has put it there, and nothing
@@ -33,6 +33,7 @@ from recorder_worker.stages.audit_trail.binder import MAX_BYTES, SECOND_NS, Bind
 from recorder_worker.stages.audit_trail.stored_trail import StoredTrail
 from recorder_worker.stages.session_log.log_writer import LogWriter
 from recorder_worker.stages.store_check import check_store
+from recorder_worker.stages.sure_time import STEADY_S, TimeWitness
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +50,7 @@ class AuditKeeper:
         writer: of the log of sessions; shared with the stage that enters sessions.
         digest_s: the longest time, in seconds, that an event waits for its entry.
         max_age_s: how long bundles are kept.
+        steady_s: how long the clock has to go evenly before any is too old by it.
     """
 
     def __init__(
@@ -60,11 +62,15 @@ class AuditKeeper:
         *,
         digest_s: float,
         max_age_s: int,
+        steady_s: float = STEADY_S,
     ) -> None:
         self._store = store
         self._writer = writer
         self._clock = clock
         self._digest_ns = round(digest_s * SECOND_NS)
+        self._max_age_s = max_age_s
+        self._witness = TimeWitness(clock, store, steady_s, notes=False)
+        self._newest_ns = 0
         self.trail = StoredTrail(store, writer.known)
         self._binder = Binder(stream, self.trail, writer, max_age_s=max_age_s)
 
@@ -91,7 +97,9 @@ class AuditKeeper:
                 due_ns = await asyncio.to_thread(self._due_ns)
                 if due_ns:
                     return due_ns / SECOND_NS
-                data = await self._binder.bind(self._clock.wall_ns(), MAX_LINES)
+                time = await asyncio.to_thread(self._witness.look, self._newest_ns)
+                aging = time.is_sure(self._max_age_s)
+                data = await self._binder.bind(time.now_ns, MAX_LINES, aging=aging)
                 if data is None:
                     return self._digest_ns / SECOND_NS
                 await self._put(data)
@@ -110,6 +118,7 @@ class AuditKeeper:
         if not self.trail.links:
             return 0
         bundle = self.trail.read(self.trail.links[-1])
+        self._newest_ns = bundle.head.made_ns
         due_ns = bundle.head.made_ns + self._digest_ns - self._clock.wall_ns()
         return due_ns if 0 < due_ns <= self._digest_ns and len(bundle.lines) < MAX_LINES else 0
 
@@ -135,9 +144,10 @@ class AuditKeeper:
         else:
             made_ns = found.head.made_ns
             count = sum(not isinstance(line, AgedLine) for line in found.lines)
+            aging = count < len(found.lines)
             if made_ns > self._clock.wall_ns() + MAX_AHEAD_NS:
                 why = "it says that it was made in the future"
-            elif await self._binder.bind(made_ns, count) == data:
+            elif await self._binder.bind(made_ns, count, aging=aging) == data:
                 return
         raise IncidentError(
             f"audit trail: the bundle behind event {self.trail.last} in {self.trail.location} was "
@@ -155,8 +165,11 @@ class AuditKeeper:
         await self._writer.enter_audit(entry, head, after)
         self.trail.follow()
         removed = 0
+        # What another worker made may be of a clock that this one doubts: bundles stay then,
+        # and are said to be gone once more, as behind a crash.
+        time = await asyncio.to_thread(self._witness.look, self._newest_ns)
         for line in bundle.lines:
-            if isinstance(line, AgedLine):
+            if isinstance(line, AgedLine) and time.is_sure(self._max_age_s):
                 removed += await asyncio.to_thread(self.trail.remove, line.through)
             elif isinstance(line, GapLine):
                 log.error(

@@ -25,6 +25,7 @@ from recorder_worker.core.retention.standing import Standing, standing_of
 from recorder_worker.core.session_log.entries import EntryKind
 from recorder_worker.ports import BlobStore, Clock
 from recorder_worker.stages.retention.book import RetentionBook
+from recorder_worker.stages.retention.doubts import Doubts
 from recorder_worker.stages.retention.removal import bytes_left, deletion_of, remove_bytes
 from recorder_worker.stages.retention.rules import (
     Due,
@@ -33,6 +34,7 @@ from recorder_worker.stages.retention.rules import (
     due_by_time,
 )
 from recorder_worker.stages.retention.sealed_session import SealedSession, read_sealed
+from recorder_worker.stages.sure_time import STEADY_S, SureTime, TimeWitness
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +61,7 @@ class Tended(msgspec.Struct, frozen=True, kw_only=True):
         above_bytes: by so much they are above `max_total_bytes`, and nothing more may go.
         problems: where what is stored contradicts what was signed; a person has to look.
         postponed: what a store did not do; it is tried again.
+        doubts: what is not removed because no clock can be believed about it; empty: nothing.
     """
 
     sessions: int = 0
@@ -68,6 +71,7 @@ class Tended(msgspec.Struct, frozen=True, kw_only=True):
     above_bytes: int = 0
     problems: tuple[str, ...] = ()
     postponed: tuple[str, ...] = ()
+    doubts: str = ""
 
 
 class RetentionKeeper:
@@ -78,6 +82,7 @@ class RetentionKeeper:
         book: what is said of sessions.
         limits: the rules.
         in_thread: where bytes are removed: a store across a network may take its time.
+        steady_s: how long the clock has to go evenly before anything is too old by it.
     """
 
     def __init__(
@@ -87,12 +92,15 @@ class RetentionKeeper:
         book: RetentionBook,
         limits: RetentionLimits,
         in_thread: InThread = asyncio.to_thread,
+        steady_s: float = STEADY_S,
     ) -> None:
         self._stores = tuple(stores)
         self._clock = clock
         self._book = book
         self._limits = limits
         self._in_thread = in_thread
+        self._witness = TimeWitness(clock, stores[0], steady_s)
+        self._doubts = Doubts(limits)
         self._known: dict[str, SealedSession | None] = {}
         self._problems: list[str] = []
         self._postponed: list[str] = []
@@ -123,9 +131,11 @@ class RetentionKeeper:
             session = await self._look(session_id)
             if session is not None:
                 kept.append(session)
-        gone = await self._remove_due(kept, held)
+        newest_ns = max((session.sealed_ns for session in kept), default=0)
+        time = await asyncio.to_thread(self._witness.look, newest_ns)
+        gone = await self._remove_due(kept, held, time)
         kept = [session for session in kept if session.session_id not in gone]
-        _, above = due_by_size(kept, self._limits, frozenset(held), self._clock.wall_ns())
+        _, above = due_by_size(kept, self._limits, frozenset(held), time)
         return Tended(
             sessions=len(kept),
             stored_bytes=sum(session.chunk_bytes for session in kept),
@@ -134,6 +144,7 @@ class RetentionKeeper:
             above_bytes=above,
             problems=tuple(self._problems),
             postponed=tuple(self._postponed),
+            doubts=self._doubts.say(kept, held, time),
         )
 
     async def _end_again(self, session_id: str, count: int) -> None:
@@ -192,15 +203,16 @@ class RetentionKeeper:
             return False
         return standing.deletion is not None
 
-    async def _remove_due(self, kept: Sequence[SealedSession], held: set[str]) -> set[str]:
+    async def _remove_due(
+        self, kept: Sequence[SealedSession], held: set[str], time: SureTime
+    ) -> set[str]:
         """Remove what the rules say; gives what is gone."""
-        now_ns = self._clock.wall_ns()
         gone: set[str] = set()
-        for due in due_by_time(kept, self._limits, now_ns):
+        for due in due_by_time(kept, self._limits, time):
             if due.session.session_id not in held and await self._try_to_remove(due):
                 gone.add(due.session.session_id)
         left = [session for session in kept if session.session_id not in gone]
-        by_size, _ = due_by_size(left, self._limits, frozenset(held), now_ns)
+        by_size, _ = due_by_size(left, self._limits, frozenset(held), time)
         for due in by_size:
             if await self._try_to_remove(due):
                 gone.add(due.session.session_id)

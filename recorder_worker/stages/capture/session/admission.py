@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from recorder_worker.core import keys
 from recorder_worker.core.access.identity import NOBODY
 from recorder_worker.core.commands import StartSession, start_digest
 from recorder_worker.core.errors import (
@@ -19,7 +20,7 @@ from recorder_worker.core.load.disk_ladder import Rung
 from recorder_worker.core.model import SourceFacts
 from recorder_worker.core.sources.urls import shown
 from recorder_worker.core.subjects import Fact
-from recorder_worker.ports import Delivery
+from recorder_worker.ports import BlobStore, Delivery
 from recorder_worker.stages.capture.services import CaptureServices
 
 log = structlog.get_logger(__name__)
@@ -146,6 +147,16 @@ def is_of(event: SessionStarted, delivery: Delivery) -> bool:
     sent = (event.command_id, event.command_sequence)
     at_ns = event.command_received_ns or delivery.received_ns
     return (*sent, at_ns) == (delivery.command_id, delivery.sequence, delivery.received_ns)
+
+
+def is_used(store: BlobStore, session_id: str) -> bool:
+    """Whether the folder of an id that no event speaks of has an earlier recording. Blocking.
+
+    Of an encrypted one that was deleted there is no `session.json`. A new one among its statements
+    would be removed by them, and its records would stand behind another seal.
+    """
+    left = (keys.MANIFEST, keys.SEAL, keys.RECORDS, keys.statement(1), keys.note(1))
+    return any(store.size(keys.blob_key(session_id, name)) is not None for name in left)
 
 
 def id_in_use(session_id: str) -> RefusedError:

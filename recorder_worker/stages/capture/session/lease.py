@@ -31,7 +31,12 @@ from recorder_worker.ports import Delivery, FrameSource, Logged, PacketSource
 from recorder_worker.stages.capture.reading.packet_reader import PacketReader
 from recorder_worker.stages.capture.reading.reader import Reader
 from recorder_worker.stages.capture.services import CaptureServices
-from recorder_worker.stages.capture.session.admission import Admission, bad_source, id_in_use
+from recorder_worker.stages.capture.session.admission import (
+    Admission,
+    bad_source,
+    id_in_use,
+    is_used,
+)
 from recorder_worker.stages.capture.session.controls import (
     masks_in_force,
     masks_sent_meanwhile,
@@ -184,9 +189,9 @@ class Lease:
         if not known:
             self._admission.check_wishes(self._command)
             self._admission.check_room(self.session_id, self._delivery)
+            if await asyncio.to_thread(is_used, self._services.store, self.session_id):
+                raise id_in_use(self.session_id)
         manifest = await asyncio.to_thread(read_manifest, self._services.store, self.session_id)
-        if manifest is not None and not known:
-            raise id_in_use(self.session_id)
         source: FrameSource | PacketSource | None = None
         try:
             source = await first_opened(self._open_source, journal.cursor.unit, release)
