@@ -71,7 +71,7 @@ def archived() -> Archived:
     return Archived()
 
 
-def notes_of(recording: Recording, change: Callable[[dict[int, bytes]], None]) -> bytes:
+def notes_of(recording: Recording, change: Callable[[dict[int, bytes]], object]) -> bytes:
     """The file `checkpoints`, with something changed in it."""
     notes = dict(recording.notes)
     change(notes)
@@ -97,11 +97,11 @@ def cut(recording: Recording) -> bytes:
 
 
 def without_one(recording: Recording) -> bytes:
-    return notes_of(recording, lambda notes: notes.pop(sorted(notes)[2]) and None)
+    return notes_of(recording, lambda notes: notes.pop(sorted(notes)[2]))
 
 
 def without_the_last(recording: Recording) -> bytes:
-    return notes_of(recording, lambda notes: notes.pop(max(notes)) and None)
+    return notes_of(recording, lambda notes: notes.pop(max(notes)))
 
 
 def by_another_key(recording: Recording) -> bytes:
