@@ -37,7 +37,7 @@ def register_anchors(
     Raises:
         SettingsError: `anchors.tsa_certificates` or `anchors.chain_keys` cannot be read.
     """
-    trusted = _trusted(settings)
+    trusted = trusted_authorities(settings)
     bus.register(
         RECEIPTS.name,
         ReceiptsStage(store, trusted, anchors=_chain_anchors(settings)).handle,
@@ -74,7 +74,8 @@ def _chain_anchors(settings: AnchorSettings) -> tuple[Anchor, ...]:
     )
 
 
-def _trusted(settings: AnchorSettings) -> tuple[TimestampAuthority, ...]:
+def trusted_authorities(settings: AnchorSettings) -> tuple[TimestampAuthority, ...]:
+    """Whose time-stamps are taken; none: anybody's. Raises SettingsError."""
     if not settings.tsa_certificates:
         return ()
     path = Path(settings.tsa_certificates)

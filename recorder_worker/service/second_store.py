@@ -20,18 +20,24 @@ from recorder_worker.core.errors import (
     StoreError,
 )
 from recorder_worker.core.pipeline import UPLOAD
+from recorder_worker.core.receipts.authorities import TimestampAuthority
+from recorder_worker.core.retention.sayings import Deletion
 from recorder_worker.integrations.second_store.archiver import Archiver
-from recorder_worker.integrations.second_store.copier import Copier, DeletionOf
+from recorder_worker.integrations.second_store.copier import Copier
 from recorder_worker.integrations.second_store.late_store import LateStore
 from recorder_worker.integrations.second_store.offload import Offload
 from recorder_worker.integrations.second_store.patience import Patience, Troubles
+from recorder_worker.integrations.second_store.replacing import Ours
 from recorder_worker.integrations.second_store.sweep import Sweep
 from recorder_worker.integrations.second_store.upload import Upload
 from recorder_worker.integrations.storage import StorageReports
 from recorder_worker.ports import BlobStore, Clock
+from recorder_worker.service.anchors import trusted_authorities
 from recorder_worker.service.observing.health import Check
 from recorder_worker.service.observing.metrics import Metrics
 from recorder_worker.service.settings.storage import StorageSettings
+from recorder_worker.service.settings.tree import AnchorSettings
+from recorder_worker.stages.retention.statement_files import StatementFiles
 
 log = structlog.get_logger(__name__)
 
@@ -128,11 +134,13 @@ class SecondStore:
         clock: Clock,
         metrics: Metrics,
         node: str,
-        recorder: Callable[[], str],
-        deletion_of: DeletionOf,
+        statements: Callable[[], StatementFiles | None],
+        anchors: AnchorSettings,
     ) -> None:
         self._settings = settings
-        self._recorder = recorder
+        self._statements = statements
+        self._anchors = anchors
+        self._trusted: tuple[TimestampAuthority, ...] = ()
         self._clock = clock
         self._metrics = metrics
         self._node = node
@@ -141,7 +149,7 @@ class SecondStore:
             lambda: self._open(login),
             metrics.copies,
             read_back=settings.read_back,
-            deletion_of=deletion_of,
+            deletion_of=self._deletion_of,
         )
         self.late = LateStore(self._copier, clock)
         self._store: BlobStore | None = None
@@ -156,7 +164,11 @@ class SecondStore:
         """Let it take facts; gives the name of its consumer.
 
         The second store's absence is no fault of this process: it is not watched for progress.
+
+        Raises:
+            SettingsError: `anchors.tsa_certificates` cannot be read.
         """
+        self._trusted = trusted_authorities(self._anchors)
         archiver = Archiver(
             bus.log,
             self._copier,
@@ -187,6 +199,7 @@ class SecondStore:
             self._offload(bus, reports),
             self._patience,
             self._clock,
+            self._ours,
         )
         return UPLOAD.name
 
@@ -213,8 +226,20 @@ class SecondStore:
     def _open(self, login: Callable[[], Login]) -> BlobStore:
         if self._store is None:
             self._store = open_second_store(self._settings, login)
-        claim(self._store, self._recorder())
+        statements = self._statements()
+        claim(self._store, statements.recorder if statements is not None else "")
         return self._store
+
+    def _deletion_of(self, session_id: str) -> Deletion | None:
+        statements = self._statements()
+        return statements.deletion(session_id) if statements is not None else None
+
+    def _ours(self) -> Ours:
+        statements = self._statements()
+        if statements is None:
+            return Ours(recorder="")  # `merkle` has not begun here: nothing is ours yet
+        own = tuple(statements.own_keys())
+        return Ours(recorder=statements.recorder, log_keys=own, trusted=self._trusted)
 
     def _offload(self, bus: Bus, reports: StorageReports) -> Offload | None:
         if self._settings.keep_local == "always":

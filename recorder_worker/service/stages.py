@@ -92,10 +92,8 @@ class StageSet:
         self.audit_trail: AuditKeeping | None = None
         self.keeping: Keeping | None = None
         self.registered: list[str] = []
-        self.recorder = ""
-        """The recorder's id, where `merkle` runs here."""
         self.statements: StatementFiles | None = None
-        """What was said of sessions, where `merkle` runs here."""
+        """What was said of sessions, by this recorder, where `merkle` runs here."""
 
     def register(self, bus: Bus, progressed: Progressed) -> None:
         """Register every stage that this process runs."""
@@ -202,7 +200,6 @@ class StageSet:
     def _merkle(self, bus: Bus, progressed: Progressed) -> None:
         signer = file_signer(self._settings)
         recorder = self._settings.merkle.recorder or signer.recorder
-        self.recorder = recorder
         self.statements = StatementFiles(self._store, signer, recorder)
         stage = MerkleStage(
             log=bus.log,

@@ -18,7 +18,6 @@ from recorder_worker.adapters.nats_server.server import NatsServer
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.bus.bus import Bus
 from recorder_worker.core.pipeline import CAPTURE, MERKLE
-from recorder_worker.core.retention.sayings import Deletion
 from recorder_worker.integrations.storage import StorageReports
 from recorder_worker.service import policies
 from recorder_worker.service.audit_trail import NAME as AUDIT
@@ -225,13 +224,9 @@ class Worker:
             clock=self._clock,
             metrics=self.metrics,
             node=self._node,
-            recorder=lambda: self._stages.recorder,
-            deletion_of=self._deletion_of,
+            statements=lambda: self._stages.statements,
+            anchors=self._settings.anchors,
         )
-
-    def _deletion_of(self, session_id: str) -> Deletion | None:
-        statements = self._stages.statements
-        return statements.deletion(session_id) if statements is not None else None
 
     async def _find_nats(self) -> tuple[str, ...]:
         """The servers of the settings; else, for all stages together, the embedded one."""

@@ -17,6 +17,7 @@ from recorder_worker.integrations.second_store.copier import Copier
 from recorder_worker.integrations.second_store.late_store import LateStore
 from recorder_worker.integrations.second_store.offload import Offload
 from recorder_worker.integrations.second_store.patience import Patience, Troubles
+from recorder_worker.integrations.second_store.replacing import Ours
 from recorder_worker.integrations.second_store.sweep import Sweep
 from recorder_worker.service.second_store import claim
 from recorder_worker.stages.audit import AuditTrail
@@ -65,7 +66,12 @@ def sweeper(bench: Bench) -> Handle:
         node=NODE,
         keep_ns=KEEP_NS,
     )
-    sweep = Sweep(copier, archiver, offload, patience, clock)
+    statements = StatementFiles(bench.store, bench.signer, RECORDER)
+
+    def ours() -> Ours:
+        return Ours(recorder=RECORDER, log_keys=tuple(statements.own_keys()))
+
+    sweep = Sweep(copier, archiver, offload, patience, clock, ours)
 
     async def turn(turn: Turn) -> None:
         try:

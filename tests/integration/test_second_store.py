@@ -15,6 +15,7 @@ from typing import Any
 
 import nats.js.errors
 import pytest
+import structlog
 from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in, until
 from s3_server import BUCKET, OWNER, READER, S3Server
 from small_disks import remount, small_disk
@@ -42,6 +43,7 @@ from recorder_worker.service.settings.tree import CaptureSettings, ChunkSettings
 LIVE = {"kind": "pattern", "width": 64, "height": 48}
 SMALL = {"kind": "pattern", "width": 32, "height": 32, "pace": "fast", "frames": 30}
 QUICK = (0.05, 0.2)
+CHECKPOINT = keys.log_key(keys.LOG_CHECKPOINT)
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +171,11 @@ def has_proof(store: BlobStore, session_id: str) -> bool:
     return store.size(keys.blob_key(session_id, keys.PROOF_SEAL)) is not None
 
 
+def has_head(store: BlobStore, head: bytes) -> bool:
+    """Whether this is the head of the log in a store."""
+    return store.size(CHECKPOINT) is not None and store.get(CHECKPOINT) == head
+
+
 @pytest.mark.timeout(300)
 async def test_a_session_is_copied_while_it_is_recorded_and_whole_behind_its_seal(
     s3: S3Server, tmp_path: Path
@@ -249,6 +256,27 @@ async def test_a_store_that_is_killed_and_away_loses_nothing_and_holds_nothing_u
             await first(recorder, Fact.BLOB_COPIED, one, len(signed_chunks(store, one)))
         await storage_trouble(recorder, "")
         assert await recorder.dead_letter_count() == 0
+
+
+@pytest.mark.timeout(300)
+async def test_a_log_that_was_set_back_here_is_told_and_its_newer_head_stays_in_the_copy(
+    s3: S3Server, tmp_path: Path
+) -> None:
+    async with recorder_with(tmp_path, s3_settings(s3, "back/")) as recorder:
+        local, store = DirectoryStore(recorder.settings.data_path), S3Store(s3.place("back/"))
+        heads = []
+        for _ in range(2):
+            session_id, _ = await recorder.record(SMALL)
+            await until(partial(has_proof, local, session_id))
+            heads.append(local.get(CHECKPOINT))
+            # One after the other they are in the copy: each is a better one.
+            await until(partial(has_head, store, heads[-1]))
+        assert heads[0] != heads[1]
+        with structlog.testing.capture_logs() as lines:
+            local.replace(CHECKPOINT, heads[0])
+            await until(lambda: any(line["event"] == "LogRolledBack" for line in lines))
+        assert store.get(CHECKPOINT) == heads[1]
+        local.replace(CHECKPOINT, heads[1])
 
 
 @pytest.mark.timeout(300)

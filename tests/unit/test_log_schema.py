@@ -63,6 +63,7 @@ ALARMS = {
     "BeaconUnreadable",
     "BusClosed",
     "BusPermissionDenied",
+    "LogRolledBack",
     "MessageDeadLettered",
     "NatsServerCannotWrite",
     "NatsServerNotRestarted",

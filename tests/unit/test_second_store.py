@@ -13,7 +13,7 @@ import structlog
 from blake3 import blake3
 from faulty_store import FaultyStore
 from memory_store import MemoryStore
-from recordings import Recording
+from recordings import RECORDER, Recording
 from statements import deletion
 
 from recorder_worker.adapters.system_clock import SystemClock
@@ -44,6 +44,7 @@ from recorder_worker.integrations.second_store.copier import Copier
 from recorder_worker.integrations.second_store.late_store import LateStore
 from recorder_worker.integrations.second_store.patience import Patience, Troubles
 from recorder_worker.integrations.second_store.repair import Repairs
+from recorder_worker.integrations.second_store.replacing import Ours
 from recorder_worker.integrations.second_store.sweep import Sweep
 from recorder_worker.integrations.second_store.upload import Upload
 from recorder_worker.ports import FactMessage
@@ -371,7 +372,10 @@ class Copying:
         )
         self.archiver = Archiver(self.log, copier, patience, clock, node="n", keep_local=True)  # type: ignore[arg-type] # it only tells
         self.upload = Upload(self.log, copier, self.archiver, patience, clock, node="n")  # type: ignore[arg-type] # as above
-        self.anew: Callable[[], Sweep] = lambda: Sweep(copier, self.archiver, None, patience, clock)
+        ours = Ours(recorder=RECORDER)
+        self.anew: Callable[[], Sweep] = lambda: Sweep(
+            copier, self.archiver, None, patience, clock, lambda: ours
+        )
         self.sweep = self.anew()
         self.late = LateStore(copier, clock)
 
@@ -494,20 +498,6 @@ async def test_a_late_file_that_is_damaged_here_is_not_written_over_its_copy(
     await copying.anew().turn(idle=False)
     assert [second.held.get(key) for key in (proof, tile)] == [b"as it was made"] * 2
     assert second.held.get(keys.log_key("tile/0/001.p/1")) == b"the next one"
-
-
-async def test_what_is_replaced_by_as_many_bytes_reaches_its_copy(
-    copying: Copying, second: FaultyStore, local: MemoryStore
-) -> None:
-    sealed(local)
-    await copying.archiver.archive(SESSION)
-    receipt = f"sessions/{SESSION}/{keys.receipt(3, 'ots')}"
-    replaced = (keys.log_key(keys.LOG_BEACON), keys.log_key(keys.receipt(3, "ots")), receipt)
-    for data in (b"one", b"two"):
-        for key in replaced:
-            local.replace(key, data)
-        await copying.sweep.turn(idle=False)
-        assert [second.held.get(key) for key in replaced] == [data] * 3
 
 
 @pytest.mark.parametrize("damage", ["a bit", "cut", "another session"])

@@ -15,13 +15,7 @@ from hashlib import sha256
 import structlog
 
 from recorder_worker.core import keys
-from recorder_worker.core.copy_marker import (
-    CopyMarker,
-    Expected,
-    encode_marker,
-    expected_of,
-    parse_marker,
-)
+from recorder_worker.core.copy_marker import CopyMarker, Expected, encode_marker, parse_marker
 from recorder_worker.core.errors import (
     BlobDamagedError,
     BlobMissingError,
@@ -30,12 +24,10 @@ from recorder_worker.core.errors import (
 )
 from recorder_worker.core.events import SessionArchived
 from recorder_worker.core.ids import event_key
-from recorder_worker.core.records.codec import decode_record
-from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.retention.sayings import Deletion
 from recorder_worker.core.signing.note import parse_note
 from recorder_worker.core.subjects import Fact
-from recorder_worker.core.verify.chunks import chunk_name
+from recorder_worker.core.verify.listing import journal_place
 from recorder_worker.integrations.second_store.copier import Copier, of_second
 from recorder_worker.integrations.second_store.patience import Patience, in_daemon
 from recorder_worker.integrations.second_store.removal import (
@@ -43,8 +35,13 @@ from recorder_worker.integrations.second_store.removal import (
     stays,
     take_out,
 )
+from recorder_worker.integrations.second_store.signed_files import (
+    NOTHING,
+    signed_body,
+    signed_checkpoints,
+    signed_records,
+)
 from recorder_worker.ports import BlobStore, Clock, EventLog
-from recorder_worker.stages.sealed_records import sealed_records
 
 log = structlog.get_logger(__name__)
 
@@ -85,8 +82,9 @@ class Archiver:
 
         Raises:
             BlobMissingError: a file that is signed is neither here nor there.
-            BlobDamagedError: as `Copier.copy`; or its records here are not what was sealed: the
-                single ones that were copied meanwhile stay there, and may be the only good ones.
+            BlobDamagedError: as `Copier.copy`; or its records or checkpoints here are not what was
+                sealed: the single ones that were copied meanwhile stay there, and may be the only
+                good ones.
             ImmutableConflictError: as `Copier.copy`.
             StoreError, BusUnavailableError: try again.
         """
@@ -159,16 +157,51 @@ class Archiver:
     def _copy_all(self, session_id: str, deletion: Deletion | None) -> dict[str, int]:
         """The files that are there now, by name, with their sizes."""
         local, prefix = self._copier.local, keys.session_prefix(session_id)
-        signed = signed_chunks(local, session_id)
-        chunks = signed if deletion is None else {}
         names = [key.removeprefix(f"{prefix}/") for key in local.keys(prefix)]
-        wanted = dict.fromkeys(chunks) | {
+        signed = self._signed(session_id, deletion, names)
+        wanted = dict.fromkeys(signed) | {
             name: None for name in names if not name.startswith(UNCOPIED) and stays(name, deletion)
         }
         return {
-            name: self._copier.copy(keys.blob_key(session_id, name), chunks.get(name)).size
+            name: self._copier.copy(keys.blob_key(session_id, name), signed.get(name)).size
             for name in wanted
         }
+
+    def _signed(
+        self, session_id: str, deletion: Deletion | None, names: list[str]
+    ) -> dict[str, Expected]:
+        """What each file must be of which something is signed: the chunks, and others of `names`.
+
+        Nothing is sent before all of it was held against that; chunks are while they are sent.
+        """
+        local, here = self._copier.local, set(names)
+        copied = self._copied_notes(session_id)
+        records = signed_records(local, session_id)
+        checkpoints = signed_checkpoints(local, session_id)
+        missing = sorted(copied - checkpoints.sizes)
+        if missing:
+            where = local.location(keys.blob_key(session_id, keys.CHECKPOINTS))
+            raise BlobDamagedError(
+                f"{where}: expected the checkpoint of size {missing[0]}, which was copied by "
+                f"itself, found none; {NOTHING}"
+            )
+        files = {
+            keys.RECORDS: records.itself,
+            keys.CHECKPOINTS: checkpoints.itself,
+            keys.SEAL: checkpoints.seal,
+        }
+        for name, digest in records.bodies.items():
+            if name in here and stays(name, deletion):
+                files[name] = signed_body(local, session_id, name, digest)
+        return files | {n: e for n, e in records.chunks.items() if stays(n, deletion)}
+
+    def _copied_notes(self, session_id: str) -> set[int]:
+        """The sizes of the checkpoints that were copied one by one, while it was recorded."""
+        second, prefix = self._copier.second, keys.session_prefix(session_id)
+        with of_second():
+            found = list(second.keys(keys.blob_key(session_id, keys.NOTES)))
+        places = (journal_place(key.removeprefix(f"{prefix}/"))[1] for key in found)
+        return {size for size in places if size >= 0}
 
 
 def signed_chunks(store: BlobStore, session_id: str) -> dict[str, Expected]:
@@ -178,18 +211,7 @@ def signed_chunks(store: BlobStore, session_id: str) -> dict[str, Expected]:
         BlobMissingError: there is no seal, or there are no records.
         BlobDamagedError: the records are not those that the seal signs.
     """
-    found = {}
-    try:
-        for data in sealed_records(store, session_id):
-            record = decode_record(data)
-            if isinstance(record, ChunkRecord):
-                found[chunk_name(record)] = expected_of(record)
-    except FormatError as error:
-        raise BlobDamagedError(
-            f"{store.location(keys.blob_key(session_id, keys.RECORDS))}: {error}; nothing is "
-            "copied or removed by it"
-        ) from error
-    return found
+    return signed_records(store, session_id).chunks
 
 
 def check_root(store: BlobStore, session_id: str, root_hash: str) -> None:
@@ -202,8 +224,7 @@ def check_root(store: BlobStore, session_id: str, root_hash: str) -> None:
     if root_hash and found != root_hash:
         raise BlobDamagedError(
             f"{store.location(keys.blob_key(session_id, keys.SEAL))}: expected the seal of root "
-            f"{root_hash}, as session.sealed tells it, found {found}; nothing is copied or "
-            "removed by it"
+            f"{root_hash}, as session.sealed tells it, found {found}; {NOTHING}"
         )
 
 

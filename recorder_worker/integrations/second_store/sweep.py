@@ -13,6 +13,7 @@ Any number of workers may do this at once; what one has done the next one finds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 
 import structlog
@@ -26,18 +27,23 @@ from recorder_worker.core.errors import (
     StoreError,
 )
 from recorder_worker.integrations.second_store.archiver import Archiver, marker_of
-from recorder_worker.integrations.second_store.copier import Copier
+from recorder_worker.integrations.second_store.copier import Copier, of_second
 from recorder_worker.integrations.second_store.leftovers import Leftovers
 from recorder_worker.integrations.second_store.offload import Offload
 from recorder_worker.integrations.second_store.patience import Patience
 from recorder_worker.integrations.second_store.removal import is_gone
+from recorder_worker.integrations.second_store.replacing import (
+    CHECKPOINT,
+    HEADS,
+    Kept,
+    Ours,
+    Replacing,
+    is_replaced,
+)
 from recorder_worker.ports import Clock
 
 log = structlog.get_logger(__name__)
 
-CHECKPOINT = keys.log_key(keys.LOG_CHECKPOINT)
-HEADS = (CHECKPOINT, keys.log_key(keys.LOG_BEACON))
-"""Replaced so often that they are compared with the copy at each turn."""
 LATE = (keys.RETENTION, keys.PROOFS, keys.RECEIPTS)
 LATE_NS = 30 * 86_400 * 1_000_000_000
 """So long behind the seal it is looked for what comes late: receipts are asked for as long."""
@@ -55,6 +61,7 @@ class Sweep:
         offload: Offload | None,
         patience: Patience,
         clock: Clock,
+        ours: Callable[[], Ours],
     ) -> None:
         self._copier = copier
         self._archiver = archiver
@@ -62,6 +69,7 @@ class Sweep:
         self._patience = patience
         self._clock = clock
         self._leftovers = Leftovers(copier, clock)
+        self._replacing = Replacing(copier.local, ours)
         self._sent: dict[str, int | bytes] = {}
         self._settled: dict[str, int] = {}
         self._not_before_ns: dict[str, int] = {}
@@ -101,7 +109,7 @@ class Sweep:
 
         What never changes is not written over: of two that differ one is damaged, and nobody here
         knows which. `recorder verify` and `recorder log verify` tell, of the folder and of the
-        copy.
+        copy. What changes is written over by what is better alone (`replacing.py`).
         """
         found = sorted(self._copier.local.keys(prefix), key=lambda key: (key == CHECKPOINT, key))
         for key in found:
@@ -109,12 +117,27 @@ class Sweep:
                 state = self._state(key)
                 if self._sent.get(key) == state and key not in HEADS:
                     continue
-                self._copier.mirror(key, replaced=_is_replaced(key))
+                kept = self._bring(key)
             except BlobMissingError:
                 continue  # a partial tile that was filled meanwhile, an old bundle
-            except ImmutableConflictError as error:
-                log.warning("LateFileDiffers", key=key, error=str(error))
+            if kept is not None and self._sent.get(key) != state:
+                _tell(key, kept)
             self._sent[key] = state
+
+    def _bring(self, key: str) -> Kept | None:
+        """Have a late file there; or say why what is there stays."""
+        try:
+            self._copier.mirror(key, replaced=False)
+        except ImmutableConflictError as error:
+            if not is_replaced(key):
+                return Kept(str(error))
+            with of_second():
+                there = self._copier.second.get(key)
+            kept = self._replacing.kept(key, there)
+            if kept is None:
+                self._copier.mirror(key, replaced=True)
+            return kept
+        return None
 
     def _state(self, key: str) -> int | bytes:
         """By which it is known whether a file is another one than the last time.
@@ -123,7 +146,7 @@ class Sweep:
             BlobMissingError: it is there no more.
         """
         local = self._copier.local
-        if _is_replaced(key):
+        if is_replaced(key):
             return sha256(local.get(key)).digest()
         size = local.size(key)
         if size is None:
@@ -210,6 +233,8 @@ class Sweep:
             log.warning("SessionNotOffloaded", session_id=session_id, error=str(error))
 
 
-def _is_replaced(key: str) -> bool:
-    """Whether a file may become another one: receipts grow, and heads move on."""
-    return key in HEADS or f"/{keys.RECEIPTS}/" in key
+def _tell(key: str, kept: Kept) -> None:
+    if kept.rolled_back:
+        log.error("LogRolledBack", key=key, error=kept.why)
+    else:
+        log.warning("LateFileDiffers", key=key, error=kept.why)

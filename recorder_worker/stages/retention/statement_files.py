@@ -48,7 +48,7 @@ class StatementFiles:
     def __init__(self, store: BlobStore, signer: Signer, recorder: str) -> None:
         self._store = store
         self._signer = signer
-        self._recorder = recorder
+        self.recorder = recorder
 
     def statements(self, session_id: str) -> list[SignedStatement]:
         """All of them, each of this recorder and signed by a key that this device has or had.
@@ -85,7 +85,7 @@ class StatementFiles:
             try:
                 signed = parse_statement(data)
                 standing = standing.behind(signed)
-                verify_statement(signed, self._own_keys())
+                verify_statement(signed, self.own_keys())
                 self._check_place(signed, session_id)
             except (FormatError, ProofError) as error:
                 raise IncidentError(
@@ -106,7 +106,7 @@ class StatementFiles:
             FencedError: another worker has stored one meanwhile.
         """
         statement = Statement(
-            recorder=self._recorder,
+            recorder=self.recorder,
             session_id=session_id,
             number=standing.count + 1,
             previous=standing.digest,
@@ -129,10 +129,11 @@ class StatementFiles:
 
     def _check_place(self, signed: SignedStatement, session_id: str) -> None:
         said = (signed.statement.recorder, signed.statement.session_id)
-        if said != (self._recorder, session_id):
+        if said != (self.recorder, session_id):
             raise FormatError(f"it is of {said[0]} about session {said[1]}")
 
-    def _own_keys(self) -> Iterator[bytes]:
+    def own_keys(self) -> Iterator[bytes]:
+        """The device's Ed25519 keys: that in force, and those that it had before."""
         yield self._signer.device_keys()[0].data
         for key in self._signer.former_keys():
             if key.kind is KeyKind.ED25519:
