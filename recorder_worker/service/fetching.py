@@ -15,6 +15,7 @@ from recorder_worker.integrations.second_store.repair import Repair, Repairs
 from recorder_worker.ports import BlobStore
 from recorder_worker.service.second_store import close_store, open_second_store
 from recorder_worker.service.settings.tree import Settings
+from recorder_worker.service.signing import statements_here
 
 Brought = Callable[[str, int], None]
 """Called for each piece that has come, with its file and its size in bytes."""
@@ -64,7 +65,7 @@ def repair_session(settings: Settings, store: BlobStore, session_id: str) -> lis
     local = DirectoryStore(
         settings.data_path, floor_bytes=settings.disk.floor_bytes, below_floor=of_record
     )
-    return Repairs(local, store).session(session_id)
+    return Repairs(local, store, statements_here(settings, local).is_deleted).session(session_id)
 
 
 def _fetch(

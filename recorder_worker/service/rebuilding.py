@@ -35,12 +35,12 @@ from recorder_worker.core.verify.verifier import verify
 from recorder_worker.ports import BlobStore, EventLog
 from recorder_worker.service.replaying import connected, event_log
 from recorder_worker.service.settings.tree import Settings
+from recorder_worker.service.signing import statements_here
 from recorder_worker.stages.merkle.archive import Archive
 from recorder_worker.stages.newest_event import newest_event
 from recorder_worker.stages.replay import Replay, take_over_beside
 from recorder_worker.stages.replayed_log import take_over_log
 from recorder_worker.stages.retention.removal import FOLDERS
-from recorder_worker.stages.retention.statement_files import is_being_removed
 
 CipherOf = Callable[[str], SessionCipher | None]
 """What opens a session's chunks, by its id; None where nobody here can."""
@@ -71,10 +71,12 @@ async def rebuild(
     async with connected(login) as broker:
         known = await known_sessions(broker.jetstream)
         here = (path.name for path in (settings.data_path / keys.SESSIONS).glob("*"))
+        store = DirectoryStore(settings.data_path)
         work = Rebuild(
             event_log(settings, broker),
-            DirectoryStore(settings.data_path),
+            store,
             folder,
+            is_deleted=statements_here(settings, store).is_deleted,
             cipher_of=cipher_of,
             tell=tell,
         )
@@ -90,6 +92,7 @@ class Rebuild:
         store: BlobStore,
         folder: RebuildFolder,
         *,
+        is_deleted: Callable[[str], bool],
         cipher_of: CipherOf,
         tell: Tell,
     ) -> None:
@@ -97,6 +100,7 @@ class Rebuild:
         self._store = store
         self._folder = folder
         self._target = DirectoryStore(folder.path)
+        self._is_deleted = is_deleted
         self._cipher_of = cipher_of
         self._tell = tell
         self._sealed: dict[str, SessionSealed] = {}
@@ -151,7 +155,7 @@ class Rebuild:
 
     async def _held(self, sealed: SessionSealed) -> SessionOutcome:
         session_id = sealed.session_id
-        if await asyncio.to_thread(is_being_removed, self._store, session_id):
+        if await asyncio.to_thread(self._is_deleted, session_id):
             return await asyncio.to_thread(self._take_over_removed, sealed)
         if await asyncio.to_thread(self._is_there, sealed):
             await asyncio.to_thread(take_over_beside, self._store, self._target, session_id)

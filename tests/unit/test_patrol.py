@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 from blake3 import blake3
-from recordings import Recording
+from recordings import RECORDER, Recording, device_key
+from statements import PUBLIC, deletion, signed
 
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.core import keys
-from recorder_worker.core.errors import FormatError, StoreError
+from recorder_worker.core.errors import FormatError, RefusedError, StoreError
 from recorder_worker.core.session_log.entries import EntryKind, LogEntry
 from recorder_worker.integrations.second_store.repair import Repairs
 from recorder_worker.ports import BlobStore
 from recorder_worker.stages.patrol.patrol import DamageFound, Patrol, Patrolled, SecondCopies
 from recorder_worker.stages.patrol.place import STALE_NS, Place, read_place, write_place
+from recorder_worker.stages.retention.statement_reader import Speaker, StatementReader
 
 SECOND_NS = 1_000_000_000
 FAST = 2**40
@@ -36,9 +38,13 @@ class HandClock:
 
 
 class Known:
-    """What of the log of sessions a patrol asks; `removed` are those with a deletion."""
+    """What a patrol asks of the log of sessions, and of statements in folders.
 
-    def __init__(self) -> None:
+    `removed` are those with a deletion in the log.
+    """
+
+    def __init__(self, store: BlobStore) -> None:
+        self.files = StatementReader(store, lambda _session_id: Speaker(RECORDER, (PUBLIC,)))
         self.ids: list[str] = []
         self.removed: set[str] = set()
         self.settled = 0
@@ -69,7 +75,7 @@ class Bench:
         self.store = DirectoryStore(folder / "first")
         self.second = DirectoryStore(folder / "second")
         self.clock = HandClock()
-        self.known = Known()
+        self.known = Known(self.store)
         self.told: list[DamageFound] = []
         self.counted: list[tuple[Patrolled, int]] = []
         for number in (1, 2):
@@ -204,7 +210,48 @@ async def test_nothing_is_repaired_by_records_that_the_seal_does_not_sign(bench:
     assert bench.path(key).read_bytes() == good
     assert bench.outcomes == ["good"] * CHUNKS, "the other session is read all the same"
     with pytest.raises(FormatError, match="that its seal signs"):
-        Repairs(bench.store, bench.second).session(session_id)
+        Repairs(bench.store, bench.second, bench.known.files.is_deleted).session(session_id)
+
+
+def ordered(session_id: str, **by: Any) -> bytes:  # noqa: ANN401  (of `signed`)
+    (statement,) = signed(deletion(), **{"session_id": session_id} | by)
+    return statement.raw
+
+
+FOREIGN: dict[str, Callable[[str], bytes]] = {
+    "of another session": lambda _: ordered("0192f0c1-2b3c-7d4e-8f50-00000000ffff"),
+    "of somebody's key": lambda session_id: ordered(session_id, key=device_key(2)),
+    "of nobody": lambda _: b"bytes go",
+}
+
+
+@pytest.mark.parametrize("whose", FOREIGN)
+@pytest.mark.parametrize("by", ["patrol", "repair"])
+async def test_a_deletion_that_the_recorder_has_not_signed_removes_nothing_that_is_repaired(
+    bench: Bench, whose: str, by: str
+) -> None:
+    session_id, key = bench.known.ids[0], bench.chunk(0, 0)
+    bench.store.put(keys.blob_key(session_id, keys.statement(1)), FOREIGN[whose](session_id))
+    good = bench.flip(key)
+    if by == "patrol":
+        await bench.patrol(second=bench.second).walk(0)
+        assert bench.outcomes.count("repaired") == 1
+    else:
+        repairs = Repairs(bench.store, bench.second, bench.known.files.is_deleted)
+        (done,) = repairs.session(session_id)
+        assert not done.lost
+    assert bench.path(key).read_bytes() == good
+
+
+async def test_what_is_put_back_behind_a_deletion_of_the_recorder_goes_again(bench: Bench) -> None:
+    """It is ordered, and the log of sessions does not have it yet."""
+    session_id, key = bench.known.ids[0], bench.chunk(0, 0)
+    bench.store.put(keys.blob_key(session_id, keys.statement(1)), ordered(session_id))
+    bench.flip(key)
+    await bench.patrol(second=bench.second).walk(0)
+    assert not bench.path(key).exists()
+    with pytest.raises(RefusedError, match="which was deleted"):
+        Repairs(bench.store, bench.second, bench.known.files.is_deleted).session(session_id)
 
 
 async def test_a_round_that_ends_in_the_time_to_come_stops_no_patrol(bench: Bench) -> None:

@@ -25,7 +25,6 @@ from recorder_worker.core.subjects import Fact
 from recorder_worker.integrations.storage import StorageReports, StoredSessions
 from recorder_worker.stages.retention.removal import bytes_left, deletion_of, remove_bytes
 from recorder_worker.stages.retention.sealed_session import SealedSession, owner_of, read_sealed
-from recorder_worker.stages.retention.statement_files import is_being_removed
 
 ID = "0192f0c1-2b3c-7d4e-8f50-123456789abc"
 NAMES = (
@@ -185,9 +184,7 @@ def test_a_sealed_session_is_what_its_folder_and_the_log_say_together(tmp_path: 
 async def test_a_seal_that_is_told_again_behind_a_deletion_is_no_loss(tmp_path: Path) -> None:
     store = stores_in(tmp_path)[0]
     (order,) = signed(order_of(), session_id=ID)
-    assert not is_being_removed(store, ID)
     store.put(keys.blob_key(ID, keys.statement(1)), order.raw)
-    assert is_being_removed(store, ID)
     remove_bytes([store], ID, deletion(key_removed=False))
     told: list[tuple[object, ...]] = []
 

@@ -600,12 +600,12 @@ def test_what_is_not_whole_here_is_put_back(
         local.delete(KEY)
     else:
         local.tamper(KEY, DATA[:-1] + (b"" if damage == "cut" else b"x"))
-    repair = Repairs(local, second).chunk("one", CHUNK)
+    repair = Repairs(local, second, lambda _session_id: False).chunk("one", CHUNK)
     assert repair is not None
     assert not repair.lost
     assert repair.name == "chunks/0000000001.zst"
     assert local.get(KEY) == DATA
-    assert Repairs(local, second).chunk("one", CHUNK) is None
+    assert Repairs(local, second, lambda _session_id: False).chunk("one", CHUNK) is None
 
 
 @pytest.mark.parametrize("other", [None, b"others", DATA[:-1], DATA[:-1] + b"x"])
@@ -615,7 +615,7 @@ def test_bytes_that_are_not_those_of_the_record_are_put_nowhere(
     if other is not None:
         second.held.put(KEY, other)
     local.tamper(KEY, b"damaged")
-    repair = Repairs(local, second).chunk("one", CHUNK)
+    repair = Repairs(local, second, lambda _session_id: False).chunk("one", CHUNK)
     assert repair is not None
     assert repair.lost
     assert local.get(KEY) == b"damaged"
@@ -626,14 +626,14 @@ def test_a_store_that_is_away_has_lost_nothing(local: MemoryStore, second: Fault
     second.away()
     local.delete(KEY)
     with pytest.raises(StoreError):
-        Repairs(local, second).chunk("one", CHUNK)
+        Repairs(local, second, lambda _session_id: False).chunk("one", CHUNK)
 
 
 def test_a_whole_chunk_is_not_touched_and_the_second_store_not_asked(
     local: MemoryStore, second: FaultyStore
 ) -> None:
     second.away()
-    assert Repairs(local, second).chunk("one", CHUNK) is None
+    assert Repairs(local, second, lambda _session_id: False).chunk("one", CHUNK) is None
     assert second.calls == []
 
 

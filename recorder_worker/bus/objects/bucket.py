@@ -5,11 +5,17 @@ before, on `$O.<bucket>.M.<name in base64>`. It exists once that message is stor
 before has left pieces that nobody reads. nats-py always replaces what is there, cannot read from an
 offset, and needs the right to make consumers; here that message is fenced, and pieces are read by
 direct gets. `nats object ls` and `nats object get` read what is written here.
+
+A direct get may be answered by a server that has not heard yet of what was stored a moment ago. So
+that there is no object, or no other one, is believed of the stream's leader alone, who answers what
+is asked of the state of a stream: else what is to go would be left, and called gone.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -22,10 +28,13 @@ from nats.js.errors import BadRequestError, NotFoundError
 from recorder_worker.bus.event_log import FENCE, PUBLISH_TIMEOUT_S, WRONG_LAST_SEQUENCE
 from recorder_worker.bus.sessions.batched_get import read_batch
 from recorder_worker.bus.streams.topology import object_stream
+from recorder_worker.core.errors import StoreError
 
 PIECE_BYTES = 131_072
 """As other clients cut them."""
 BATCH = 32
+STALE_TRIES = 10
+STALE_S = 0.1
 HEADERS_BYTES = 1024
 """Room in a message for what is not the piece."""
 ROLLUP = {"Nats-Rollup": "sub"}
@@ -60,7 +69,7 @@ class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 _OBJECT_INFO = msgspec.json.Decoder(ObjectInfo)
 _NUID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DIGEST_LENGTHS = (0, 64)
-_NOBODY = "-"
+NOBODY = "-"
 """No writer has this id: there are no pieces under it."""
 
 
@@ -88,14 +97,44 @@ class ObjectBucket:
 
     async def find(self, js: JetStreamContext, name: str) -> Found:
         """What a name leads to, by one read: a second one might see another writer's message."""
-        try:
-            message = await js.get_last_msg(self.stream, self._about(name), direct=True)
-        except NotFoundError:
-            await js.stream_info(self.stream)  # no object; or, and then this raises, no bucket
+        message = await self._newest(js, self._about(name))
+        if message is None:
             return Found(None, 0)
-        lost = ObjectInfo(name=name, bucket=self.name, nuid=_NOBODY, chunks=1)
+        lost = ObjectInfo(name=name, bucket=self.name, nuid=NOBODY, chunks=1)
         info = self._read(message) or lost
         return Found(None if info.deleted else info, message.seq or 0)
+
+    async def _newest(self, js: JetStreamContext, about: str) -> RawStreamMsg | None:
+        """The newest message about an object; None where the leader has none either.
+
+        Raises:
+            StoreError: the leader has one, and whoever answers direct gets does not hear of it.
+        """
+        for _ in range(STALE_TRIES):
+            try:
+                return await js.get_last_msg(self.stream, about, direct=True)
+            except NotFoundError:
+                if not await self._subjects(js, about):  # which raises where there is no bucket
+                    return None
+            await asyncio.sleep(STALE_S)
+        raise StoreError(
+            f"bucket {self.name}: expected what its leader has on {about}, and no other server of "
+            "it has heard of that; see nats server report jetstream"
+        )
+
+    async def _subjects(self, js: JetStreamContext, subject: str) -> set[str]:
+        """What the leader has messages on; it tells so many at once (100,000)."""
+        found: set[str] = set()
+        while True:
+            answer = await js._api_request(  # noqa: SLF001  (nats-py asks for the first ones alone)
+                f"{js._prefix}.STREAM.INFO.{self.stream}",  # noqa: SLF001  (as above)
+                json.dumps({"subjects_filter": subject, "offset": len(found)}).encode(),
+                timeout=js._timeout,  # noqa: SLF001  (as above)
+            )
+            page = answer["state"].get("subjects") or {}
+            found |= page.keys()
+            if not page or len(found) >= answer.get("total", 0):
+                return found
 
     def _read(self, message: RawStreamMsg) -> ObjectInfo | None:
         """What a message says of the object that its subject names; None where that is nothing.
@@ -117,19 +156,18 @@ class ObjectBucket:
         return [info.name for info in await self._infos(js)]
 
     async def _infos(self, js: JetStreamContext) -> list[ObjectInfo]:
-        found = []
-        after = 0
-        while True:
+        subject = f"$O.{self.name}.M.*"
+        found: dict[str, ObjectInfo | None] = {}
+        after, seen = 0, -1
+        while after != seen:
             seen = after
-            subject = f"$O.{self.name}.M.*"
             async for message in read_batch(js, self.stream, after + 1, subject):
                 after = message.seq or 0
-                info = self._read(message)
-                if info is not None and not info.deleted:
-                    found.append(info)
-            if after == seen:
-                await js.stream_info(self.stream)
-                return found
+                found[message.subject or ""] = self._read(message)
+        for about in await self._subjects(js, subject) - found.keys():
+            late = await self._newest(js, about)
+            found[about] = None if late is None else self._read(late)
+        return [info for info in found.values() if info is not None and not info.deleted]
 
     async def put_pieces(self, js: JetStreamContext, nuid: str, data: bytes) -> int:
         """Store bytes in pieces that the server takes; gives how many they are."""
@@ -172,8 +210,8 @@ class ObjectBucket:
 
         Names are read behind pieces: an object that appears meanwhile is none of them.
         """
-        info = await js.stream_info(self.stream, subjects_filter=f"$O.{self.name}.C.*")
-        nuids = {subject.rpartition(".")[2] for subject in info.state.subjects or {}}
+        pieces = await self._subjects(js, f"$O.{self.name}.C.*")
+        nuids = {subject.rpartition(".")[2] for subject in pieces}
         named = {about.nuid for about in await self._infos(js)}
         return [nuid for nuid in nuids - named if await self._age_s(js, nuid) > older_than_s]
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 from nats.js import JetStreamContext
 
 from recorder_worker.bus.connection.broker import Login
-from recorder_worker.bus.objects.bucket import ObjectBucket, ObjectInfo
+from recorder_worker.bus.objects.bucket import NOBODY, ObjectBucket, ObjectInfo
 from recorder_worker.bus.objects.thread import ObjectThread
 from recorder_worker.bus.objects.writer import ObjectWriter
 from recorder_worker.core import keys
@@ -161,9 +161,11 @@ class ObjectStore:
 
     def _delete(self, name: str) -> None:
         doing = f"delete {self.location(name.removeprefix(self._prefix))}"
-        info = self._thread.call(partial(self._bucket.find, name=name), doing).info
-        if info is not None:
-            self._thread.call(lambda js: self._bucket.forget(js, info.nuid, name), doing)
+        found = self._thread.call(partial(self._bucket.find, name=name), doing)
+        if found.sequence:
+            # One that was deleted may have been stored again, and who answered not know it yet.
+            nuid = found.info.nuid if found.info else NOBODY
+            self._thread.call(lambda js: self._bucket.forget(js, nuid, name), doing)
 
     def _find(self, key: str) -> ObjectInfo | None:
         name = self._name(key)
@@ -172,7 +174,7 @@ class ObjectStore:
         ).info
 
     def _require(self, key: str) -> ObjectInfo:
-        found = _at_last(lambda: self._find(key))
+        found = self._find(key)
         if found is None:
             raise BlobMissingError(
                 f"{self.location(key)}: expected a blob, found none; was the recording moved or "

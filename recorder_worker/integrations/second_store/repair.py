@@ -6,13 +6,14 @@ digest of their record are put nowhere. A whole chunk here is never touched. Blo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from recorder_worker.core import keys
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.ports import BlobStore
 from recorder_worker.stages.patrol.chunk_check import StoredChunk, check, chunks_behind, put_back
-from recorder_worker.stages.retention.statement_files import is_being_removed
 
 
 class Repair(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,11 +25,18 @@ class Repair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Repairs:
-    """Repairs recordings in one store from another."""
+    """Repairs recordings in one store from another.
 
-    def __init__(self, local: BlobStore, second: BlobStore) -> None:
+    `is_deleted` says whether a session's recorder has signed that its bytes go: what somebody else
+    has put there says nothing.
+    """
+
+    def __init__(
+        self, local: BlobStore, second: BlobStore, is_deleted: Callable[[str], bool]
+    ) -> None:
         self._local = local
         self._second = second
+        self._is_deleted = is_deleted
 
     def session(self, session_id: str) -> list[Repair]:
         """Look at every chunk of a sealed session, and put back what is not whole.
@@ -56,7 +64,7 @@ class Repairs:
         fault = check(self._local, chunk)
         if fault is None:
             return None
-        lost = put_back(self._local, self._second, session_id, chunk)
+        lost = put_back(self._local, self._second, session_id, chunk, self._is_deleted)
         if lost:
             self._refuse_deleted(session_id)
         name = chunk.key.removeprefix(f"{keys.session_prefix(session_id)}/")
@@ -64,7 +72,7 @@ class Repairs:
         return Repair(name=name, found=found, lost=lost)
 
     def _refuse_deleted(self, session_id: str) -> None:
-        if is_being_removed(self._local, session_id):
+        if self._is_deleted(session_id):
             raise RefusedError(
                 field="SESSION",
                 expected="a session whose bytes are kept",

@@ -15,6 +15,7 @@ import structlog
 from recorder_worker.core.command_parsing import session_id_in
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import (
+    BusUnavailableError,
     FencedError,
     LeaseLostError,
     LeaseReleasedError,
@@ -140,6 +141,7 @@ class CaptureStage:
         try:
             await lease.record(started, last, wake=held.wake, release=self._release)
         except LeaseLostError:
-            with suppress(StoreError):
-                await asyncio.to_thread(leave_spool, self._services.store, lease.session_id)
+            services = self._services
+            with suppress(BusUnavailableError, StoreError):
+                await leave_spool(services.log, services.store, lease.session_id)
             raise

@@ -123,12 +123,15 @@ class Archive:
         self._store.delete_below(self._key(keys.JOURNAL))
         self._store.delete_below(self._key(keys.SEGMENTS))
 
-    def tidy(self) -> None:
-        """Behind a seal, remove what a worker has written that had stood still until then.
+    def tidy(self, note: bytes) -> None:
+        """Behind our seal, remove what a worker has written that had stood still until then.
 
         As `clear_journal`. Where there is no seal, the journal may be all that there is.
+
+        Raises:
+            IncidentError: there is another seal than `note`; nothing was removed.
         """
-        if self._store.size(self._key(keys.SEAL)) is not None:
+        if self._is_sealed(note):
             self.clear_journal()
 
     def clear_spool(self, chunk: ChunkStored) -> None:

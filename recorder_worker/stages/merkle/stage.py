@@ -57,6 +57,7 @@ from recorder_worker.stages.merkle.incidents import Incidents
 from recorder_worker.stages.merkle.notary import Notary
 from recorder_worker.stages.merkle.sealed_before import state_sealed_before
 from recorder_worker.stages.merkle.session_keys import SessionKeys, same_but_for_signatures
+from recorder_worker.stages.own_seal import is_sealed
 from recorder_worker.stages.session_table import SessionTable, never_lost
 from recorder_worker.stages.store_check import check_store
 
@@ -199,7 +200,8 @@ class MerkleStage:
 
     async def _tidy(self, session_id: str) -> None:
         """What a worker that was overtaken by the seal has written behind it, and made of keys."""
-        await asyncio.to_thread(Archive(self._store, session_id).tidy)
+        if await is_sealed(self._log, self._store, session_id):
+            await asyncio.to_thread(Archive(self._store, session_id).clear_journal)
         if await self._log.last(Fact.SEALED, session_id) is not None:
             await self._erase_keys(session_id)
 
@@ -273,7 +275,7 @@ class MerkleStage:
         Whoever hears of the seal may verify at once, so nothing moves in the folder behind it.
         """
         if await self._log.last(Fact.SEALED, head.session_id) is not None:
-            await asyncio.to_thread(archive.tidy)
+            await asyncio.to_thread(archive.tidy, note)
         else:
             await asyncio.to_thread(archive.seal, head.tree_size, note)
             await asyncio.to_thread(archive.clear_journal)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import msgspec
@@ -20,7 +20,6 @@ from recorder_worker.core.records.file import unframed
 from recorder_worker.core.records.leaves import ChunkRecord
 from recorder_worker.core.verify.chunks import chunk_name
 from recorder_worker.ports import BlobStore
-from recorder_worker.stages.retention.statement_files import is_being_removed
 from recorder_worker.stages.sealed_records import check_sealed_records
 
 Problem = Literal["missing", "damaged", "unreadable"]
@@ -115,11 +114,18 @@ def check(store: BlobStore, chunk: StoredChunk) -> Fault | None:
     return reading.fault()
 
 
-def put_back(store: BlobStore, second: BlobStore, session_id: str, chunk: StoredChunk) -> str:
+def put_back(
+    store: BlobStore,
+    second: BlobStore,
+    session_id: str,
+    chunk: StoredChunk,
+    is_deleted: Callable[[str], bool],
+) -> str:
     """Put the second store's copy in the place of a chunk, if it is what the record says.
 
     Whatever stands there is replaced at once and as a whole: a crash leaves the one or the other.
-    A deletion that is ordered meanwhile finds what was put back, or is found here.
+    A deletion that is ordered meanwhile finds what was put back, or is found here by `is_deleted`,
+    which believes no statement but those that the session's recorder has signed.
 
     Returns:
         Why it was not done: the copy is not whole either; empty where it was.
@@ -131,7 +137,7 @@ def put_back(store: BlobStore, second: BlobStore, session_id: str, chunk: Stored
     if isinstance(data, str):
         return data
     store.replace(chunk.key, data)
-    if is_being_removed(store, session_id):
+    if is_deleted(session_id):
         store.delete(chunk.key)
         return "its session is deleted"
     fault = check(store, chunk)

@@ -251,7 +251,10 @@ class Patrol:
         if second is None:
             return False
         try:
-            lost = await asyncio.to_thread(put_back, self._store, second, session_id, chunk)
+            is_deleted = self._book.files.is_deleted
+            lost = await asyncio.to_thread(
+                put_back, self._store, second, session_id, chunk, is_deleted
+            )
         except StoreError as error:
             lost = str(error)
             # A store that says that it failed may have done it all the same.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from recorder_worker.core import keys
 from recorder_worker.core.errors import RefusedError
 from recorder_worker.core.events import Control, EndCaptured, SessionFailed
@@ -9,8 +11,9 @@ from recorder_worker.core.ids import event_key
 from recorder_worker.core.lifecycle import State, allowed
 from recorder_worker.core.model import EndReason
 from recorder_worker.core.subjects import Command, Fact
-from recorder_worker.ports import BlobStore
+from recorder_worker.ports import BlobStore, EventLog
 from recorder_worker.stages.capture.services import CaptureServices
+from recorder_worker.stages.own_seal import is_sealed
 
 ENDED_AGAINST_WISH = frozenset(
     {EndReason.SOURCE_LOST, EndReason.WORKER_LOST, EndReason.DISK_FULL, EndReason.POLICY}
@@ -42,17 +45,18 @@ async def tell_aftermath(services: CaptureServices, end: EndCaptured) -> None:
             await refuse_control(services, control, State.STOPPING)
 
 
-def leave_spool(store: BlobStore, session_id: str) -> None:
+async def leave_spool(event_log: EventLog, store: BlobStore, session_id: str) -> None:
     """What a holder wrote that has lost its lease, where the seal came before its last segment.
 
     The seal removes the whole spool, and stands before it does: where there is none yet, what was
     written until now goes with it. Before that nothing is touched: the new holder's is there too.
+    Nor is it where the seal is not the session's own.
 
     Raises:
-        StoreError: it could not be removed.
+        BusUnavailableError, StoreError: it was not removed.
     """
-    if store.size(keys.blob_key(session_id, keys.SEAL)) is not None:
-        store.delete_below(keys.blob_key(session_id, keys.SEGMENTS))
+    if await is_sealed(event_log, store, session_id):
+        await asyncio.to_thread(store.delete_below, keys.blob_key(session_id, keys.SEGMENTS))
 
 
 async def refuse_control(services: CaptureServices, control: Control, state: State) -> None:

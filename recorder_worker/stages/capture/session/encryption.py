@@ -10,15 +10,17 @@ The order of effects, and what a crash behind each leaves:
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from recorder_worker.core.cipher.declared import Encryption
 from recorder_worker.core.cipher.names import CIPHER_SEALED
 from recorder_worker.core.cipher.session_cipher import SessionCipher, key_id
 from recorder_worker.core.errors import SessionKeyMissingError, UnsupportedError
-from recorder_worker.core.keys import SEAL, blob_key
-from recorder_worker.ports import BlobStore, CipherKeys, KeyWrap
+from recorder_worker.ports import BlobStore, CipherKeys, EventLog, KeyWrap
 from recorder_worker.stages.capture.session.manifest import Manifest
+from recorder_worker.stages.own_seal import is_sealed
 
 
 def with_encryption(manifest: Manifest, keys: CipherKeys, wrap: KeyWrap | None) -> Manifest:
@@ -38,14 +40,19 @@ def with_encryption(manifest: Manifest, keys: CipherKeys, wrap: KeyWrap | None) 
     )
 
 
-def forget_late_key(store: BlobStore, keys: CipherKeys, session_id: str) -> None:
+async def forget_late_key(
+    event_log: EventLog, store: BlobStore, keys: CipherKeys, session_id: str
+) -> None:
     """Erase what a worker has made that stood still until others had sealed the session.
 
     Their key was erased at the seal, so that this one made another, which nothing is sealed with.
-    Raises StoreError.
+    Where the seal is not the session's own, it stays: all that the session has may need it.
+
+    Raises:
+        BusUnavailableError, StoreError: it was not erased.
     """
-    if store.size(blob_key(session_id, SEAL)) is not None:
-        keys.erase(session_id)
+    if await is_sealed(event_log, store, session_id):
+        await asyncio.to_thread(keys.erase, session_id)
 
 
 def session_cipher(manifest: Manifest, keys: CipherKeys) -> SessionCipher | None:

@@ -8,6 +8,7 @@ taken up behind it by the next delivery of the message.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import structlog
 from blake3 import blake3
@@ -15,6 +16,7 @@ from blake3 import blake3
 from recorder_worker.core.cipher.session_cipher import SessionCipher
 from recorder_worker.core.commands import StartSession
 from recorder_worker.core.errors import (
+    BusUnavailableError,
     LeaseLostError,
     PermanentError,
     SourceError,
@@ -135,9 +137,11 @@ class Lease:
                 source.close()
             if isinstance(error, LeaseLostError):
                 services = self._services
-                await asyncio.to_thread(
-                    forget_late_key, services.store, services.cipher_keys, self.session_id
-                )
+                # Without the bus nobody knows whether it is late: it stays, and doctor finds it.
+                with suppress(BusUnavailableError):
+                    await forget_late_key(
+                        services.log, services.store, services.cipher_keys, self.session_id
+                    )
             raise
         log.info("LeaseTaken", source=manifest.source.uri, takeover=last is not None)
         reader.start(gap=gap_behind(last), paused=journal.paused, armed=journal.armed)
