@@ -21,6 +21,7 @@ from mortal import Axe, Killed, Mortal
 from nats_process import NatsProcess
 from recordings import RECORDER
 from retention_bench import CHUNKS, Bench
+from two_clocks import TwoClocks
 
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.bus.connection.broker import Login, RecorderBroker, connect, make_broker
@@ -341,6 +342,29 @@ async def test_what_came_back_out_of_a_backup_goes_again(
     assert bench.verdict() is Verdict.TAMPERED
     await bench.tend(bench.keeper())
     await bench.check_removed()
+
+
+async def test_what_a_late_worker_or_request_brought_back_goes_again(
+    broker: RecorderBroker, tmp_path: Path
+) -> None:
+    """One that stood still over a chunk wakes up behind the tombstone, and behind a look at it."""
+    bench = Bench(broker, tmp_path)
+    await bench.record()
+    clock = TwoClocks(wall_ns=SystemClock().wall_ns())
+    keeper = bench.keeper(clock=clock)
+    for _ in range(2):
+        await bench.tend(keeper)
+    await bench.check_removed()
+    chunk = keys.blob_key(bench.session_id, keys.chunk(1, compressed=True))
+    for wait_s in (600, 1200, 2400):
+        for store in (bench.store, bench.second):
+            store.put(chunk, b"of a worker that stood still")
+        clock.pass_s(wait_s - 1)
+        await bench.tend(keeper)
+        assert len(bench.chunks()) == 2
+        clock.pass_s(1)
+        await bench.tend(keeper)
+        await bench.check_removed()
 
 
 async def test_a_command_for_a_folder_that_was_tampered_with_is_refused_and_says_why(

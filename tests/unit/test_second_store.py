@@ -500,6 +500,40 @@ async def test_a_late_file_that_is_damaged_here_is_not_written_over_its_copy(
     assert second.held.get(keys.log_key("tile/0/001.p/1")) == b"the next one"
 
 
+@pytest.mark.parametrize("of", ["proof", "marker"])
+async def test_a_late_file_on_a_bad_block_holds_up_no_other(
+    copying: Copying,
+    second: FaultyStore,
+    local: MemoryStore,
+    monkeypatch: pytest.MonkeyPatch,
+    of: str,
+) -> None:
+    sealed(local)
+    await copying.archiver.archive(SESSION)
+    proof = f"sessions/{SESSION}/{keys.PROOF_SEAL}"
+    bad = proof if of == "proof" else f"{keys.COPIES}/{SESSION}"
+    tile = keys.log_key("tile/0/000.p/1")
+    for key in (proof, tile):
+        local.put(key, b"a late file")
+    get = local.get
+
+    def get_but_for_one(key: str) -> bytes:
+        if key == bad:
+            raise StoreError(f"cannot read {key}: Input/output error")
+        return get(key)
+
+    sweep = copying.anew()
+    monkeypatch.setattr(local, "get", get_but_for_one)
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(2):
+            await sweep.turn(idle=True)
+    assert [line["key"] for line in logs if line["event"] == "LateFileUnreadable"] == [bad]
+    assert (second.held.size(tile), second.held.size(proof)) == (11, None)
+    monkeypatch.undo()
+    await sweep.turn(idle=True)
+    assert second.held.get(proof) == b"a late file"
+
+
 @pytest.mark.parametrize("damage", ["a bit", "cut", "another session"])
 async def test_records_that_are_not_what_was_sealed_take_no_good_copy_with_them(
     copying: Copying, second: FaultyStore, local: MemoryStore, damage: str

@@ -24,6 +24,7 @@ from recorder_worker.core.errors import (
     BlobMissingError,
     ImmutableConflictError,
     PermanentError,
+    SecondStoreError,
     StoreError,
 )
 from recorder_worker.integrations.second_store.archiver import Archiver, marker_of
@@ -71,6 +72,7 @@ class Sweep:
         self._leftovers = Leftovers(copier, clock)
         self._replacing = Replacing(copier.local, ours)
         self._sent: dict[str, int | bytes] = {}
+        self._said_unreadable: dict[str, str] = {}
         self._settled: dict[str, int] = {}
         self._not_before_ns: dict[str, int] = {}
 
@@ -92,7 +94,7 @@ class Sweep:
         for session_id in local.children(keys.COPIES):
             if session_id in self._settled and not self._says_more(session_id):
                 continue
-            marker = marker_of(local, session_id)
+            marker = self._marker(session_id)
             if marker is None:
                 continue
             said = self._said(session_id)
@@ -120,9 +122,28 @@ class Sweep:
                 kept = self._bring(key)
             except BlobMissingError:
                 continue  # a partial tile that was filled meanwhile, an old bundle
+            except SecondStoreError:
+                raise
+            except StoreError as error:
+                self._unreadable(key, error)
+                continue
             if kept is not None and self._sent.get(key) != state:
                 _tell(key, kept)
             self._sent[key] = state
+
+    def _marker(self, session_id: str) -> CopyMarker | None:
+        """None: there is none, or it cannot be read now."""
+        try:
+            return marker_of(self._copier.local, session_id)
+        except StoreError as error:
+            self._unreadable(f"{keys.COPIES}/{session_id}", error)
+            return None
+
+    def _unreadable(self, key: str, error: StoreError) -> None:
+        """One bad block of this disk holds up nothing else; it is tried again, and told once."""
+        if self._said_unreadable.get(key) != str(error):
+            self._said_unreadable[key] = str(error)
+            log.warning("LateFileUnreadable", key=key, error=str(error))
 
     def _bring(self, key: str) -> Kept | None:
         """Have a late file there; or say why what is there stays."""
@@ -196,7 +217,7 @@ class Sweep:
         told = set(local.children(keys.COPIES_TOLD))
         found = set()
         for session_id in set(local.children(keys.COPIES)) - told - self._settled.keys():
-            marker = marker_of(local, session_id)
+            marker = self._marker(session_id)
             if marker is not None and now_ns - marker.archived_wall_ns <= LATE_NS:
                 found.add(session_id)
         return found
@@ -219,7 +240,7 @@ class Sweep:
             if session_id not in self._settled
             and self._not_before_ns.get(session_id, 0) <= now_ns
             and not is_gone(local, session_id)
-            and offload.is_due(marker_of(local, session_id))
+            and offload.is_due(self._marker(session_id))
             and self._copier.deletion_of(session_id) is None
         ]
 

@@ -26,6 +26,7 @@ from recorder_worker.core.session_log.entries import EntryKind
 from recorder_worker.ports import BlobStore, Clock
 from recorder_worker.stages.retention.book import RetentionBook
 from recorder_worker.stages.retention.doubts import Doubts
+from recorder_worker.stages.retention.looks import Looks
 from recorder_worker.stages.retention.removal import bytes_left, deletion_of, remove_bytes
 from recorder_worker.stages.retention.rules import (
     Due,
@@ -104,7 +105,7 @@ class RetentionKeeper:
         self._known: dict[str, SealedSession | None] = {}
         self._problems: list[str] = []
         self._postponed: list[str] = []
-        self._ended: set[str] = set()
+        self._looks = Looks()
         self._said: dict[str, str] = {}
 
     async def tend(self) -> Tended:
@@ -148,12 +149,14 @@ class RetentionKeeper:
         )
 
     async def _end_again(self, session_id: str, count: int) -> None:
-        """Once in a process: whoever wrote a tombstone may have been killed before he told it.
+        """Seldom: whoever wrote a tombstone may have been killed before he told it.
 
-        And what is gone may be back: out of a backup, or a power cut in the midst of it.
+        And what is gone may be back: out of a backup, or a power cut in the midst of it, or by
+        whoever was at it meanwhile.
         """
         self._known.pop(session_id, None)
-        if session_id in self._ended:
+        now_ns = self._clock.monotonic_ns()
+        if not self._looks.is_due(session_id, now_ns):
             return
         since_ns = self._clock.wall_ns() - TOLD_LATER_NS
         try:
@@ -162,7 +165,7 @@ class RetentionKeeper:
         except (IncidentError, StoreError) as error:
             self._problem(session_id, error)
             return
-        self._ended.add(session_id)
+        self._looks.done(session_id, now_ns)
 
     def _remove_again(self, session_id: str) -> None:
         deletion = standing_of(self._book.files.statements(session_id)).deletion
