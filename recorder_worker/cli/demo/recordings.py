@@ -33,6 +33,7 @@ from recorder_worker.service.settings.tree import (
 from recorder_worker.service.worker import Worker
 
 CLIP, DESKTOP = "clip", "desktop"
+MARK_KIND = "demo"
 SEGMENTS_BEFORE_PAUSE, SEGMENTS_IN_ALL = 4, 8
 PAUSE_S = 1.0
 READY_S = 30.0
@@ -133,7 +134,7 @@ class Recorder:
             tally = await self._started(client, DESKTOP, {"kind": "x11", "uri": display}, fps=10.0)
             session = tally.session_id
             await until(tally, "is recorded", lambda t: t.segments >= SEGMENTS_BEFORE_PAUSE)
-            await client.mark(session, "a pause comes now", type="demo", by="recorder demo")
+            await client.mark(session, "a pause comes now", type=MARK_KIND, by="recorder demo")
             await until(tally, "takes a mark", lambda t: t.marks > 0)
             await client.pause(session, by="recorder demo")
             await until(tally, "pauses", lambda t: t.state == "paused")
