@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from memory_store import MemoryStore
 from nats_process import NatsProcess
+from object_bucket import make_bucket
 from s3_server import S3Server
 
 from recorder_worker.adapters.directory_store import DirectoryStore
@@ -25,7 +26,6 @@ from recorder_worker.adapters.s3.store import S3Store
 from recorder_worker.bus.connection.broker import Login
 from recorder_worker.bus.objects.bucket import ObjectBucket, ObjectInfo
 from recorder_worker.bus.objects.store import ObjectStore
-from recorder_worker.bus.streams.topology import StreamLimits, streams
 from recorder_worker.core.errors import (
     BlobDamagedError,
     BlobMissingError,
@@ -51,22 +51,8 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture(scope="module")
 def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsProcess]:
-    async def make_bucket(url: str) -> None:
-        client = await nats.connect(url)
-        limits = StreamLimits(
-            replicas=1,
-            max_age_s=3600,
-            max_bytes=1 << 30,
-            duplicate_window_s=60,
-            object_bucket=BUCKET,
-            object_max_bytes=1 << 40,
-        )
-        objects = next(stream for stream in streams(limits) if stream.name == f"OBJ_{BUCKET}")
-        await client.jetstream().add_stream(objects)
-        await client.close()
-
     with NatsProcess(tmp_path_factory.mktemp("nats")) as server:
-        asyncio.run(make_bucket(server.url))
+        asyncio.run(make_bucket(server.url, BUCKET))
         yield server
 
 

@@ -10,11 +10,11 @@ import nats
 import pytest
 from late_replica import LateReplica
 from nats_process import NatsProcess
+from object_bucket import make_bucket
 
 from recorder_worker.bus.connection.broker import Login
 from recorder_worker.bus.objects.bucket import STALE_TRIES, ObjectInfo
 from recorder_worker.bus.objects.store import ObjectStore
-from recorder_worker.bus.streams.topology import StreamLimits, streams
 from recorder_worker.core.errors import StoreError
 
 BUCKET = "recordings"
@@ -30,21 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsProcess]:
 
 @pytest.fixture
 def store(server: NatsProcess, tmp_path: Path) -> Iterator[ObjectStore]:
-    async def make_bucket() -> None:
-        client = await nats.connect(server.url)
-        limits = StreamLimits(
-            replicas=1,
-            max_age_s=3600,
-            max_bytes=1 << 30,
-            duplicate_window_s=60,
-            object_bucket=BUCKET,
-            object_max_bytes=1 << 40,
-        )
-        objects = next(stream for stream in streams(limits) if stream.name == f"OBJ_{BUCKET}")
-        await client.jetstream().add_stream(objects)
-        await client.close()
-
-    asyncio.run(make_bucket())
+    asyncio.run(make_bucket(server.url, BUCKET))
     made = ObjectStore(Login(servers=(server.url,)), BUCKET, f"{tmp_path.name}/")
     yield made
     made.close()

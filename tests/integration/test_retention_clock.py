@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from fresh_streams import forget_all
-from nats_process import NatsProcess
 from retention_bench import Bench
 from structlog.testing import capture_logs
 from two_clocks import SECOND_NS, TwoClocks
 
-from recorder_worker.bus.connection.broker import Login, RecorderBroker, connect, make_broker
+from recorder_worker.bus.connection.broker import RecorderBroker
 from recorder_worker.core import keys
 from recorder_worker.core.model import ClockState
 from recorder_worker.core.records.codec import decode_record
@@ -23,22 +20,6 @@ from recorder_worker.stages.sealed_records import sealed_records
 from recorder_worker.stages.sure_time import STEADY_S
 
 YEAR_S = 365 * 86_400
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsProcess]:
-    with NatsProcess(tmp_path_factory.mktemp("nats")) as running:
-        yield running
-
-
-@pytest_asyncio.fixture
-async def broker(server: NatsProcess) -> AsyncIterator[RecorderBroker]:
-    login = Login(servers=(server.url,))
-    made = make_broker(login)
-    await connect(made, login)
-    await forget_all(made)
-    yield made
-    await made.stop()
 
 
 @pytest_asyncio.fixture

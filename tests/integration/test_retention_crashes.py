@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from fresh_streams import forget_all
 from memory_signer import MemorySigner
 from mortal import Axe, Killed, Mortal
-from nats_process import NatsProcess
 from recordings import RECORDER
 from retention_bench import CHUNKS, Bench
 from two_clocks import TwoClocks
 
 from recorder_worker.adapters.system_clock import SystemClock
-from recorder_worker.bus.connection.broker import Login, RecorderBroker, connect, make_broker
+from recorder_worker.bus.connection.broker import RecorderBroker
 from recorder_worker.core import keys
 from recorder_worker.core.access.identity import Identity
 from recorder_worker.core.errors import IncidentError, RefusedError, StoreError
@@ -43,23 +40,6 @@ from recorder_worker.stages.retention.removal import deletion_of
 from recorder_worker.stages.retention.stage import RetentionStage
 from recorder_worker.stages.session_log.log_writer import LogWriter
 from recorder_worker.stages.stored_recording import StoredRecording
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsProcess]:
-    with NatsProcess(tmp_path_factory.mktemp("nats")) as running:
-        yield running
-
-
-@pytest_asyncio.fixture
-async def broker(server: NatsProcess) -> AsyncIterator[RecorderBroker]:
-    login = Login(servers=(server.url,))
-    made = make_broker(login)
-    await connect(made, login)
-    await forget_all(made)
-    yield made
-    await made.stop()
-
 
 ALLOWED = {Verdict.COMPLETE, Verdict.REDACTED}
 """What a recording may be while it is being removed: never TAMPERED."""
