@@ -8,14 +8,13 @@ import pytest
 from faulty_store import FaultyStore
 from memory_store import MemoryStore
 from recordings import Recording, device_key, whole
+from telling import Telling
 
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core import keys
 from recorder_worker.core.errors import BlobDamagedError, BlobMissingError
-from recorder_worker.core.events import Event
 from recorder_worker.core.merkle.tree import Frontier
 from recorder_worker.core.signing.note import parse_note, parse_notes
-from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
 from recorder_worker.integrations.second_store.archiver import Archiver
@@ -26,17 +25,6 @@ from recorder_worker.stages.stored_recording import StoredRecording
 
 SESSION = "0192f0c1-2b3c-7d4e-8f50-000000000001"
 PREFIX = f"sessions/{SESSION}"
-
-
-class Telling:
-    """Of an event log what an archiver needs of it."""
-
-    def __init__(self) -> None:
-        self.told: list[Event] = []
-
-    async def emit(self, _fact: Fact, _session_id: str, event: Event, *, key: str) -> None:
-        assert key
-        self.told.append(event)
 
 
 class Archived:

@@ -15,6 +15,7 @@ from faulty_store import FaultyStore
 from memory_store import MemoryStore
 from recordings import RECORDER, Recording
 from statements import deletion
+from telling import Telling
 
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core import keys
@@ -34,7 +35,7 @@ from recorder_worker.core.errors import (
     StoreError,
     StoreFullError,
 )
-from recorder_worker.core.events import BlobCopied, Checkpoint, ChunkStored, Event, Totals
+from recorder_worker.core.events import BlobCopied, Checkpoint, ChunkStored, Totals
 from recorder_worker.core.model import Span
 from recorder_worker.core.retention.sayings import Deletion
 from recorder_worker.core.signing.note import parse_note
@@ -81,17 +82,6 @@ def second() -> FaultyStore:
 @pytest.fixture
 def copier(local: MemoryStore, second: FaultyStore, metrics: Metrics) -> Copier:
     return Copier(local, lambda: second, metrics.copies)
-
-
-class Telling:
-    """Of an event log what copying needs of it."""
-
-    def __init__(self) -> None:
-        self.told: list[Event] = []
-
-    async def emit(self, _fact: Fact, _session_id: str, event: Event, *, key: str) -> None:
-        assert key
-        self.told.append(event)
 
 
 def chunk_leaf(name: str) -> ChunkStored:

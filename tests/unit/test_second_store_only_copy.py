@@ -9,6 +9,7 @@ import pytest
 from faulty_store import FaultyStore
 from memory_store import MemoryStore
 from recordings import Recording
+from telling import Telling
 
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.core.copy_marker import CopyMarker, Expected, encode_marker
@@ -18,8 +19,7 @@ from recorder_worker.core.errors import (
     CopyDamagedError,
     RecorderError,
 )
-from recorder_worker.core.events import Event, SessionOffloaded
-from recorder_worker.core.subjects import Fact
+from recorder_worker.core.events import SessionOffloaded
 from recorder_worker.integrations.second_store.copier import Copier
 from recorder_worker.integrations.second_store.offload import Offload
 from recorder_worker.integrations.second_store.patience import Patience, Troubles
@@ -107,17 +107,6 @@ def test_a_copy_that_is_found_damaged_is_known_as_whole_no_more() -> None:
     copier.copy(KEY, GIVEN)
     assert second.calls.count(("digest", KEY)) == looks + 1
     assert second.held.get(KEY) == DATA
-
-
-class Telling:
-    """Of an event log what an offload needs of it."""
-
-    def __init__(self) -> None:
-        self.told: list[Event] = []
-
-    async def emit(self, _fact: Fact, _session_id: str, event: Event, *, key: str) -> None:
-        assert key
-        self.told.append(event)
 
 
 async def test_a_chunk_that_is_in_no_record_has_no_copy_and_stays() -> None:
