@@ -29,6 +29,7 @@ from recorder_worker.core.ids import event_key
 from recorder_worker.core.model import GapReason
 from recorder_worker.core.subjects import Fact
 from recorder_worker.ports import BlobStore, CipherKeys, EventLog, StageMetrics
+from recorder_worker.stages.own_seal import is_sealed
 from recorder_worker.stages.payload import StoredPayload, store_payload
 from recorder_worker.stages.store_check import check_store
 
@@ -62,7 +63,7 @@ class CompressStage:
             if isinstance(error, BlobUnreadableError):
                 raise
             gone = isinstance(error, SessionKeyMissingError) or await self._is_elsewhere(event)
-            if gone and await self._is_sealed(event):
+            if gone and await is_sealed(self._log, self._store, event.session_id):
                 return  # comes again behind the seal: its leaf is in the tree, and the key erased
             await self.give_up(event, str(error))
             raise
@@ -81,10 +82,6 @@ class CompressStage:
                 f"{plan.cipher!r}; update this worker"
             )
         return SessionCipher(plan.session_id, self._cipher_keys.get(plan.session_id))
-
-    async def _is_sealed(self, plan: ChunkPlanned) -> bool:
-        seal = keys.blob_key(plan.session_id, keys.SEAL)
-        return await asyncio.to_thread(self._store.size, seal) is not None
 
     async def _is_elsewhere(self, plan: ChunkPlanned) -> bool:
         """Whether the session has a copy, behind which its chunks may leave this store."""

@@ -27,11 +27,19 @@ from recorder_worker.core.errors import (
     StoreError,
     UnsupportedError,
 )
-from recorder_worker.core.events import ChunkPlanned, ChunkStored, Event, GapLeaf, SegmentRef
+from recorder_worker.core.events import (
+    Checkpoint,
+    ChunkPlanned,
+    ChunkStored,
+    Event,
+    GapLeaf,
+    SegmentRef,
+    Totals,
+)
 from recorder_worker.core.frames.keyframes import KeyframePolicy
 from recorder_worker.core.model import Cursor, Span
 from recorder_worker.core.subjects import Fact
-from recorder_worker.ports import Frame
+from recorder_worker.ports import Frame, Logged
 from recorder_worker.service.observing.metrics import Metrics
 from recorder_worker.stages import payload
 from recorder_worker.stages.capture.segments.frame_spool import SegmentWriter
@@ -294,15 +302,36 @@ def test_a_segment_of_another_place_does_not_open_even_with_its_event() -> None:
 # --- the stage -----------------------------------------------------------------------------------
 
 
+NOTE = "the last note\n"
+
+
+def checkpoint(note: str) -> Logged:
+    """The last one that the stream has, which seals."""
+    signed = Checkpoint(
+        session_id=SESSION,
+        tree_size=3,
+        root_hash="ab" * 32,
+        note=note,
+        totals=Totals(),
+        sealed=True,
+    )
+    return Logged(signed, 1, note)
+
+
 class Heard:
-    """What a stage publishes."""
+    """What a stage publishes, and the last checkpoint that it finds."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.signed: Logged | None = None
 
     async def emit(self, fact: Fact, session_id: str, event: Event, *, key: str) -> None:
         assert (fact, session_id) == (Fact.COMPRESSED, SESSION), key
         self.events.append(event)
+
+    async def last(self, fact: Fact, session_id: str) -> Logged | None:
+        assert (fact, session_id) == (Fact.CHECKPOINT, SESSION)
+        return self.signed
 
 
 class Bench:
@@ -348,10 +377,24 @@ def test_what_comes_again_behind_the_seal_needs_no_key_and_changes_nothing(tmp_p
     bench.handle()
     clear_spool(bench.store)
     bench.keys.erase(SESSION)
-    bench.store.put(keys.blob_key(SESSION, keys.SEAL), b"the last note")
+    bench.store.put(keys.blob_key(SESSION, keys.SEAL), NOTE.encode())
+    bench.log.signed = checkpoint(NOTE)
     before = list(bench.log.events)
     bench.handle()
     assert bench.log.events == before
+
+
+@pytest.mark.parametrize("signed", [None, "another note\n"])
+def test_behind_a_seal_that_is_not_the_sessions_own_a_lost_key_is_a_gap_all_the_same(
+    tmp_path: Path, signed: str | None
+) -> None:
+    bench = Bench(tmp_path)
+    bench.keys.erase(SESSION)
+    bench.store.put(keys.blob_key(SESSION, keys.SEAL), NOTE.encode())
+    bench.log.signed = checkpoint(signed) if signed else None
+    with pytest.raises(SessionKeyMissingError):
+        bench.handle()
+    assert [type(event) for event in bench.log.events] == [GapLeaf]
 
 
 def test_a_key_of_another_session_opens_nothing(tmp_path: Path) -> None:
