@@ -550,8 +550,23 @@ async def test_records_that_are_not_what_was_sealed_take_no_good_copy_with_them(
     assert copying.log.told == []
 
 
+def checkpoint_of(session_id: str) -> FactMessage:
+    """It tells of record 1, of its mark, and of itself."""
+    event = Checkpoint(
+        session_id=session_id,
+        session_counter=1,
+        tree_size=2,
+        root_hash="00" * 32,
+        note="",
+        totals=Totals(),
+        sealed=False,
+    )
+    return FactMessage(Fact.CHECKPOINT, session_id, event)
+
+
+@pytest.mark.parametrize("seal", [None, b"anybody's"])
 async def test_what_somebody_takes_away_here_while_it_is_copied_stays_there(
-    copying: Copying, second: FaultyStore, local: MemoryStore
+    copying: Copying, second: FaultyStore, local: MemoryStore, seal: bytes | None
 ) -> None:
     names = (keys.mark(1), keys.leaf(1), keys.note(2))
     for name in names:
@@ -560,19 +575,39 @@ async def test_what_somebody_takes_away_here_while_it_is_copied_stays_there(
     def take_away(call: str, key: str) -> None:
         if call == "digest":
             local.delete(key)
+            if seal is not None:
+                local.put(f"sessions/one/{keys.SEAL}", seal)
 
     second.fault = take_away
-    checkpoint = Checkpoint(
-        session_id="one",
-        session_counter=1,
-        tree_size=2,
-        root_hash="00" * 32,
-        note="",
-        totals=Totals(),
-        sealed=False,
-    )
-    await copying.upload.handle(FactMessage(Fact.CHECKPOINT, "one", checkpoint))
+    await copying.upload.handle(checkpoint_of("one"))
     assert second.held.keys("") == sorted(f"sessions/one/{name}" for name in names)
+
+
+@pytest.mark.parametrize("archived", [False, True])
+async def test_what_the_seal_takes_away_here_goes_there_once_the_session_is_archived(
+    copying: Copying, second: FaultyStore, local: MemoryStore, archived: bool
+) -> None:
+    journal = {f"sessions/{SESSION}/{name}": b"as it was" for name in (keys.leaf(1), keys.note(2))}
+    for key, data in journal.items():
+        local.put(key, data)
+    loop = asyncio.get_running_loop()
+
+    def seal_it(call: str, _key: str) -> None:
+        if call != "digest":
+            return
+        second.back()
+        sealed(local)
+        for key in journal:
+            local.delete(key)
+        if archived:
+            asyncio.run_coroutine_threadsafe(copying.archiver.archive(SESSION), loop).result()
+
+    second.fault = seal_it
+    await copying.upload.handle(checkpoint_of(SESSION))
+    left = there(second) & {keys.leaf(1), keys.note(2)}
+    assert left == (set() if archived else {keys.leaf(1)})
+    await copying.archiver.archive(SESSION)
+    assert not there(second) & {keys.leaf(1), keys.note(2)}
 
 
 async def test_what_is_said_of_a_session_long_after_its_seal_reaches_its_copy(

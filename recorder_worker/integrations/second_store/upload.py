@@ -20,7 +20,7 @@ from recorder_worker.core.events import (
 )
 from recorder_worker.core.ids import event_key
 from recorder_worker.core.subjects import Fact
-from recorder_worker.integrations.second_store.archiver import Archiver
+from recorder_worker.integrations.second_store.archiver import Archiver, marker_of
 from recorder_worker.integrations.second_store.copier import Copied, Copier, of_second
 from recorder_worker.integrations.second_store.patience import Patience
 from recorder_worker.integrations.second_store.removal import is_gone, stays
@@ -125,10 +125,12 @@ class Upload:
     def _bring(self, session_id: str, names: tuple[str, ...]) -> None:
         """Copy what there is of some files: not every leaf has a mark, and the seal takes others.
 
-        One that the seal, or a deletion, took away here while we sent it is taken away there, too.
-        What somebody else took away here stays there.
+        One that the seal, or a deletion, took away here while we sent it is taken away there, too:
+        by the seal alone once the whole session is there, held against what is signed of it. Before
+        that its archiver does it, or nobody: it may be the only good one. What somebody else took
+        away here stays there.
         """
-        local, seal = self._copier.local, keys.blob_key(session_id, keys.SEAL)
+        local = self._copier.local
         for name in names:
             key = keys.blob_key(session_id, name)
             if local.size(key) is None or not stays(name, self._copier.deletion_of(session_id)):
@@ -136,8 +138,8 @@ class Upload:
             with suppress(BlobMissingError):
                 self._copier.copy(key)
             brought = name.startswith(f"{keys.JOURNAL}/") and local.size(key) is None
-            by_seal = brought and local.size(seal) is not None
-            if by_seal or not stays(name, self._copier.deletion_of(session_id)):
+            archived = brought and marker_of(local, session_id) is not None
+            if archived or not stays(name, self._copier.deletion_of(session_id)):
                 with of_second():
                     self._copier.second.delete(key)
                 self._copier.forget(keys.session_prefix(session_id))
