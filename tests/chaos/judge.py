@@ -14,6 +14,7 @@ from chaos.witnesses import (
     REASONS,
     content_problems,
     lease_problems,
+    left_problems,
     mark_problems,
     published_problems,
     unit_problems,
@@ -46,6 +47,7 @@ class Judged(msgspec.Struct, kw_only=True):
     units: int = 0
     accepted_in_gaps: int = 0
     handovers: int = 0
+    orphans: int = 0
 
 
 def judge(data: Path, sent: Sent, streams: Streams) -> Judged:
@@ -110,10 +112,6 @@ def _weighed(
     else:
         problems = content_problems(sent, records, frames)
     judged.problems += problems
-    if left := [path.name for path in folder.rglob("*") if _is_left(path)]:
-        judged.problems.append(f"left in the folder: {left[:5]}")
-
-
-def _is_left(path: Path) -> bool:
-    """Spool, or a file on its way to its name."""
-    return path.name == "segments" or path.name.startswith(".")
+    left = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    judged.orphans, problems = left_problems(captured, left)
+    judged.problems += problems

@@ -17,6 +17,12 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(_faults(outcome.recoveries))
     console.print(_sessions(outcome))
     console.print(_gaps(outcome))
+    orphans = [one.orphans for one in outcome.judged if one.orphans]
+    if orphans:
+        console.print(
+            f"{sum(orphans)} segments that no event names behind the seals of {len(orphans)} "
+            "sessions: their worker was killed there, and the keeper of retention removes them"
+        )
     for text, count in sorted(outcome.exits.items()):
         console.print(f"{text}: {count} times")
     options = outcome.options

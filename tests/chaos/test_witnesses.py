@@ -8,7 +8,7 @@ import pytest
 from chaos.plan import Session, Shape
 from chaos.stored import Stored
 from chaos.traffic import Sent, published_picture
-from chaos.witnesses import lease_problems, published_problems, unit_problems
+from chaos.witnesses import lease_problems, left_problems, published_problems, unit_problems
 from reference_format import CHUNK, GAP, h
 
 CRASH, DEAD = 5, 8
@@ -64,6 +64,17 @@ def test_what_was_acknowledged_and_is_not_there_once_is_found(
     records: list[dict[str, Any]], problem: str
 ) -> None:
     assert any(problem in found for found in unit_problems(EVENTS, records))
+
+
+def test_an_orphan_of_the_spool_is_counted_and_all_else_that_a_seal_takes_away_is_found() -> None:
+    (told,) = captured(("segment", "a", span(0, 5)))
+    told.body["name"] = "segments/000000000000-aa.seg"
+    whole = ["records", "seal", "chunks/0000000001.zst"]
+    assert left_problems([told], whole) == (0, [])
+    assert left_problems([told], [*whole, "segments/000000000000-bb.seg"]) == (1, [])
+    for name in (told.body["name"], "journal/leaves/0000000001", "segments/.x", ".tmp/1"):
+        _, (problem,) = left_problems([told], [*whole, name])
+        assert name in problem
 
 
 def test_a_dead_letter_in_place_of_a_chunk_is_told_apart() -> None:

@@ -69,6 +69,22 @@ def _units(span: dict[str, int]) -> range:
     return range(span["first_unit"], span["first_unit"] + span["unit_count"])
 
 
+def left_problems(captured: Sequence[Stored], names: Sequence[str]) -> tuple[int, list[str]]:
+    """Segments that no event names, and what else of the files of a sealed session must not be.
+
+    A worker that stood still until others had sealed writes such a segment, and takes it back; if
+    it is killed in between, the keeper of retention does, behind ten minutes or a start.
+    """
+    spool = {name for name in names if name.startswith("segments/")}
+    orphans = spool - {one.body.get("name") for one in captured}
+    left = sorted(
+        name
+        for name in names
+        if name in spool - orphans or name.startswith("journal/") or "/." in f"/{name}"
+    )
+    return len(orphans), [f"left in the folder: {left[:5]}"] if left else []
+
+
 def lease_problems(captured: Sequence[Stored]) -> list[str]:
     """A holder that lost the lease writes nothing more, and each hand-over is in the record.
 

@@ -177,7 +177,7 @@ def _digests(found: Evidence, session: str) -> Iterator[tuple[str, str]]:
 RECEIPT = Fact.ANCHOR_RECEIPT
 ORPHANS = ("segments/",)
 """Below a session's folder: what a process that stood still may leave. A segment of no event is
-nobody's evidence; `recorder doctor` is to name it."""
+nobody's evidence; the keeper removes it, and `recorder doctor` names it."""
 ALWAYS = ("session.json", "records", "checkpoints", "seal", "proofs/open", "proofs/seal")
 
 

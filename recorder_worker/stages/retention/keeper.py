@@ -14,20 +14,20 @@ place in the store and one in the log. The log of sessions is the catalogue: no 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 
 import msgspec
 import structlog
 
 from recorder_worker.core.errors import IncidentError, StoreError
 from recorder_worker.core.retention.sayings import KEEPER, Deletion, Saying, tombstone_of
-from recorder_worker.core.retention.standing import Standing, standing_of
+from recorder_worker.core.retention.standing import Standing
 from recorder_worker.core.session_log.entries import EntryKind
 from recorder_worker.ports import BlobStore, Clock
+from recorder_worker.stages.retention.aftercare import Aftercare, InThread
 from recorder_worker.stages.retention.book import RetentionBook
 from recorder_worker.stages.retention.doubts import Doubts
-from recorder_worker.stages.retention.looks import Looks
-from recorder_worker.stages.retention.removal import bytes_left, deletion_of, remove_bytes
+from recorder_worker.stages.retention.removal import deletion_of, remove_bytes
 from recorder_worker.stages.retention.rules import (
     Due,
     RetentionLimits,
@@ -39,17 +39,8 @@ from recorder_worker.stages.sure_time import STEADY_S, SureTime, TimeWitness
 
 log = structlog.get_logger(__name__)
 
-
-TOLD_LATER_NS = 86_400_000_000_000
-"""What is older was told, and has aged out of its stream: it is not told anew."""
-
-
 REST = 3
 """So many times as long as it took to read a session, nothing is read behind it."""
-
-
-InThread = Callable[[Callable[[], None]], Awaitable[None]]
-"""Has blocking work done off the event loop."""
 
 
 class Tended(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +96,7 @@ class RetentionKeeper:
         self._known: dict[str, SealedSession | None] = {}
         self._problems: list[str] = []
         self._postponed: list[str] = []
-        self._looks = Looks()
+        self._aftercare = Aftercare(self._stores, clock, book, in_thread)
         self._said: dict[str, str] = {}
 
     async def tend(self) -> Tended:
@@ -122,7 +113,8 @@ class RetentionKeeper:
         for session_id in self._book.known.sealed():
             kinds = [entry.kind for entry in self._book.known.statements(session_id)]
             if EntryKind.TOMBSTONE in kinds:
-                await self._end_again(session_id, len(kinds))
+                self._known.pop(session_id, None)
+                await self._see_after(self._aftercare.removed(session_id, len(kinds)), session_id)
                 continue
             if EntryKind.DELETE in kinds or await self._was_ordered(session_id, len(kinds)):
                 removed += await self._try_to_finish(session_id)
@@ -130,8 +122,10 @@ class RetentionKeeper:
             if kinds.count(EntryKind.HOLD) > kinds.count(EntryKind.RELEASE):
                 held.add(session_id)
             session = await self._look(session_id)
-            if session is not None:
+            logged = self._book.known.find(session_id, EntryKind.SEAL)
+            if session is not None and logged is not None:
                 kept.append(session)
+                await self._see_after(self._aftercare.sealed(session_id, logged), session_id)
         newest_ns = max((session.sealed_ns for session in kept), default=0)
         time = await asyncio.to_thread(self._witness.look, newest_ns)
         gone = await self._remove_due(kept, held, time)
@@ -148,33 +142,12 @@ class RetentionKeeper:
             doubts=self._doubts.say(kept, held, time),
         )
 
-    async def _end_again(self, session_id: str, count: int) -> None:
-        """Seldom: whoever wrote a tombstone may have been killed before he told it.
-
-        And what is gone may be back: out of a backup, or a power cut in the midst of it, or by
-        whoever was at it meanwhile.
-        """
-        self._known.pop(session_id, None)
-        now_ns = self._clock.monotonic_ns()
-        if not self._looks.is_due(session_id, now_ns):
-            return
-        since_ns = self._clock.wall_ns() - TOLD_LATER_NS
+    async def _see_after(self, looking: Awaitable[None], session_id: str) -> None:
+        """Look at a session that is done with; its trouble is not another one's."""
         try:
-            await self._book.tell_what_was_not(session_id, count, since_ns)
-            await self._in_thread(lambda: self._remove_again(session_id))
+            await looking
         except (IncidentError, StoreError) as error:
             self._problem(session_id, error)
-            return
-        self._looks.done(session_id, now_ns)
-
-    def _remove_again(self, session_id: str) -> None:
-        deletion = standing_of(self._book.files.statements(session_id)).deletion
-        if deletion is None:
-            return
-        found = bytes_left(self._stores, session_id, deletion)
-        if found:
-            log.warning("RemovedAgain", session_id=session_id, files=len(found), such_as=found[0])
-            remove_bytes(self._stores, session_id, deletion)
 
     async def _look(self, session_id: str) -> SealedSession | None:
         """What is sealed does not change: it is read once. None: its folder is not here."""

@@ -1,7 +1,7 @@
-"""When it is looked again whether what was deleted is gone.
+"""When it is looked again whether what was deleted is gone, and what was sealed is tidy.
 
 A worker that stood still over a chunk, or a request to a second store that was given up, may bring
-back a file hours behind the tombstone. So it is looked again ten minutes behind the first look,
+a file hours behind tombstone or seal. So it is looked again ten minutes behind the first look,
 twenty behind that, and so on: often while somebody may still be at it, and seldom for years.
 """
 
@@ -11,7 +11,7 @@ FIRST_NS = 600_000_000_000
 
 
 class Looks:
-    """At deleted sessions, on the monotonic clock; a new process begins anew."""
+    """At sessions that are done with, on the monotonic clock; a new process begins anew."""
 
     def __init__(self) -> None:
         self._next: dict[str, tuple[int, int]] = {}
