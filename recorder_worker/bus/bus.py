@@ -28,7 +28,7 @@ from recorder_worker.bus.connection.broker import (
 from recorder_worker.bus.control_feed import JetStreamControlFeed
 from recorder_worker.bus.dead_letters.book import DeadLetterBook
 from recorder_worker.bus.disposition import Disposition, LastResort, RetryLimits
-from recorder_worker.bus.event_log import JetStreamEventLog
+from recorder_worker.bus.event_log import TRANSIENT, JetStreamEventLog
 from recorder_worker.bus.frame_feed import NatsFrameFeed
 from recorder_worker.bus.headers import EventHeaders
 from recorder_worker.bus.rights.stage_rights import used_streams, workers
@@ -196,16 +196,22 @@ class Bus:
         """Connect, bring the server to the declared shape or see that it has it, consume.
 
         Raises:
-            BusUnavailableError: no server, or it refuses the login.
+            BusUnavailableError: no server, it refuses the login, or went away meanwhile.
             TopologyError: it refuses the declared streams or consumers, or lacks them and they
                 are not ours to make.
         """
         await connect(self._broker, self._settings.login)
-        await self._bring_to_shape()
-        if CAPTURE.name in self._registered:
-            self.frames.start()
-            await self.controls.start(self._broker.client)
-        await self._broker.start()
+        try:
+            await self._bring_to_shape()
+            if CAPTURE.name in self._registered:
+                self.frames.start()
+                await self.controls.start(self._broker.client)
+            await self._broker.start()
+        except TRANSIENT as error:
+            raise BusUnavailableError(
+                f"NATS at {self._settings.login.shown} went away while this worker started: "
+                f"{error!r}; start it again once the server answers"
+            ) from error
 
     async def _bring_to_shape(self) -> None:
         declared = streams(self._settings.streams)

@@ -100,6 +100,7 @@ class FrameQueue(Denials):
         self._size = 0
         self._dropped = 0
         self._away = False
+        self._away_told = False
         self._came_count = 0
         self._cut: deque[int] = deque()
         self._refuse: FrameAnswer | None = None
@@ -136,7 +137,7 @@ class FrameQueue(Denials):
     async def reconnected(self) -> None:
         """Nobody knows what was published meanwhile: it is told of as a loss."""
         with self._changed:
-            self._away = True
+            self._away = not self._away_told
             self._changed.notify()
 
     async def _came(self, message: Msg) -> None:
@@ -244,8 +245,10 @@ class FrameQueue(Denials):
             if self._waiting:
                 return False
             client, held = self._client, self._refuse is not None
-            still = held and client is not None and not client.is_connected
-            away, self._away = self._away or still, False
+            if held and client is not None and not client.is_connected and not self._away_told:
+                # Once for as long as nothing is taken: it is asked again until the server is back.
+                self._away = self._away_told = True
+            away, self._away = self._away, False
             return away
 
     def hold(self) -> None:
@@ -280,6 +283,7 @@ class FrameQueue(Denials):
     def _set_refusal(self, answer: FrameAnswer | None) -> None:
         with self._changed:
             self._refuse = answer
+            self._away_told = False
 
 
 def _end_now() -> PublishedFrame:

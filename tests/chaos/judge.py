@@ -12,6 +12,7 @@ from chaos.stored import Streams
 from chaos.traffic import Sent
 from chaos.witnesses import (
     REASONS,
+    chatter_problems,
     content_problems,
     lease_problems,
     left_problems,
@@ -104,7 +105,7 @@ def _weighed(
             judged.gaps[reason] += 1
             judged.lost_units[reason] += record["span"]["unit_count"]
     judged.problems += unit_problems(captured, records)
-    judged.problems += lease_problems(captured)
+    judged.problems += lease_problems(captured) + chatter_problems(records)
     rejected = streams.of("session.rejected", judged.session_id)
     judged.problems += mark_problems(sent, folder, records, rejected)
     if sent.session.shape is Shape.FRAMES:

@@ -8,7 +8,13 @@ import pytest
 from chaos.plan import Session, Shape
 from chaos.stored import Stored
 from chaos.traffic import Sent, published_picture
-from chaos.witnesses import lease_problems, left_problems, published_problems, unit_problems
+from chaos.witnesses import (
+    chatter_problems,
+    lease_problems,
+    left_problems,
+    published_problems,
+    unit_problems,
+)
 from reference_format import CHUNK, GAP, h
 
 CRASH, DEAD = 5, 8
@@ -64,6 +70,13 @@ def test_what_was_acknowledged_and_is_not_there_once_is_found(
     records: list[dict[str, Any]], problem: str
 ) -> None:
     assert any(problem in found for found in unit_problems(EVENTS, records))
+
+
+def test_a_gap_that_is_told_again_and_again_is_found() -> None:
+    empty = record(GAP, span(10, 0))
+    assert chatter_problems([*WHOLE, empty, record(CHUNK, span(15, 1)), *[empty] * 19]) == []
+    (problem,) = chatter_problems([*WHOLE, *[empty] * 600])
+    assert "600" in problem
 
 
 def test_an_orphan_of_the_spool_is_counted_and_all_else_that_a_seal_takes_away_is_found() -> None:

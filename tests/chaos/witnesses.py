@@ -27,6 +27,8 @@ REASONS = (
     *("clock_jump", "dead_letter", "armed"),
 )
 """Of gaps, by their code in the record, which begins at 1."""
+MOST_EMPTY_GAPS = 20
+"""In a row. A source that comes and goes, with nothing to be read in between, makes a few."""
 
 
 def unit_problems(captured: Sequence[Stored], records: Sequence[Record]) -> list[str]:
@@ -67,6 +69,19 @@ def unit_problems(captured: Sequence[Stored], records: Sequence[Record]) -> list
 
 def _units(span: dict[str, int]) -> range:
     return range(span["first_unit"], span["first_unit"] + span["unit_count"])
+
+
+def chatter_problems(records: Sequence[Record]) -> list[str]:
+    """The same told again and again: gaps without a unit, one behind the other."""
+    most = max(
+        (len(list(group)) for empty, group in itertools.groupby(records, _is_empty_gap) if empty),
+        default=0,
+    )
+    return [f"{most} gaps without a unit in a row"] if most > MOST_EMPTY_GAPS else []
+
+
+def _is_empty_gap(record: Record) -> bool:
+    return bool(record["type"] == GAP and not record["span"]["unit_count"])
 
 
 def left_problems(captured: Sequence[Stored], names: Sequence[str]) -> tuple[int, list[str]]:

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+import nats.errors
 import pytest
 import pytest_asyncio
 from blake3 import blake3
 from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from nats_process import NatsProcess
 
 from recorder_worker import __version__
@@ -338,6 +340,19 @@ async def test_a_stop_without_a_server_says_so_and_looks_for_it_no_more(desk: De
         with pytest.raises(BusUnavailableError):
             await desk.bus.stop()
     assert not [t for t in asyncio.all_tasks() if "_attempt_reconnect" in repr(t.get_coro())]
+
+
+async def test_a_server_that_goes_away_while_a_worker_starts_is_no_defect_of_ours(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had taken the connection and made the streams; then it answered no more."""
+
+    async def silence(*_: object, **__: object) -> None:
+        raise nats.errors.TimeoutError
+
+    monkeypatch.setattr(JetStreamContext, "pull_subscribe", silence)
+    with pytest.raises(BusUnavailableError, match="went away while this worker started"):
+        await desk.start()
 
 
 async def _is(value: bool) -> bool:

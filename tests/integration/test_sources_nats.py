@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import cv2
 import msgspec
+import nats
+import nats.errors
 import numpy as np
 import pytest
 from frame_publisher import FramePublisher, Pixels, picture_of, raw_headers
+from nats.aio.client import Client
 from nats_process import NatsProcess
 from running_recorder import RunningRecorder, settings_in, until
 
@@ -414,6 +418,47 @@ async def test_where_the_connection_was_lost_and_nobody_counts_there_is_an_empty
     (gap,) = report.gaps
     assert (gap.reason, gap.lost_units) == ("source_lost", 0)
     assert "NATS was away" in gap.detail
+
+
+async def test_where_nothing_more_is_taken_an_absence_is_told_once(tmp_path: Path) -> None:
+    """Else whoever stops a session writes a gap at every look, until the server is back."""
+    with NatsProcess(tmp_path / "nats") as server:
+        feed = NatsFrameFeed(Login(servers=(server.url,)))
+        feed.start()
+        queue = await asyncio.to_thread(feed.subscribe, "source.test.frames")
+
+        def gone() -> bool:
+            queue.hold()
+            if queue.away():
+                return True
+            queue.go_on()
+            return False
+
+        for _ in range(2):
+            server.kill()
+            await until(gone)
+            assert not any(queue.away() for _ in range(10))
+            server.start()
+            nc = await nats.connect(server.url)
+            await until_heard(nc)
+            assert not queue.away()
+            queue.go_on()
+            await nc.close()
+        # What is lost while frames are taken is told as ever.
+        server.kill()
+        server.start()
+        await until(queue.away)
+        assert not queue.away()
+        queue.close()
+
+
+async def until_heard(nc: Client) -> None:
+    """Wait until what is published on its subject is answered, as by a reader that holds."""
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(nats.errors.Error):
+                await nc.request("source.test.frames", b"", timeout=0.1)
+                return
 
 
 # --- what is no source --------------------------------------------------------------------------
