@@ -6,13 +6,13 @@ One worker with all stages and its nats-server. `SOAK_SESSIONS` (50) are recorde
 by itself after six minutes of normal speed, and another begins in its place, so that an hour has
 ten of each. All that happens by the clock of a session (a frame every two seconds, segments of
 20 s, chunks of two minutes, checkpoints of one, epochs of five) happens `SOAK_SPEED` (10) times as
-often, so that an hour passes in six minutes: `SOAK_HOURS` (1) says how many, behind half an hour
-(`SOAK_WARM_UP_HOURS`) in which tables and heap find their size. Every two seconds it is looked what
-worker and server hold, and what waits for the stages. Through each of these a line is laid; it has
-to be flat, and nothing ever far above it; every session, of the warm-up too, has to be sealed with
-all its frames and without a gap, and some have to verify. Exit code 1 where not. A machine that is
-too slow lets messages wait and holds sessions, as it must, which makes gaps in which nothing is
-missing: there it says so, and wants a lower `SOAK_SPEED`.
+often, so that an hour passes in six minutes: `SOAK_HOURS` (1) says how many, behind an hour and a
+half (`SOAK_WARM_UP_HOURS`) in which tables and heap find their size. Every two seconds it is looked
+what worker and server hold, and what waits for the stages. Through each of these a line is laid; it
+has to be flat, and nothing ever far above it; every session, of the warm-up too, has to be sealed
+with all its frames and without a gap, and some have to verify. Exit code 1 where not. A machine
+that is too slow lets messages wait and holds sessions, as it must, which makes gaps in which
+nothing is missing: there it says so, and wants a lower `SOAK_SPEED`.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ SESSION_S, LOOK_S = 360.0, 2.0
 FPS = 0.5
 FRAMES = round(SESSION_S * FPS)
 VERIFIED = 20
-WARM_UP_HOURS = float(os.environ.get("SOAK_WARM_UP_HOURS", "0.5"))
-"""Five sessions behind each other in each place, before the line begins.
+WARM_UP_HOURS = float(os.environ.get("SOAK_WARM_UP_HOURS", "1.5"))
+"""Fifteen sessions behind each other in each place, before the line begins.
 
 A heap has its size when the largest moments of its threads have met by chance: the most of an arena
 is what it keeps."""
