@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 import structlog
+from recordings import RECORDER
 from retention_bench import Bench
 from two_clocks import TwoClocks
 
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.bus.connection.broker import RecorderBroker
 from recorder_worker.core import keys
+from recorder_worker.core.retention.sayings import Hold, Release, Saying
 from recorder_worker.core.verify import Verdict
+from recorder_worker.stages.retention.book import RetentionBook
+from recorder_worker.stages.session_log.log_writer import LogWriter
 
 LATE = ("segments/000000000145-cc831ec52967fe7a.seg", keys.leaf(3), keys.note(4))
 FOR_EVER = 0
@@ -57,6 +61,28 @@ async def test_a_new_worker_looks_at_once(broker: RecorderBroker, tmp_path: Path
     await bench.tend(bench.keeper(max_age_s=FOR_EVER))
     assert late_files(bench) == []
     assert bench.verdict() is Verdict.COMPLETE
+
+
+async def test_of_a_session_under_hold_nothing_goes_until_it_is_released(
+    broker: RecorderBroker, tmp_path: Path
+) -> None:
+    bench = Bench(broker, tmp_path)
+    await bench.record()
+    put_late_files(bench)
+    await say(bench, Hold(name="court", by="kim", reason="asked", command_id="1", wall_ns=1))
+    keeper = bench.keeper(max_age_s=FOR_EVER)
+    await bench.tend(keeper)
+    assert len(late_files(bench)) == len(LATE)
+    await say(bench, Release(name="court", by="kim", reason="over", command_id="2", wall_ns=2))
+    await bench.tend(keeper)
+    assert late_files(bench) == []
+
+
+async def say(bench: Bench, saying: Saying) -> None:
+    writer = LogWriter(log=bench.log, store=bench.store, signer=bench.signer, recorder=RECORDER)
+    book = RetentionBook(log=bench.log, store=bench.store, signer=bench.signer, writer=writer)
+    await book.settle()
+    await book.say(bench.session_id, lambda _: saying)
 
 
 @pytest.mark.parametrize("changed", [keys.SEAL, keys.RECORDS])

@@ -125,7 +125,8 @@ class RetentionKeeper:
             logged = self._book.known.find(session_id, EntryKind.SEAL)
             if session is not None and logged is not None:
                 kept.append(session)
-                await self._see_after(self._aftercare.sealed(session_id, logged), session_id)
+                if session_id not in held:  # of that no file goes, whatever it is
+                    await self._see_after(self._aftercare.sealed(session_id, logged), session_id)
         newest_ns = max((session.sealed_ns for session in kept), default=0)
         time = await asyncio.to_thread(self._witness.look, newest_ns)
         gone = await self._remove_due(kept, held, time)
