@@ -3,9 +3,11 @@
 # missing: Xvfb (a display without a screen), xrandr and xsetroot, and the X libraries; b3sum, zstd
 # and openssl, with which a recording is verified by hand and time-stamped in the tests; chromium, in
 # which the tests look at /status; TigerVNC's server, a second kind of display; and GStreamer's RTSP
-# server, a camera for the tests. With the word `demo` only what the demo needs: the first three. Says
-# what it does. Where it cannot install, it says what will not work, and succeeds: everything else does
-# work.
+# server, a camera for the tests. With the word `demo` only what the demo needs: the first three; with
+# the word `all`, for a machine that is thrown away, what changes more of it than a test is worth, too:
+# xorgxrdp (a third kind of display: brings Xorg and a newer udev) and prometheus (promtool; starts a
+# server where systemd is). Says what it does. Where it cannot install, it says what will not work, and
+# succeeds: everything else does work.
 set -euo pipefail
 
 packages=(xvfb libxcb1 libxcb-shm0 libxcb-randr0 x11-xserver-utils)
@@ -13,6 +15,9 @@ if [ "${1:-}" != demo ]; then
   packages+=(b3sum zstd openssl chromium tigervnc-standalone-server)
   packages+=(gir1.2-gst-rtsp-server-1.0 python3-gi)
   packages+=(gstreamer1.0-plugins-{base,good,bad,ugly})
+fi
+if [ "${1:-}" = all ]; then
+  packages+=(xorgxrdp prometheus)
 fi
 
 if [ "$(uname -s)" != Linux ]; then

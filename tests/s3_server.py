@@ -23,6 +23,8 @@ BUCKET = "recordings"
 OWNER = ("owner-key", "owner-secret")
 READER = ("reader-key", "reader-secret")
 """May look, and not write."""
+SOCKETS = Path("/tmp")
+"""Where it puts one for each port, wherever its data is, and leaves them behind."""
 _PORTS = ("master", "volume", "filer", "s3")
 
 
@@ -115,6 +117,9 @@ class S3Server:
             self._process.kill()
             self._process.wait(DEADLINE_S)
             self._process = None
+        for port in self._ports.values():
+            for left in SOCKETS.glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink(missing_ok=True)
 
     def _wait(self) -> None:
         """Its gateway answers before it knows who may ask, and before there is a volume."""
