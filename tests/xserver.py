@@ -23,6 +23,8 @@ import xcffib.xproto
 from numpy.typing import NDArray
 
 START_DEADLINE_S = 30.0
+FIRST_OWN_DISPLAY = 20_000
+"""Displays are numbered up to 59,535."""
 
 _XCB: Any = xcffib  # it says that it is typed, and its functions are not
 
@@ -178,6 +180,14 @@ class XServer:
                 connection(xcffib.randr.key).DeleteMonitorChecked(root, atom).check()
         finally:
             connection.disconnect()
+
+
+def own_display() -> str:
+    """A name that no server picks by itself; they pick the first that is free, from :0 on.
+
+    So that nobody else has it between the end of a server and the next one's start.
+    """
+    return f":{FIRST_OWN_DISPLAY + os.getpid() % FIRST_OWN_DISPLAY}"
 
 
 def _line(reader: int) -> str:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from memory_store import MemoryStore
-from xserver import PROGRAMS, XServer
+from xserver import PROGRAMS, XServer, own_display
 
 from recorder_worker.adapters.sources.x11 import connect, extent
 from recorder_worker.adapters.sources.x11.source import X11Display
@@ -107,7 +107,7 @@ class Recording:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_server_that_is_started_again_is_recorded_on(program: str) -> None:
-    with XServer(program=program) as server:
+    with XServer(program=program, display=own_display()) as server:
         recording = Recording(X11Source(uri=server.display))
         recording.wait_for(items.Segment)
         server.kill()
