@@ -56,8 +56,9 @@ $(VENV)/.stamp: requirements-dev.txt pyproject.toml
 	@touch $@
 
 # Xvfb and the libraries for recording a desktop. Without them the tests that need them are skipped.
+# SYSTEM=all: what changes more of a machine, too; the script says what.
 system:
-	@scripts/setup-system.sh
+	@scripts/setup-system.sh $(SYSTEM)
 
 fmt: venv
 	$(BIN)/ruff format .
