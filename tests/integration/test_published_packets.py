@@ -379,29 +379,27 @@ async def test_parameters_that_change_begin_a_chunk_of_their_own_and_nothing_is_
 async def test_a_pause_is_told_and_lasts_until_a_keyframe_behind_it(
     recorder: RunningRecorder, units: list[Unit]
 ) -> None:
+    """How many packets are taken until the pause is there is nobody's promise."""
     publisher = new_publisher(recorder)
     session_id = await started(recorder, publisher, units[0], sequence="0")
     assert set(await publisher.packets(*units[1:3])) == {ACCEPTED}
     await recorder.client.pause(session_id)
-    index = 3
-    async with asyncio.timeout(30):
-        while (await publisher.packet(units[index])).status is not FrameStatus.PAUSED:
-            index += 1
-    before = index
+    taken = 3
+    while (status := (await publisher.packet(units[taken])).status) is ACCEPTED:
+        taken += 1
+        await asyncio.sleep(0.5)
+    assert status is FrameStatus.PAUSED
+    delta, key = units[8], next(unit for unit in units[taken + 1 :] if unit.keyframe)
     await recorder.client.resume(session_id)
-    statuses = []
     async with asyncio.timeout(30):
-        while ACCEPTED not in statuses:
-            data = units[8]
-            answer = await publisher.send(data.data, {"Content-Type": data.kind})
-            if answer.status is UNDECODABLE:
-                data = units[10]
-                answer = await publisher.packet(data, sequence="900")
-            statuses.append(answer.status)
+        while status is FrameStatus.PAUSED:
+            status = (await publisher.send(delta.data, {"Content-Type": delta.kind})).status
+    assert status is UNDECODABLE
+    assert (await publisher.packet(key, sequence="900")).status is ACCEPTED
     await recorder.client.stop(session_id)
     report = await sealed(recorder, session_id)
     assert (report.end_reason, {gap.reason for gap in report.gaps}) == ("stopped", {"pause"})
-    assert recorded(recorder, session_id) == samples(*units[:before], units[10])
+    assert recorded(recorder, session_id) == samples(*units[:taken], key)
     assert any("builds on a missing one" in gap.detail for gap in report.gaps)
 
 
