@@ -20,6 +20,7 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+DEADLINE_MS = 90_000
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="needs chromium: scripts/setup-system.sh installs it"
 )
@@ -32,11 +33,14 @@ async def open_page(
 ) -> AsyncIterator[tuple[Page, list[str]]]:
     """A page that is loaded, and the list of whatever its console says from now on."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=ARGUMENTS, timeout=DEADLINE_MS
+        )
         context = await browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme
         )
         page = await context.new_page()
+        page.set_default_timeout(DEADLINE_MS)
         said: list[str] = []
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))

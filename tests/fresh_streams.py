@@ -13,7 +13,7 @@ WINDOW_S = 0.1
 """So long the streams remember message ids: a redelivery comes behind it."""
 BEHIND_WINDOW_S = WINDOW_S * 3
 """So long after a message its id is forgotten: by a timer of the server's, 50 ms late and more."""
-DELETIONS = 20
+DELETIONS = 300
 LIMITS = StreamLimits(
     replicas=1, max_age_s=3600, max_bytes=100_000_000, duplicate_window_s=WINDOW_S
 )
