@@ -18,7 +18,8 @@ import pytest
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 SERVER = Path(__file__).with_name("rtsp_server.py")
-START_S = 20.0
+START_S = 60.0
+CUT_BYTES = 200
 
 
 @functools.cache
@@ -106,6 +107,7 @@ class Line:
         self._door = socket.create_server(("127.0.0.1", 0))
         self.port = self._door.getsockname()[1]
         self._garbled = 0
+        self._cut = False
         self.answer = b""
         self.asked = 0
         threading.Thread(target=self._run, daemon=True).start()
@@ -116,6 +118,10 @@ class Line:
     def garble(self) -> None:
         """On the connections that there are other bytes arrive from now on."""
         self._garbled = self.asked
+
+    def cut(self) -> None:
+        """Break off in the midst of what comes next, for a picture is longer than CUT_BYTES."""
+        self._cut = True
 
     def _run(self) -> None:
         while True:
@@ -144,6 +150,10 @@ class Line:
                     if server in ready:
                         sent = server.recv(65_536)
                         if not sent:
+                            return
+                        if self._cut and len(sent) > CUT_BYTES:
+                            self._cut = False
+                            client.sendall(sent[: len(sent) // 2])
                             return
                         garble = number <= self._garbled
                         client.sendall(os.urandom(len(sent)) if garble else sent)

@@ -226,6 +226,24 @@ async def test_a_camera_that_hangs_or_sends_garbage_is_lost_and_found(
     assert all(chunks)
 
 
+async def test_a_picture_that_was_cut_off_is_in_the_gap(recorder: RunningRecorder) -> None:
+    """What had come of it may be parameter sets alone, which no player takes for a picture."""
+    with Camera() as camera:
+        line = Line(camera.port)
+        session_id = await start(recorder, rtsp(camera, uri=camera.uri(port=line.port)))
+        before = await recorder.captured(session_id)
+        asked = line.asked
+        line.cut()
+        await until(lambda: line.asked > asked)
+        await recorder.captured(session_id, before.cursor.t_ns + SECOND_NS)
+        chunks = await stop(recorder, session_id)
+        line.close()
+    assert {gap.reason for gap in await gaps(recorder, session_id)} == {GapReason.SOURCE_LOST}
+    pictures = [sample for chunk in chunks for sample in packets(chunk)]
+    assert len({len(slices_of(each)) for each in pictures}) == 1
+    assert sum(map(decoded, chunks)) == len(pictures)
+
+
 async def test_a_camera_that_stays_away_ends_the_session(tmp_path: Path) -> None:
     async with RunningRecorder(settings_in(tmp_path)) as recorder:
         with Camera() as camera:
