@@ -10,7 +10,7 @@ import errno
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,8 @@ from videos import file_source, write_video
 
 from recorder_worker.adapters.durable_file import SPARES
 from recorder_worker.adapters.nats_server import NatsServer, NatsServerOptions
+from recorder_worker.core.errors import BusUnavailableError
+from recorder_worker.core.events import SessionSealed
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.service.settings.disk import DiskSettings
@@ -203,10 +205,18 @@ async def test_a_disk_that_others_fill_to_the_last_byte_stops_all_and_the_server
             await until(lambda: recorder.metric("recorder_segments_refused_total") > 0)
             ballast.unlink()
             for session_id in started:
-                sealed = await recorder.sealed(session_id)
+                sealed = await sealed_behind_a_restart(recorder, session_id)
                 assert sealed.reason.value == "disk_full"
                 assert checked(recorder, session_id)[-1] == "disk"
             await goes_on(recorder)
+
+
+async def sealed_behind_a_restart(recorder: RunningRecorder, session_id: str) -> SessionSealed:
+    """The server is started again, once there is room; what it was asked before is not answered."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            with suppress(BusUnavailableError):
+                return await recorder.sealed(session_id)
 
 
 # --- a store that refuses -------------------------------------------------------------------------
