@@ -148,7 +148,8 @@ async def test_a_recorder_that_fills_its_disk_ends_all_sessions_above_its_reserv
 async def test_a_file_is_paused_for_want_of_room_and_goes_on_where_it_was(tmp_path: Path) -> None:
     video = write_video(tmp_path / "noise.avi", "MJPG", frames=300, size=(320, 240))
     with small_disk(tmp_path / "disk", 40 * MB) as disk:
-        marks = disk_of(4 * MB, pause_bytes=24 * MB, back_bytes=2 * MB)
+        # What a pause frees, once what was read before it is signed, does not end it.
+        marks = disk_of(4 * MB, pause_bytes=24 * MB, back_bytes=60 * MB)
         async with recorder_on(disk, None, disk=marks) as recorder:
             native = file_source(video) | {"pace": "native"}
             session_id = (await recorder.client.start(native)).session_id
