@@ -55,9 +55,7 @@ async def answer(recorder: RunningRecorder, endpoint: Endpoint, request: object 
 
 async def service(recorder: RunningRecorder, what: str) -> Any:  # noqa: ANN401  (JSON)
     """What the service says of itself; nats-py waits half a second for an answer unless told."""
-    message = await recorder.bus.request(
-        f"$SRV.{what}.session-recorder", b"", timeout=DEADLINE_S
-    )
+    message = await recorder.bus.request(f"$SRV.{what}.session-recorder", b"", timeout=DEADLINE_S)
     return json.loads(message.data)
 
 
