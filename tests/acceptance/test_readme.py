@@ -102,7 +102,7 @@ async def send(bus: Client, line: NatsLine, body: str) -> None:
         await bus.publish(line.subject, body.encode())
         await bus.flush()
         return
-    answer = await bus.request(line.subject, body.encode(), timeout=5)
+    answer = await bus.request(line.subject, body.encode(), timeout=DEADLINE_S)
     assert json.loads(answer.data)["stream"] == "COMMANDS"
 
 
