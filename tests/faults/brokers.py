@@ -21,9 +21,6 @@ REAL_WINDOW_S = 1.0
 ACK_WAIT_S = 30.0
 REAL_ACK_WAIT_S = 1.0
 FETCH_S = 0.05
-"""For what may come again, some time."""
-COMING_S = 10.0
-"""For what lies there, and comes at once but where the machine stands still."""
 LOOK_S = 0.01
 
 
@@ -118,14 +115,10 @@ class RealBroker:
         if stage not in self._pulls:
             stream = self._consumers[stage].stream
             self._pulls[stage] = await self._jetstream.pull_subscribe_bind(stage, stream)
-        open_, unanswered = await self._info(stage)
-        if not open_:
+        if not (await self._info(stage))[0]:
             return None
-        one_by_one = self._consumers[stage].config.max_ack_pending == 1
-        lies_there = open_ > unanswered and not (one_by_one and unanswered)
         try:
-            wait_s = COMING_S if lies_there else FETCH_S
-            (message,) = await self._pulls[stage].fetch(1, timeout=wait_s)
+            (message,) = await self._pulls[stage].fetch(1, timeout=FETCH_S)
         except nats.errors.TimeoutError:
             return None
         return message
