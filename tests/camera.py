@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from ports import free_port
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 SERVER = Path(__file__).with_name("rtsp_server.py")
-START_S = 20.0
+START_S = 60.0
 
 
 @functools.cache
@@ -41,7 +42,7 @@ class Camera:
     def __init__(self, **fields: object) -> None:
         self._fields = fields
         self._process: subprocess.Popen[str] | None = None
-        self.port = 0
+        self.port = free_port()
 
     def __enter__(self) -> Self:
         self.start()

@@ -23,6 +23,7 @@ ARGUMENTS = (
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="needs chromium: scripts/setup-system.sh installs it"
 )
+DEADLINE_MS = 60_000.0
 Scheme = Literal["light", "dark"]
 
 
@@ -32,10 +33,13 @@ async def open_page(
 ) -> AsyncIterator[tuple[Page, list[str]]]:
     """A page that is loaded, and the list of whatever its console says from now on."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=ARGUMENTS, timeout=DEADLINE_MS
+        )
         context = await browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme
         )
+        context.set_default_timeout(DEADLINE_MS)
         page = await context.new_page()
         said: list[str] = []
         page.on("console", lambda message: said.append(message.text))
