@@ -20,6 +20,7 @@ from ports import free_port
 SYSTEM_PYTHON = "/usr/bin/python3"
 SERVER = Path(__file__).with_name("rtsp_server.py")
 START_S = 60.0
+CUT_BYTES = 200
 
 
 @functools.cache
@@ -106,13 +107,22 @@ class Line:
         self._tls = tls
         self._door = socket.create_server(("127.0.0.1", 0))
         self.port = self._door.getsockname()[1]
-        self.garble = False
+        self._garbled = 0
+        self._cut = False
         self.answer = b""
         self.asked = 0
         threading.Thread(target=self._run, daemon=True).start()
 
     def close(self) -> None:
         self._door.close()
+
+    def garble(self) -> None:
+        """On the connections that there are other bytes arrive from now on."""
+        self._garbled = self.asked
+
+    def cut(self) -> None:
+        """Break off in the midst of what comes next, for a picture is longer than CUT_BYTES."""
+        self._cut = True
 
     def _run(self) -> None:
         while True:
@@ -121,9 +131,9 @@ class Line:
             except OSError:
                 return
             self.asked += 1
-            threading.Thread(target=self._carry, args=(client,), daemon=True).start()
+            threading.Thread(target=self._carry, args=(client, self.asked), daemon=True).start()
 
-    def _carry(self, client: socket.socket) -> None:
+    def _carry(self, client: socket.socket, number: int) -> None:
         try:
             if self._tls is not None:
                 client = self._tls.wrap_socket(client, server_side=True)
@@ -142,7 +152,12 @@ class Line:
                         sent = server.recv(65_536)
                         if not sent:
                             return
-                        client.sendall(os.urandom(len(sent)) if self.garble else sent)
+                        if self._cut and len(sent) > CUT_BYTES:
+                            self._cut = False
+                            client.sendall(sent[: len(sent) // 2])
+                            return
+                        garble = number <= self._garbled
+                        client.sendall(os.urandom(len(sent)) if garble else sent)
         except OSError:
             return
 

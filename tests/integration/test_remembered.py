@@ -84,5 +84,5 @@ async def test_behind_a_server_that_was_away_every_stage_looks_again(
             await recorder.client.stop(started.session_id)
             await recorder.sealed(started.session_id)
             # Before its entry, for the server was away, and behind it, as ever.
-            await until(lambda: looked["LogWriter"] == 2)
+            await until(lambda: looked["LogWriter"] >= 2)
             assert recorder.report(started.session_id).verdict is Verdict.COMPLETE_WITH_GAPS

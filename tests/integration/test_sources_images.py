@@ -292,7 +292,7 @@ async def test_a_sequence_with_holes_is_sealed_and_verified(tmp_path: Path) -> N
 async def test_a_sequence_goes_on_with_the_next_worker(tmp_path: Path) -> None:
     media = tmp_path / "media"
     media.mkdir()
-    made = write(media, *(f"{index}.png" for index in range(30)))
+    made = write(media, *(f"{index}.png" for index in range(80)))
     settings = settings_in(tmp_path / "data")
     async with RunningRecorder(settings) as recorder:
         started = await recorder.client.start({"kind": "images", "uri": str(media)}, fps=20)

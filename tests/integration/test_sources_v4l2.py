@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import cv2
@@ -44,6 +45,8 @@ from recorder_worker.ports import ArrivingSource
 
 DEADLINE_S = 30.0
 FRAMES = 12
+STOOD_STILL = {"back_pressure"}
+"""Of a device that gives fifty frames a second, eight wait for their reader."""
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,7 @@ async def client(camera_worker: WorkerProcess) -> AsyncIterator[RecorderClient]:
 
 async def start(client: RecorderClient, uri: str, **options: Any) -> SessionStarted:  # noqa: ANN401  (fields of the source)
     fps = options.pop("fps", None)
-    source = {"kind": "v4l2", "uri": uri, "timeout_s": 0.5, **options}
+    source = {"kind": "v4l2", "uri": uri, "timeout_s": DEADLINE_S, **options}
     return await client.start(source, timeout_s=DEADLINE_S, **({"fps": fps} if fps else {}))
 
 
@@ -131,9 +134,10 @@ async def test_at_a_lower_rate_frames_are_left_out_evenly(
     await recorded(client, started.session_id, 5)
     await client.stop(started.session_id)
     report = await sealed(camera_worker, client, started.session_id)
-    assert report.verdict is Verdict.COMPLETE
+    assert report.end_reason == "stopped"
+    assert {gap.reason for gap in report.gaps} <= STOOD_STILL
     steps = [b - a for a, b in pairwise(numbers(camera_worker, started.session_id))]
-    assert 3 <= sum(steps[1:]) / len(steps[1:]) <= 7
+    assert 3 <= median(steps) <= 7
 
 
 async def test_a_device_of_unknown_rate_is_recorded_at_the_default(
@@ -148,24 +152,30 @@ async def test_a_device_of_unknown_rate_is_recorded_at_the_default(
 
 
 @pytest.mark.parametrize(
-    ("fault", "text"),
-    [("gone", "it has gone, or gives none any more"), ("silent", "found none for 0.5 s")],
+    ("fault", "timeout_s", "text"),
+    [
+        ("gone", DEADLINE_S, "it has gone, or gives none any more"),
+        ("silent", 1.5, "found none for 1.5 s"),
+    ],
 )
 async def test_a_device_that_goes_is_a_gap_and_one_that_stays_away_the_end(
     camera_worker: WorkerProcess,
     client: RecorderClient,
     devices: V4l2Devices,
     fault: str,
+    timeout_s: float,
     text: str,
 ) -> None:
-    started = await start(client, devices.plug(73, frames=FRAMES, fault=fault))
+    uri = devices.plug(73, frames=FRAMES, fault=fault)
+    started = await start(client, uri, timeout_s=timeout_s)
     await recorded(client, started.session_id, FRAMES + 5)  # it was opened again
     devices.unplug(73)
     report = await sealed(camera_worker, client, started.session_id)
     assert (report.verdict, report.end_reason) == (Verdict.COMPLETE_WITH_GAPS, "source_lost")
-    assert {gap.reason for gap in report.gaps} == {"source_lost"}
-    assert text in report.gaps[0].detail
-    assert len(report.gaps) >= 2
+    assert {gap.reason for gap in report.gaps} - STOOD_STILL == {"source_lost"}
+    lost = [gap for gap in report.gaps if gap.reason == "source_lost"]
+    assert text in lost[0].detail
+    assert len(lost) >= 2
 
 
 async def test_what_comes_in_a_pause_is_not_recorded(
@@ -194,7 +204,7 @@ async def test_a_device_that_gives_nothing_is_refused_in_time(
 ) -> None:
     uri = devices.plug(75, fault=fault) if fault else "/dev/video79"
     with pytest.raises(RefusedError) as refused:
-        await start(client, uri)
+        await start(client, uri, timeout_s=0.5)
     assert refused.value.refusal.field == "source.uri"
     assert text in refused.value.refusal.hint
 
@@ -292,10 +302,10 @@ def test_frames_that_cannot_be_decoded_are_missing_and_too_many_are_the_end(
 
 def test_a_driver_that_hangs_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     capture = Capture(frames=2)
-    source = opened(monkeypatch, capture, timeout_s=0.1)
+    source = opened(monkeypatch, capture, timeout_s=1.5)
     assert source.read() is not None
     assert source.read() is not None
-    with pytest.raises(SourceLostError, match=r"found none for 0\.1 s"):
+    with pytest.raises(SourceLostError, match=r"found none for 1\.5 s"):
         source.read()
     source.close()
     with pytest.raises(SourceLostError, match="closed"):

@@ -6,7 +6,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 import av
@@ -143,9 +142,8 @@ class RtspPackets:
             said = getattr(error, "strerror", "") or type(error).__name__
             reason = f"the connection broke ({said})"
         finally:
-            with suppress(SourceLostError):
-                if self._held is not None:
-                    self._stamp(self._held, video=True)
+            # What is held back is not recorded: nothing shows that it is whole, and where the
+            # connection broke off in the midst of it, it is not.
             with self._changed:
                 self._end = self._end or SourceLostError(f"{self._input.name}: {reason}")
                 self._changed.notify_all()
