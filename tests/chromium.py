@@ -20,11 +20,10 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-DEADLINE_MS = 90_000
+DEADLINE_MS = 60_000.0
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="needs chromium: scripts/setup-system.sh installs it"
 )
-DEADLINE_MS = 60_000.0
 Scheme = Literal["light", "dark"]
 
 
@@ -42,7 +41,6 @@ async def open_page(
         )
         context.set_default_timeout(DEADLINE_MS)
         page = await context.new_page()
-        page.set_default_timeout(DEADLINE_MS)
         said: list[str] = []
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
