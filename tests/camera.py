@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from ports import free_port
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 SERVER = Path(__file__).with_name("rtsp_server.py")
@@ -42,7 +43,7 @@ class Camera:
     def __init__(self, **fields: object) -> None:
         self._fields = fields
         self._process: subprocess.Popen[str] | None = None
-        self.port = 0
+        self.port = free_port()
 
     def __enter__(self) -> Self:
         self.start()

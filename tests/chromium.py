@@ -20,7 +20,7 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-DEADLINE_MS = 90_000
+DEADLINE_MS = 60_000.0
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="needs chromium: scripts/setup-system.sh installs it"
 )
@@ -39,8 +39,8 @@ async def open_page(
         context = await browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme
         )
+        context.set_default_timeout(DEADLINE_MS)
         page = await context.new_page()
-        page.set_default_timeout(DEADLINE_MS)
         said: list[str] = []
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))

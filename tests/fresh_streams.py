@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from recorder_worker.bus.connection.broker import RecorderBroker
 from recorder_worker.bus.streams.apply import apply_topology
@@ -13,7 +14,7 @@ WINDOW_S = 0.1
 """So long the streams remember message ids: a redelivery comes behind it."""
 BEHIND_WINDOW_S = WINDOW_S * 3
 """So long after a message its id is forgotten: by a timer of the server's, 50 ms late and more."""
-DELETIONS = 300
+DELETED_S = 60.0
 LIMITS = StreamLimits(
     replicas=1, max_age_s=3600, max_bytes=100_000_000, duplicate_window_s=WINDOW_S
 )
@@ -27,13 +28,14 @@ async def forget_all(broker: RecorderBroker, *names: str) -> None:
             present = [info.config.name for info in await broker.jetstream.streams_info()]
             if name in present:
                 await broker.jetstream.delete_stream(name)
-    for attempt in range(DELETIONS):
+    deadline = time.monotonic() + DELETED_S
+    while True:
         try:
             await apply_topology(broker.jetstream, streams(LIMITS), {})
         except TopologyError:
             # The server removes the files of a stream behind its answer, and refuses one of the
             # same name until they are gone.
-            if attempt + 1 == DELETIONS:
+            if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(WINDOW_S)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,8 +31,12 @@ def needles(source: dict[str, object], frames: int = 3) -> list[bytes]:
 
 
 def files(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """Every file that can still be read; a recorder that runs renames and removes some."""
-    for path in sorted(folder.rglob("*")):
+    """Every file that can still be read; a recorder that runs renames and removes some.
+
+    Folders too, which `rglob` would stumble over.
+    """
+    found = [Path(place, name) for place, _, names in os.walk(folder) for name in names]
+    for path in sorted(found):
         try:
             if path.is_file():
                 yield path, path.read_bytes()

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from ports import free_port
+
 RECORDER = Path(sys.executable).with_name("recorder")
 DEADLINE_S = 60.0
 POLL_S = 0.02
@@ -63,7 +65,7 @@ class WorkerProcess:
         self._program = program
         self._stages = stages
         self._env = {
-            "RECORDER_NATS__PORT": "-1",
+            "RECORDER_NATS__PORT": str(free_port()),
             "RECORDER_SIDECAR__PORT": "0",
             "RECORDER_LOG__FORMAT": "json",
         } | (env or {})

@@ -120,19 +120,23 @@ class Following:
     ) -> AsyncIterator[FactSeen]:
         told = set(known)
         while True:
-            found: list[Msg | RawStreamMsg] = []
+            newest: list[RawStreamMsg] = []
             try:
-                found += await self._newest_copies(owner)
+                newest = await self._newest_copies(owner)
             except nats.errors.ConnectionClosedError:
                 raise
             except AWAY:
                 pass  # as in `_next`
+            came: list[Msg] = []
             with suppress(asyncio.TimeoutError):
-                found.append(await asyncio.wait_for(coming.get(), LOOK_S))
+                came.append(await asyncio.wait_for(coming.get(), LOOK_S))
             _stop_if_cancelled()
             while not coming.empty():
-                found.append(coming.get_nowait())
-            for message in found:
+                came.append(coming.get_nowait())
+            # What has come by itself has its place there, behind what was stored before it.
+            passed = {_key(message) for message in came}
+            found: list[Msg | RawStreamMsg] = [m for m in newest if _key(m) not in passed]
+            for message in [*found, *came]:
                 seen = seen_in(message)
                 if seen is not None and _key(message) not in told:
                     told.add(_key(message))

@@ -15,7 +15,7 @@ from typing import Any
 import nats
 import pytest
 from nats_process import NatsProcess
-from plant import Plant
+from plant import ACK_WAIT_S, LEASE_S, Plant
 from worker_process import DEADLINE_S, POLL_S, RECORDER, clean_environment, run_recorder
 
 from recorder_worker.adapters.folder import FolderRecording
@@ -45,10 +45,10 @@ def environment(plant: Plant) -> dict[str, str]:
         "RECORDER_DATA_DIR": str(plant.folder / "data"),
         "RECORDER_DISK__FLOOR_BYTES": "0",
         "RECORDER_NATS__MAX_BYTES": "1000000000",
-        "RECORDER_CAPTURE__LEASE_S": "2",
-        "RECORDER_CHUNK__ACK_WAIT_S": "2",
-        "RECORDER_COMPRESS__ACK_WAIT_S": "2",
-        "RECORDER_MERKLE__ACK_WAIT_S": "2",
+        "RECORDER_CAPTURE__LEASE_S": LEASE_S,
+        "RECORDER_CHUNK__ACK_WAIT_S": ACK_WAIT_S,
+        "RECORDER_COMPRESS__ACK_WAIT_S": ACK_WAIT_S,
+        "RECORDER_MERKLE__ACK_WAIT_S": ACK_WAIT_S,
     }
 
 
@@ -256,7 +256,7 @@ async def test_the_doctor_finds_a_session_whose_worker_is_gone_and_a_stage_that_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running_sessions, "SILENT_S", 1.0)
-    with Plant(tmp_path) as plant:
+    with Plant(tmp_path, {"RECORDER_CAPTURE__LEASE_S": "2"}) as plant:
         session_id = await plant.start_session(LIVE, fps=10)
         await plant.until(session_id, Fact.CAPTURED, 2)
         settings = Settings(
@@ -293,6 +293,7 @@ async def test_the_doctor_finds_a_session_whose_worker_is_gone_and_a_stage_that_
             await client.stop(session_id)
         await plant.sealed(session_id)
         assert plant.verify(session_id).verdict is Verdict.COMPLETE_WITH_GAPS
+        deadline = time.monotonic() + DEADLINE_S
         while found := await checks():
             assert time.monotonic() < deadline, found
             await asyncio.sleep(POLL_S)

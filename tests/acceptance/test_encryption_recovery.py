@@ -9,22 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from plain_bytes import holding, needles, readable
-from plant import Plant
+from plant import SEAL_TIMEOUT_S, Plant
 from reference import check
 
 from recorder_worker.adapters.age import new_identity
 from recorder_worker.adapters.folder import FolderRecording
 from recorder_worker.adapters.sources.pattern import PatternDesktop
 from recorder_worker.cli.identities import cipher_of
+from recorder_worker.client import RecorderClient
+from recorder_worker.core.events import Captured, SegmentCaptured
 from recorder_worker.core.reading.frames import recording_frames
 from recorder_worker.core.sources.kinds import PatternSource
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
 
-FRAMES = 100
 PATTERN = {"kind": "pattern", "width": 320, "height": 200, "seed": 5}
-SOURCE = PATTERN | {"frames": FRAMES, "pace": "native"}
+SOURCE = PATTERN | {"pace": "native"}
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -38,7 +39,13 @@ class EncryptedPlant(Plant):
         self.identity.write_text(identity + "\n")
 
     async def check(self, session_id: str, key: bytes, verdict: Verdict) -> None:
-        """Sealed, whole inside, made again to the same root, and nobody left here can read it."""
+        """Goes on, and once it is stopped: sealed, whole inside, made again to the same root, and
+        nobody left here can read it."""
+        async with self.client() as client:
+            before = await client.last(Fact.CAPTURED, session_id)
+            assert isinstance(before, Captured)
+            await self.captured(client, session_id, before.cursor.t_ns)
+            await client.stop(session_id)
         sealed = await self.sealed(session_id)
         recording = FolderRecording(self.recording(session_id))
         cipher = cipher_of(recording, [self.identity])
@@ -53,7 +60,8 @@ class EncryptedPlant(Plant):
             assert wanted is not None
             np.testing.assert_array_equal(frame.picture, wanted.picture)
             count += 1
-        assert count == FRAMES, "material waits for its reader: every frame is there"
+        # Material waits for its reader: every frame is there, one behind the other.
+        assert count == sealed.frame_count > 0
         found = check(self.recording(session_id), self.identity)
         assert (found["verdict"], found["root_hash"]) == (verdict.value, sealed.root_hash)
         again = await self.replay(session_id, cipher)
@@ -62,9 +70,17 @@ class EncryptedPlant(Plant):
         await self.erased(session_id)
         assert holding(self.folder, key) == []
 
+    async def captured(self, client: RecorderClient, session_id: str, beyond_ns: int) -> None:
+        """A segment that reaches beyond a session time."""
+        async with asyncio.timeout(SEAL_TIMEOUT_S), client.follow(session_id) as facts:
+            async for seen in facts:
+                event = seen.event
+                if isinstance(event, SegmentCaptured) and event.cursor.t_ns > beyond_ns:
+                    return
+
     async def erased(self, session_id: str) -> None:
         """Erasing comes a moment behind the fact that a session is sealed."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while self.key_file(session_id).exists():
                 await asyncio.sleep(0.02)
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,16 +13,29 @@ from blake3 import blake3
 from read_films import read_film
 from worker_process import (
     DEADLINE_S,
-    POLL_S,
-    RECORDER,
     WorkerProcess,
-    clean_environment,
     run_recorder,
 )
 
 from recorder_worker.client import RecorderClient
 
 LENGTH_S = 12
+DEADLY = """
+import os, signal
+from itertools import count
+from recorder_worker.service.films import export
+
+put, frames = export.FilmWriter.put, count(1)
+
+
+def deadly(self, *frame):
+    put(self, *frame)
+    if next(frames) == 100:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+export.FilmWriter.put = deadly
+"""
 SOURCE = {
     "kind": "pattern",
     "width": 300,
@@ -82,17 +92,14 @@ def test_the_proof_of_a_part_and_one_picture_of_it_agree(recorded: Path, tmp_pat
 
 
 def test_a_kill_leaves_nothing_under_the_final_names(recorded: Path, tmp_path: Path) -> None:
-    command = [str(RECORDER), "export", str(recorded), "film.mp4", "--fps", "120", "--from", "0"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=clean_environment(), stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + DEADLINE_S
-    while not list(tmp_path.glob(".film.mp4-*")):
-        assert process.poll() is None, "it was quicker than this test"
-        assert time.monotonic() < deadline
-        time.sleep(POLL_S)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait(DEADLINE_S)
+    # Planted from outside, so that it dies in the middle, however quick it is.
+    hook = tmp_path / ".hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(DEADLY)
+    words = ("export", str(recorded), "film.mp4", "--fps", "120", "--from", "0")
+    killed = run_recorder(*words, folder=tmp_path, env={"PYTHONPATH": str(hook)})
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert list(tmp_path.glob(".film.mp4-*"))
     assert [path for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
     again = run_recorder("export", str(recorded), "film.mp4", "--from", "0", folder=tmp_path)
     assert again.returncode == 0, again.stderr

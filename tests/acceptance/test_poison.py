@@ -30,6 +30,8 @@ from recorder_worker.core.verify.verdicts import Verdict
 LIVE = {"kind": "pattern", "width": 32, "height": 32}
 MAX_CRASHES = 4
 SETTINGS = {"RECORDER_RETRY__MAX_CRASHES": str(MAX_CRASHES)}
+# Each death costs a lease. One that runs out because the machine stands still is one more gap.
+DEATHS = SETTINGS | {"RECORDER_CAPTURE__LEASE_S": "2"}
 DEADLINE_S = 240.0
 """Each death costs a lease and the start of a process."""
 
@@ -132,7 +134,7 @@ def film(folder: Path, name: str) -> dict[str, str]:
 async def test_a_file_that_kills_the_decoder_is_given_up_and_its_session_sealed_with_what_it_has(
     tmp_path: Path,
 ) -> None:
-    with Plant(tmp_path, SETTINGS) as plant:
+    with Plant(tmp_path, DEATHS) as plant:
         deadly = Deadly(plant, "capture", DECODER.format(unit=20))
         async with deadly.alive():
             innocent = await plant.start_session(LIVE, fps=10)
@@ -159,7 +161,7 @@ async def test_a_file_that_kills_the_decoder_is_given_up_and_its_session_sealed_
 
 async def test_one_that_kills_at_once_takes_no_innocent_suspect_along(tmp_path: Path) -> None:
     """All begin together behind each death, and none has got on by then: all are suspects."""
-    with Plant(tmp_path, SETTINGS) as plant:
+    with Plant(tmp_path, DEATHS) as plant:
         deadly = Deadly(plant, "capture", DECODER.format(unit=0))
         async with deadly.alive():
             innocents = [await plant.start_session(LIVE, fps=10) for _ in range(3)]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from plant import Plant
+from plant import LEASE_S, Plant, gaps_of
 from reference import check
 from worker_process import WorkerProcess
 from xserver import XServer
@@ -25,7 +25,7 @@ from recorder_worker.core.verify.verifier import verify
 
 CLIP = Path(__file__).parents[2] / "demo" / "screen.mkv"
 FAST_CLIP = {"kind": "file", "uri": str(CLIP), "pace": "fast"}
-LIVE_PATTERN = {"kind": "pattern", "width": 640, "height": 360, "frames": 120, "pace": "native"}
+LIVE_PATTERN = {"kind": "pattern", "width": 640, "height": 360, "frames": 140, "pace": "native"}
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -74,7 +74,7 @@ async def test_killing_capture_leaves_one_gap_with_true_times_and_loses_no_frame
     gap, killed_ns, started_ns = await _kill_capture(plant, session_id)
     assert gap.wall0_ns <= killed_ns <= started_ns <= gap.wall1_ns
     assert gap.lost_units == 0, "material waits for its reader: every frame is there"
-    assert plant.verify(session_id).totals.frame_count == 120
+    assert plant.verify(session_id).totals.frame_count == 140
 
 
 @pytest.mark.skipif(shutil.which("Xvfb") is None, reason="needs Xvfb: scripts/setup-system.sh")
@@ -83,9 +83,9 @@ async def test_killing_capture_of_a_display_declares_the_frames_of_the_gap_as_lo
 ) -> None:
     with XServer(320, 240) as server:
         source = {"kind": "x11", "uri": server.display}
-        session_id = await plant.start_session(source, fps=10, max_duration_s=8)
+        session_id = await plant.start_session(source, fps=10)
         await plant.until(session_id, Fact.CAPTURED, 4)
-        gap, killed_ns, started_ns = await _kill_capture(plant, session_id)
+        gap, killed_ns, started_ns = await _kill_capture(plant, session_id, stop=True)
     assert gap.wall0_ns <= killed_ns <= started_ns <= gap.wall1_ns
     lasted_s = (gap.t1_ns - gap.t0_ns) / 1e9
     assert lasted_s == pytest.approx((gap.wall1_ns - gap.wall0_ns) / 1e9, abs=0.2)
@@ -95,7 +95,7 @@ async def test_killing_capture_of_a_display_declares_the_frames_of_the_gap_as_lo
 async def test_the_second_implementation_agrees_on_a_recording_that_was_disturbed(
     plant: Plant,
 ) -> None:
-    session_id = await plant.start_session(LIVE_PATTERN | {"frames": 40}, fps=20)
+    session_id = await plant.start_session(LIVE_PATTERN, fps=20)
     await plant.until(session_id, Fact.CAPTURED, 3)
     await asyncio.to_thread(plant.kill, "capture")
     await asyncio.to_thread(plant.start_again, "capture")
@@ -120,7 +120,7 @@ async def test_a_segment_that_is_damaged_before_it_is_compressed_becomes_a_gap_a
     report = plant.verify(session_id)
     assert report.verdict is Verdict.COMPLETE_WITH_GAPS
     (gap,) = report.gaps
-    assert (gap.reason, gap.lost_units) == ("dead_letter", 120 - sealed.frame_count)
+    assert (gap.reason, gap.lost_units) == ("dead_letter", 140 - sealed.frame_count)
     assert segments[4].name in gap.detail
     (worker,) = plant.workers["compress"]
     dead = worker.logged("MessageDeadLettered", stage="compress")
@@ -153,20 +153,28 @@ async def test_sigterm_hands_the_session_over_and_says_so(plant: Plant) -> None:
     sealed = await plant.sealed(session_id)
     (gap,) = plant.verify(session_id).gaps
     assert (gap.reason, gap.lost_units) == ("handover", 0)
-    assert sealed.frame_count == 120
+    assert sealed.frame_count == 140
 
 
-async def _kill_capture(plant: Plant, session_id: str) -> tuple[GapFound, int, int]:
-    """Kill capture and start it again; the gap, when it was killed and when it was started."""
+async def _kill_capture(
+    plant: Plant, session_id: str, *, stop: bool = False
+) -> tuple[GapFound, int, int]:
+    """Kill capture and start it again; the gap, when it was killed and when it was started.
+
+    With `stop` the session does not end by itself.
+    """
     await asyncio.to_thread(plant.kill, "capture")
     killed_ns = time.time_ns()
     started_ns = time.time_ns()
     await asyncio.to_thread(plant.start_again, "capture")
     taken = plant.workers["capture"][0].logged("LeaseTaken", session_id=session_id)
+    if stop:
+        async with plant.client() as client:
+            await client.stop(session_id)
     sealed = await plant.sealed(session_id)
     report = plant.verify(session_id)
     assert (report.verdict, report.root_hash) == (Verdict.COMPLETE_WITH_GAPS, sealed.root_hash)
-    (gap,) = report.gaps
+    (gap,) = gaps_of(report)
     assert gap.reason == "crash"
     assert taken["takeover"] is True
     return gap, killed_ns, started_ns
@@ -175,7 +183,7 @@ async def _kill_capture(plant: Plant, session_id: str) -> tuple[GapFound, int, i
 async def test_a_whole_recorder_with_its_embedded_server_killed_at_once_goes_on(
     tmp_path: Path,
 ) -> None:
-    short_lease = {"RECORDER_CAPTURE__LEASE_S": "2", "RECORDER_DISK__FLOOR_BYTES": "0"}
+    short_lease = {"RECORDER_CAPTURE__LEASE_S": LEASE_S, "RECORDER_DISK__FLOOR_BYTES": "0"}
     with WorkerProcess(tmp_path, env=short_lease) as worker:
         async with RecorderClient.connect(worker.nats_url) as client:
             started = await client.start(LIVE_PATTERN, fps=20)
@@ -189,4 +197,4 @@ async def test_a_whole_recorder_with_its_embedded_server_killed_at_once_goes_on(
             sealed = await client.wait_sealed(started.session_id, 60)
         report = verify(FolderRecording(Path(sealed.location)))
     assert (report.verdict, len(report.gaps)) == (Verdict.COMPLETE_WITH_GAPS, 1)
-    assert sealed.frame_count == 120
+    assert sealed.frame_count == 140

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
 from plant import STAGES, Plant
-from worker_process import WorkerProcess
+from worker_process import DEADLINE_S, WorkerProcess
 
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
@@ -41,15 +42,21 @@ def handled(worker: WorkerProcess, stage: str) -> int:
 async def test_two_workers_of_each_stage_share_many_sessions_and_each_seals_whole(
     plant: Plant,
 ) -> None:
-    sessions = await asyncio.gather(*(plant.start_session(SOURCE) for _ in range(SESSIONS)))
-    for session_id in sessions:
-        sealed = await plant.sealed(session_id)
-        report = plant.verify(session_id)
-        assert (report.verdict, report.root_hash) == (Verdict.COMPLETE, sealed.root_hash)
-        assert sealed.frame_count == FRAMES
-    for stage in STAGES:
-        counts = [handled(worker, stage) for worker in plant.workers[stage]]
-        assert all(counts), f"{stage}: {counts}"
+    # A worker that stands still for a moment takes nothing of the first sessions.
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        sessions = await asyncio.gather(*(plant.start_session(SOURCE) for _ in range(SESSIONS)))
+        for session_id in sessions:
+            sealed = await plant.sealed(session_id)
+            report = plant.verify(session_id)
+            assert (report.verdict, report.root_hash) == (Verdict.COMPLETE, sealed.root_hash)
+            assert sealed.frame_count == FRAMES
+        counts = {
+            stage: [handled(worker, stage) for worker in plant.workers[stage]] for stage in STAGES
+        }
+        if all(map(all, counts.values())):
+            return
+        assert time.monotonic() < deadline, counts
 
 
 async def test_the_leaves_of_a_session_are_published_in_order_though_two_workers_make_them(
@@ -85,7 +92,7 @@ async def test_when_one_of_two_workers_dies_the_other_does_its_work(plant: Plant
 async def test_a_session_whose_worker_is_killed_goes_on_with_the_other_without_a_restart(
     plant: Plant,
 ) -> None:
-    source = SOURCE | {"pace": "native", "frames": 80}
+    source = SOURCE | {"pace": "native", "frames": 140}
     session_id = await plant.start_session(source, fps=20)
     await plant.until(session_id, Fact.CAPTURED, 3)
     (holder,) = (
@@ -98,7 +105,7 @@ async def test_a_session_whose_worker_is_killed_goes_on_with_the_other_without_a
     await asyncio.to_thread(holder.start)
     report = plant.verify(session_id)
     assert (report.verdict, len(report.gaps)) == (Verdict.COMPLETE_WITH_GAPS, 1)
-    assert sealed.frame_count == 80
+    assert sealed.frame_count == 140
 
 
 async def test_a_worker_that_wakes_up_late_is_fenced_off_and_cannot_write_into_the_record(

@@ -18,6 +18,7 @@ import nats
 import pytest
 import reference
 from nats_process import NatsProcess
+from plant import LEASE_S
 from worker_process import WorkerProcess, run_recorder
 
 from recorder_worker.bus.streams.topology import DEAD_STREAM
@@ -43,7 +44,7 @@ class Fleet:
         self._env = {
             "RECORDER_NATS__URL": self.nats.url,
             "RECORDER_DATA_DIR": str(self.data),
-            "RECORDER_CAPTURE__LEASE_S": "2",
+            "RECORDER_CAPTURE__LEASE_S": LEASE_S,
             "RECORDER_CAPTURE__SEGMENT_S": "0.5",
             "RECORDER_CAPTURE__CHECKPOINT_S": "1",
             "RECORDER_CHUNK__DURATION_S": "1",

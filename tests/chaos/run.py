@@ -21,7 +21,7 @@ from chaos.traffic import Sent, Traffic
 from nats.js.errors import Error
 from worker_process import run_recorder
 
-QUIET_S = 60.0
+QUIET_S = 120.0
 """How long consumers have, behind the last seal, to be done with everything."""
 
 

@@ -10,7 +10,7 @@ from chaos.run import Options, Outcome, run_chaos
 from chaos.table import show
 from rich.console import Console
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 async def judged(options: Options, folder: Path) -> Outcome:

@@ -87,7 +87,7 @@ class Traffic:
         await self._sealed(sent)
 
     def _start_of(self, session: Session) -> dict[str, Any]:
-        body: dict[str, Any] = {"session_id": session.session_id, "max_duration_s": 60}
+        body: dict[str, Any] = {"session_id": session.session_id, "max_duration_s": 600}
         if session.shape is Shape.FRAMES:
             source = {"kind": "nats", "uri": subject_of(session), "timeout_s": 10}
             return body | {"source": source, "fps": FPS}

@@ -15,6 +15,8 @@ from worker_process import WorkerProcess
 
 from recorder_worker.bus.connection.broker import Login, RecorderBroker, connect, make_broker
 from recorder_worker.core.verify.verdicts import Verdict
+from recorder_worker.stages.capture.reading import coverage
+from recorder_worker.stages.capture.reading.timeline import SECOND_NS
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,6 +33,17 @@ def plain_logs() -> Iterator[None]:
     )
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def a_machine_that_stands_still() -> Iterator[None]:
+    """Where other tests run beside, it does for a second or three: for that, no source has a gap.
+
+    What a recorder itself holds up for longer still has one. tests/unit/test_reader.py: the rule.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coverage, "STALL_NS", 10 * SECOND_NS)
+        yield
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

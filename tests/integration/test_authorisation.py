@@ -214,8 +214,10 @@ async def test_what_carries_no_good_token_is_denied_and_does_nothing(
             assert (event.actor, event.role) == (("kim", "USER") if name in known else ("", ""))
             assert not token or token not in event.reason
         assert await guarded.client.last(Fact.STARTED, str(start["session_id"])) is None
-    just = [key_token("kim", exp=now_s - 1), key_token("kim", nbf=now_s + SKEW_S // 2)]
-    for token in just:
+    for token in (
+        key_token("kim", exp=int(time.time()) - 1),
+        key_token("kim", nbf=int(time.time()) + SKEW_S // 2),
+    ):
         body = {"session_id": session_id, "text": "within the skew"}
         assert isinstance(await answer(guarded, Command.MARK, body, token), Control)
     assert await guarded.facts(Fact.SEALED, session_id) == []

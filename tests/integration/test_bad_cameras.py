@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import ssl
 import subprocess
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 import pytest_asyncio
 from camera import Camera, Line
 from nats.js.errors import NotFoundError
-from running_recorder import RunningRecorder, settings_in
+from running_recorder import DEADLINE_S, RunningRecorder, settings_in
 
 from recorder_worker.service.settings.tree import SourceSettings
 
@@ -47,14 +46,13 @@ async def recorder(
 
 
 def source(uri: str, **fields: object) -> dict[str, Any]:
-    return {"kind": "rtsp", "uri": uri, "open_s": 2.0, "stall_s": 1.0, **fields}
+    """Of a camera that answers; so long as it may take where the machine stands still."""
+    return {"kind": "rtsp", "uri": uri, "open_s": 20.0, "stall_s": 1.0, **fields}
 
 
 async def refusal(recorder: RunningRecorder, uri: str, **fields: object) -> str:
-    began = time.monotonic()
-    error = await recorder.refusal(source(uri, **fields), profile="copy")
-    assert time.monotonic() - began < 20
-    return str(error)
+    """Within DEADLINE_S: none hangs."""
+    return str(await recorder.refusal(source(uri, **fields), profile="copy"))
 
 
 async def test_a_server_that_is_not_there(recorder: RunningRecorder) -> None:
@@ -78,7 +76,7 @@ async def test_a_path_that_is_not_there(recorder: RunningRecorder) -> None:
 
 async def test_a_codec_that_cannot_be_copied(recorder: RunningRecorder) -> None:
     with Camera(video="vp8") as camera:
-        text = await refusal(recorder, camera.uri(), open_s=5.0)
+        text = await refusal(recorder, camera.uri())
     assert "h264, hevc, mjpeg" in text
     assert "found vp8" in text
 
@@ -93,14 +91,14 @@ async def test_a_stream_without_keyframes(
     """One keyframe is what the server itself needs, to know what it sends."""
     with Camera(keyframes=keyframes) as camera:
         assert said in await refusal(recorder, camera.uri(), open_s=6.0)
-        error = await recorder.refusal(source(camera.uri()), profile="screen")
-        assert "expected a picture within 2 s, found none; have the camera" in str(error)
+        error = await recorder.refusal(source(camera.uri(), open_s=4.0), profile="screen")
+        assert "expected a picture within 4 s, found none; have the camera" in str(error)
 
 
 async def test_a_server_that_says_nothing(recorder: RunningRecorder) -> None:
     with Camera() as camera:
         camera.stall()
-        text = await refusal(recorder, camera.uri())
+        text = await refusal(recorder, camera.uri(), open_s=2.0)
         camera.go_on()
     assert "expected an answer in time" in text
 
@@ -118,7 +116,8 @@ async def test_a_server_that_says_nothing(recorder: RunningRecorder) -> None:
 async def test_a_server_that_speaks_nonsense(recorder: RunningRecorder, answer: bytes) -> None:
     line = Line(1)
     line.answer = answer
-    assert "rtsp rtsp://localhost" in await refusal(recorder, f"rtsp://localhost:{line.port}/cam")
+    uri = f"rtsp://localhost:{line.port}/cam"
+    assert "rtsp rtsp://localhost" in await refusal(recorder, uri, open_s=2.0)
     line.close()
 
 
@@ -153,7 +152,7 @@ async def test_a_certificate_that_nobody_vouches_for(
         uri = f"rtsps://localhost:{line.port}/cam"
         assert "expected TLS with a certificate" in await refusal(recorder, uri)
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        started = await recorder.client.start(source(uri, open_s=5.0), profile="copy")
+        started = await recorder.client.start(source(uri), profile="copy", timeout_s=DEADLINE_S)
         await recorder.captured(started.session_id)
         await recorder.client.stop(started.session_id)
         await recorder.sealed(started.session_id)
@@ -193,9 +192,9 @@ async def test_a_password_is_nowhere_but_in_its_command(
     recorder: RunningRecorder, capfd: pytest.CaptureFixture[str], *, kept: bool
 ) -> None:
     with Camera(user="viewer", password=PLAIN) as camera:
-        given = source(camera.uri(), open_s=5.0, credentials="cam")
+        given = source(camera.uri(), credentials="cam")
         if not kept:
-            given = source(camera.uri(login=f"viewer:{PASSWORD}@"), open_s=5.0)
+            given = source(camera.uri(login=f"viewer:{PASSWORD}@"))
         started = await recorder.client.start(given, profile="copy")
         await recorder.captured(started.session_id)
         camera.stop()  # it is lost, and looked for
@@ -207,6 +206,7 @@ async def test_a_password_is_nowhere_but_in_its_command(
             await recorder.refusal({**given, "uri": f"rtsp://viewer:{PLAIN}@localhost/"})
             await recorder.refusal({**given, "uri": f"ftp://viewer:{PLAIN}@localhost/"})
             await recorder.refusal(given, profile="copy", fps=3)
+    await recorder.nothing_is_left()  # keys go behind the seal
     places = {*await found(recorder, PASSWORD), *await found(recorder, PLAIN)}
     assert places == (set() if kept else {"COMMANDS session.start"})
     logged = capfd.readouterr()

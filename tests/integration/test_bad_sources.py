@@ -19,10 +19,7 @@ from running_recorder import (
 from videos import cut, file_source, readable_frames, write_video
 from xserver import XServer
 
-from recorder_worker.core.events import (
-    SegmentCaptured,
-    SessionFailed,
-)
+from recorder_worker.core.events import Captured, SessionFailed
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
 
@@ -199,7 +196,7 @@ async def test_a_display_that_is_resized_in_mid_session_is_recorded_at_both_size
         await recorder.captured(started.session_id)
         await asyncio.to_thread(server.resize, 250, 130)
         changed = await recorder.client.last(Fact.CAPTURED, started.session_id)
-        assert isinstance(changed, SegmentCaptured)
+        assert isinstance(changed, Captured)  # a segment, or a gap where nothing was read for long
         # Two on: the one that was being filled may have begun before the resize.
         beyond = await recorder.captured(started.session_id, changed.cursor.t_ns)
         await recorder.captured(started.session_id, beyond.cursor.t_ns)

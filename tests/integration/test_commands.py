@@ -39,6 +39,7 @@ from recorder_worker.core.sources.kinds import PatternSource
 from recorder_worker.core.subjects import Command, Fact
 from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
+from recorder_worker.stages import control
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -64,7 +65,7 @@ async def test_a_start_without_an_id_gets_one_that_comes_back(
     if way == "publish":
         await recorder.bus.publish("session.start", COMMAND)
     elif way == "request":
-        answer = json.loads((await recorder.bus.request("session.start", COMMAND, 10)).data)
+        answer = json.loads((await recorder.bus.request("session.start", COMMAND, DEADLINE_S)).data)
         assert answer["stream"] == "COMMANDS"
     else:
         assert (await recorder.jetstream.publish("session.start", COMMAND)).stream == "COMMANDS"
@@ -139,7 +140,11 @@ async def test_a_stop_seals_all_that_was_recorded(recorder: RunningRecorder) -> 
     assert sum(counts) == sealed.frame_count
 
 
-async def test_a_stop_that_overtakes_its_start_is_honoured(recorder: RunningRecorder) -> None:
+async def test_a_stop_that_overtakes_its_start_is_honoured(
+    recorder: RunningRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A machine that stands still between the two is not what is tested.
+    monkeypatch.setattr(control, "START_GRACE_NS", round(DEADLINE_S * 1e9))
     session_id = str(uuid.uuid4())
     await recorder.client.stop(session_id)
     await recorder.client.start(LIVE, session_id=session_id)

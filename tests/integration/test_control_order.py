@@ -137,7 +137,8 @@ async def test_commands_for_unknown_sessions_hold_up_the_others_once_and_not_eac
         await recorder.client.stop(one)
     await recorder.client.stop(session_id)
     assert (await recorder.sealed(session_id)).reason.value == "stopped"
-    assert time.monotonic() - began < START_GRACE_NS / 1e9 * 5, "each of 30 waited for itself"
+    waited_s = time.monotonic() - began
+    assert waited_s < START_GRACE_NS / 1e9 * len(unknown) / 2, "each of 30 waited for itself"
     for one in unknown:
         (refusal,) = await recorder.facts(Fact.REJECTED, one)
         assert isinstance(refusal, SessionRejected)

@@ -91,7 +91,7 @@ async def test_the_packets_of_a_recording_are_those_of_its_file(
 
 
 async def test_a_film_that_changes_hands_loses_nothing(tmp_path: Path) -> None:
-    film = write_film(tmp_path / "a.mp4", frames=80, fps=20)
+    film = write_film(tmp_path / "a.mp4", frames=120, fps=20)
     settings = settings_in(tmp_path / "data")
     source = {"kind": "file", "uri": str(film), "pace": "native"}
     async with RunningRecorder(settings) as recorder:
@@ -109,8 +109,8 @@ async def test_a_film_that_changes_hands_loses_nothing(tmp_path: Path) -> None:
         (GapReason.HANDOVER, 0)
     ]
     assert packets(b"".join(chunks)) == packets(film)
-    assert decoded(b"".join(chunks)) == 80
-    assert sum(map(decoded, chunks)) == 80
+    assert decoded(b"".join(chunks)) == 120
+    assert sum(map(decoded, chunks)) == 120
     assert exported[0] == 0, exported
     assert "(handover)" in exported[1]
     assert packets(tmp_path / "out.mp4") == packets(film)

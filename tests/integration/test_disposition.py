@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import nats.errors
@@ -36,8 +36,11 @@ from recorder_worker.core.errors import (
 from recorder_worker.ports import Delivery
 from recorder_worker.service.observing.metrics import Metrics
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 MAX_DELIVER = 3
+LEASE_S = 60.0
+"""Nobody stands still for so long: no message comes again but by what its handler raised."""
+SHORT_LEASE_S = 4.0
 
 
 class Desk:
@@ -45,7 +48,7 @@ class Desk:
 
     server: NatsProcess
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, lease_s: float) -> None:
         self.metrics = Metrics(version=__version__, node="test")
         self.bus = Bus(
             BusSettings(
@@ -55,7 +58,10 @@ class Desk:
                     replicas=1, max_age_s=3600, max_bytes=10_000_000, duplicate_window_s=60
                 ),
                 consumers=ConsumerLimits(
-                    lease_s=1, chunk_ack_wait_s=1, compress_ack_wait_s=1, merkle_ack_wait_s=1
+                    lease_s=lease_s,
+                    chunk_ack_wait_s=lease_s,
+                    compress_ack_wait_s=lease_s,
+                    merkle_ack_wait_s=lease_s,
                 ),
                 retry=RetryLimits(backoff_s=(0.05, 0.1), max_deliver=MAX_DELIVER),
             ),
@@ -110,14 +116,27 @@ class Desk:
         return message.data or b"", message.headers or {}
 
 
-@pytest_asyncio.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    with NatsProcess(tmp_path) as server:
-        made = Desk(server.url)
+@asynccontextmanager
+async def opened(folder: Path, lease_s: float) -> AsyncIterator[Desk]:
+    with NatsProcess(folder) as server:
+        made = Desk(server.url, lease_s)
         made.server = server
         yield made
         with suppress(BusUnavailableError):
             await made.bus.stop()
+
+
+@pytest_asyncio.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    async with opened(tmp_path, LEASE_S) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def short_desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    """One to which a message that is not answered comes again soon."""
+    async with opened(tmp_path, SHORT_LEASE_S) as made:
+        yield made
 
 
 async def test_a_message_that_is_handled_is_acknowledged_once(desk: Desk) -> None:
@@ -286,7 +305,10 @@ async def test_a_command_keeps_its_identity_over_redeliveries(desk: Desk) -> Non
     assert len({(d.command_id, d.received_ns, d.sequence) for d in desk.seen}) == 1
 
 
-async def test_a_lost_lease_is_let_go_without_a_word_and_comes_back_by_time(desk: Desk) -> None:
+async def test_a_lost_lease_is_let_go_without_a_word_and_comes_back_by_time(
+    short_desk: Desk,
+) -> None:
+    desk = short_desk
     desk.raises = lambda d: LeaseLostError("another has it") if d.deliveries == 1 else None
     await desk.start()
     await desk.send()
@@ -296,8 +318,9 @@ async def test_a_lost_lease_is_let_go_without_a_word_and_comes_back_by_time(desk
     await desk.until(desk.settled)
 
 
-async def test_a_long_handler_keeps_its_message_by_heartbeat(desk: Desk) -> None:
-    desk.works_s = 3.0  # three times the time after which an unanswered message comes again
+async def test_a_long_handler_keeps_its_message_by_heartbeat(short_desk: Desk) -> None:
+    desk = short_desk
+    desk.works_s = 1.5 * SHORT_LEASE_S  # longer than until an unanswered message comes again
     await desk.start(workers=2)
     await desk.send()
     await desk.until(lambda: _is(bool(desk.seen)))
@@ -336,7 +359,7 @@ async def test_a_stop_without_a_server_says_so_and_looks_for_it_no_more(desk: De
     await desk.start()
     desk.server.kill()
     await desk.until(lambda: _is(not desk.bus.connected))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         with pytest.raises(BusUnavailableError):
             await desk.bus.stop()
     assert not [t for t in asyncio.all_tasks() if "_attempt_reconnect" in repr(t.get_coro())]

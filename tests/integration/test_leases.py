@@ -21,6 +21,7 @@ from recorder_worker.core.events import Event, SegmentCaptured, SessionFailed, S
 from recorder_worker.core.model import EndReason
 from recorder_worker.core.subjects import Fact
 from recorder_worker.core.verify.verdicts import Verdict
+from recorder_worker.service import policies
 from recorder_worker.service.settings.tree import CaptureSettings, EncryptionSettings, NatsSettings
 
 SMALL = {"kind": "pattern", "width": 64, "height": 48}
@@ -162,10 +163,14 @@ async def test_a_session_whose_file_vanishes_before_it_is_taken_over_fails_visib
         assert recorder.report(started.session_id).verdict is Verdict.COMPLETE_WITH_GAPS
 
 
-async def test_a_session_ends_before_its_first_events_leave_the_stream(tmp_path: Path) -> None:
+async def test_a_session_ends_before_its_first_events_leave_the_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = settings_in(tmp_path)
-    # Below what settings allow, so that the test need not last an hour.
-    nats = msgspec.structs.replace(settings.nats, max_age_s=12, duplicate_window_s=2)
+    # Below what settings allow, so that the test need not last an hour; and a share that leaves as
+    # long for the seal as a busy machine may take.
+    monkeypatch.setattr(policies, "SHARE_OF_MAX_AGE", 0.2)
+    nats = msgspec.structs.replace(settings.nats, max_age_s=40, duplicate_window_s=2)
     async with RunningRecorder(msgspec.structs.replace(settings, nats=nats)) as recorder:
         started = await recorder.client.start(SMALL, fps=20)
         sealed = await recorder.sealed(started.session_id)

@@ -97,7 +97,12 @@ async def whole(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     folder = tmp_path_factory.mktemp("whole")
     settings = settings_in(folder)
     async with RunningRecorder(settings) as recorder:
-        sessions = [(await recorder.record(SMALL))[0] for _ in range(3)]
+        sessions = []
+        for number in (1, 2, 3):
+            sessions.append((await recorder.record(SMALL))[0])
+            # The next one does not wait for the log, which several workers append to: its begin
+            # may be there before this seal is.
+            await until_logged(recorder, 2 * number)
         started = await recorder.client.start(RUNNING, fps=20)
         await recorder.captured(started.session_id)
         await until_logged(recorder, 7)

@@ -30,8 +30,8 @@ from recorder_worker.service.observing.metrics import Metrics
 
 USER = "recorder"
 OLD, NEW = "password-of-yesterday", "password-of-today"
-STOP_S = 15.0
-"""An orderly stop takes 8 s at most."""
+STOP_S = 60.0
+"""An orderly stop takes 8 s at most; of a machine that has other things to do, some more."""
 
 
 def configure(conf: Path, port: int, password: str) -> None:
@@ -65,7 +65,7 @@ def worker(server: ServerProcess, password: str) -> WorkerProcess:
 
 def ready(process: WorkerProcess) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{process.sidecar_port}/readyz", timeout=5):
+        with urllib.request.urlopen(f"http://127.0.0.1:{process.sidecar_port}/readyz", timeout=30):
             return True
     except urllib.error.HTTPError:
         return False
@@ -132,12 +132,10 @@ async def test_the_end_of_the_connection_is_told_and_nothing_else_stands_still(
     await bus.client._process_err("'user authentication expired'")
     with pytest.raises(BusUnavailableError, match="user authentication expired"):
         await asyncio.wait_for(lost, STOP_S)
-    turns = 0
-    end_s = time.monotonic() + 1
-    while time.monotonic() < end_s:
+    began_s = time.process_time()
+    for _ in range(100):
         await asyncio.sleep(0.01)
-        turns += 1
-    assert turns > 20, "the pull loop takes every turn"
+    assert time.process_time() - began_s < 0.8, "the pull loop takes every turn"
     with suppress(BusUnavailableError):
         await bus.stop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -13,7 +14,7 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from nats_process import NatsProcess
-from running_recorder import RunningRecorder, settings_in, until
+from running_recorder import DEADLINE_S, POLL_S, RunningRecorder, settings_in, until
 from worker_process import WorkerProcess, run_recorder
 
 from recorder_worker.bus.rights import stage_rights
@@ -137,6 +138,9 @@ async def test_the_roster_is_bounded_and_finds_the_newest_at_its_first_look(
         sealed = [(await recorder.record({**SMALL, "frames": 2, "pace": "fast"}))[0] for _ in "123"]
         running_id = (await recorder.client.start(SMALL)).session_id
         await recorder.captured(running_id)
+        async with asyncio.timeout(DEADLINE_S):
+            while not await recorder.facts(Fact.NUMBERED, running_id):
+                await asyncio.sleep(POLL_S)
         fresh = SessionRoster(lambda: recorder.jetstream)
         found = await fresh.look(closely=True)
         assert [seen.session_id for seen in found] == [running_id, *sealed[:0:-1]]

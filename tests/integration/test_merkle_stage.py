@@ -6,6 +6,7 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from recorder_worker.adapters.device_key.cipher_keys import CipherKeyFiles
 from recorder_worker.adapters.directory_store import DirectoryStore
 from recorder_worker.adapters.system_clock import SystemClock
 from recorder_worker.bus.bus import StreamFill
+from recorder_worker.core import keys
 from recorder_worker.core.errors import FormatError, OutOfOrderError, PermanentError, StoreError
 from recorder_worker.core.events import (
     CompressedEvent,
@@ -48,21 +50,20 @@ CHUNK = ChunkSettings(duration_s=1)
 async def test_an_unreadable_segment_becomes_a_gap_and_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad: list[str] = []
+    session_id, bad = str(uuid.uuid4()), list[str]()
     stream = DirectoryStore.stream
 
     def broken(self: DirectoryStore, key: str) -> Iterator[bytes]:
-        if bad and key.endswith(bad[0]):
+        if key.startswith(keys.blob_key(session_id, keys.SEGMENTS)):
+            bad.append(key)  # the first one that is read is bad
+        if key in bad[:1]:
             raise StoreError(f"cannot read {key}: Input/output error")
         yield from stream(self, key)
 
     monkeypatch.setattr(DirectoryStore, "stream", broken)
     async with RunningRecorder(settings_in(tmp_path, retry=RETRY, chunk=CHUNK)) as recorder:
         async with recorder.bystander():
-            started = await recorder.client.start(PATTERN, fps=20)
-            session_id = started.session_id
-            first = await recorder.captured(session_id)
-            bad.append(first.name)
+            await recorder.client.start(PATTERN, fps=20, session_id=session_id)
             await recorder.captured(session_id, 1_500_000_000)
             await recorder.client.stop(session_id)
             await recorder.sealed(session_id)
@@ -247,7 +248,7 @@ async def test_a_recorder_whose_events_stream_is_full_is_not_ready_and_says_what
 
 def _failing(port: int) -> dict[str, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=30):
             return {}
     except urllib.error.HTTPError as error:
         checks = json.loads(error.read())["checks"]
@@ -272,7 +273,7 @@ async def test_a_worker_whose_nats_is_away_ends_in_order_and_in_time(
             code = await asyncio.to_thread(worker.terminate)
             took_s = loop.time() - begin_s
             assert code == 0, worker.text
-            assert took_s < 10, worker.text
+            assert took_s < 30, worker.text  # 8 s, where the machine has nothing else to do
             assert worker.logged("StopAbandoned", what="bus")
             assert "Traceback" not in worker.text
 

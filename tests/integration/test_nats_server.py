@@ -20,6 +20,7 @@ import nats
 import pytest
 import pytest_asyncio
 from nats.errors import Error as NatsError
+from ports import free_port
 from running_recorder import until
 from small_disks import fill, small_disk
 
@@ -107,21 +108,24 @@ async def test_a_server_whose_disk_was_full_takes_messages_again_once_there_is_r
             await stream.publish("s", bytes(1000))
             before, ballast = full.pid, fill(disk)
             acknowledged = 1
-            with suppress(NatsError, asyncio.TimeoutError):
-                while acknowledged < 100:
-                    await stream.publish("s", bytes(1000), timeout=0.5)
-                    acknowledged += 1
-            assert acknowledged < 100, "the disk is full"
+            # That an answer does not come in time may have other reasons: it has to say so.
+            async with asyncio.timeout(DEADLINE_S):
+                while not full._faults._heard.is_set():
+                    with suppress(NatsError, asyncio.TimeoutError):
+                        await stream.publish("s", bytes(1000), timeout=0.5)
+                        acknowledged += 1
             assert full.pid == before, "nothing would be better before there is room"
             ballast.unlink()
             async with asyncio.timeout(DEADLINE_S):
                 while True:
                     try:
-                        await stream.publish("s", b"behind it", timeout=0.5)
+                        await stream.publish("s", b"behind it", timeout=1)
                         break
                     except (TimeoutError, NatsError):
                         await asyncio.sleep(0.05)
-            assert (full.restarts, full.pid != before) == (1, True)
+            # It takes connections a moment before its owner has seen that it does.
+            await until(lambda: full.restarts == 1)
+            assert full.pid != before
             kept = await stream.stream_info("S")
             assert kept.state.messages > acknowledged
             await client.close()
@@ -173,9 +177,9 @@ async def test_a_second_recorder_on_the_same_folder_is_refused(
 
 async def test_a_taken_port_is_named_with_what_to_do(folder: Path) -> None:
     with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
+        port = free_port()  # not one that the kernel gives to others once this one lets go of it
+        other.bind(("127.0.0.1", port))
         other.listen()
-        port = other.getsockname()[1]
         server = NatsServer(NatsServerOptions(folder=folder, port=port))
         with pytest.raises(SettingsError, match=rf"127.0.0.1:{port} to be free, found: another"):
             await server.start()
@@ -255,7 +259,8 @@ async def test_the_server_dies_with_a_killed_owner_and_the_next_one_gets_the_fol
     await owner.wait()
     successor = NatsServer(NatsServerOptions(folder=folder))
     await successor.start()  # at once: waits for the lock that the dying server holds
-    assert not lives(pid)
+    # It lets go of the lock a moment before it is gone.
+    await until(lambda: not lives(pid))
     await successor.stop()
 
 

@@ -31,10 +31,14 @@ from recorder_worker.core.verify.verdicts import Verdict
 from recorder_worker.core.verify.verifier import verify
 from recorder_worker.service.fetching import fetch_session
 from recorder_worker.service.settings.storage import StorageSettings
+from recorder_worker.service.settings.tree import CaptureSettings
 
 CONFIG = Path(__file__).parents[2] / "config"
 LINK_S = 150.0
 """The server looks for a link that was away, and for what it missed, when it sees fit."""
+
+PATIENT = CaptureSettings(segment_s=0.25, retry_s=1.0, lease_s=60.0)
+"""A lease cannot be renewed while its stream has no leader, which takes as long as it takes."""
 
 LONG = {"kind": "pattern", "width": 64, "height": 48}
 
@@ -92,15 +96,13 @@ async def test_a_session_goes_on_while_a_node_of_the_cluster_is_killed(
 ) -> None:
     urls = ",".join(f"nats://127.0.0.1:{node.port}" for node in cluster)
     await jetstream_is_up(urls.split(",", maxsplit=1)[0])
-    settings = settings_in(tmp_path / "recorder")
+    settings = settings_in(tmp_path / "recorder", capture=PATIENT)
     three = msgspec.structs.replace(settings.nats, url=urls, replicas=3)
     async with RunningRecorder(msgspec.structs.replace(settings, nats=three)) as recorder:
         started = await recorder.client.start(LONG, fps=20, timeout_s=DEADLINE_S)
         first = await recorder.captured(started.session_id)
-        info = await recorder.jetstream.stream_info("SESSIONS")
-        assert info.config.num_replicas == 3
-        assert info.cluster is not None
-        leader = next(node for node in cluster if node.conf.parent.name == info.cluster.leader)
+        name = await leader_of_three(recorder, "SESSIONS")
+        leader = next(node for node in cluster if node.conf.parent.name == name)
         async with RecorderClient.connect(Login(servers=tuple(urls.split(",")))) as client:
             leader.kill()
             await captured_behind(client, started.session_id, first.cursor.t_ns)
@@ -116,15 +118,13 @@ async def test_copies_in_a_bucket_of_the_cluster_are_whole_when_a_node_is_killed
     urls = ",".join(f"nats://127.0.0.1:{node.port}" for node in cluster)
     await jetstream_is_up(urls.split(",", maxsplit=1)[0])
     storage = StorageSettings(kind="nats", bucket="copies", backoff_s=(0.2, 1.0), sweep_s=0.5)
-    settings = settings_in(tmp_path / "recorder", storage=storage)
+    settings = settings_in(tmp_path / "recorder", storage=storage, capture=PATIENT)
     three = msgspec.structs.replace(settings.nats, url=urls, replicas=3)
     async with RunningRecorder(msgspec.structs.replace(settings, nats=three)) as recorder:
         started = await recorder.client.start(LONG, fps=20, timeout_s=DEADLINE_S)
         first = await recorder.captured(started.session_id)
-        info = await recorder.jetstream.stream_info("OBJ_copies")
-        assert info.config.num_replicas == 3
-        assert info.cluster is not None
-        leader = next(node for node in cluster if node.conf.parent.name == info.cluster.leader)
+        name = await leader_of_three(recorder, "OBJ_copies")
+        leader = next(node for node in cluster if node.conf.parent.name == name)
         login = Login(servers=tuple(urls.split(",")))
         async with RecorderClient.connect(login) as client:
             leader.kill()
@@ -138,6 +138,17 @@ async def test_copies_in_a_bucket_of_the_cluster_are_whole_when_a_node_is_killed
         )
         await asyncio.to_thread(store.close)
     assert verify(FolderRecording(copied.folder)).verdict is Verdict.COMPLETE
+
+
+async def leader_of_three(recorder: RunningRecorder, stream: str) -> str:
+    """The name of the server that leads a stream; for moments there may be none."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            info = await recorder.jetstream.stream_info(stream)
+            assert info.config.num_replicas == 3
+            if info.cluster is not None and info.cluster.leader:
+                return info.cluster.leader
+            await asyncio.sleep(0.1)
 
 
 async def stopped(client: RecorderClient, session_id: str) -> None:

@@ -99,7 +99,7 @@ async def test_whoever_is_not_let_in_is_told_why(
     secured: SecuredNats, pem: dict[str, str], enter: Enter, files: dict[str, str], words: str
 ) -> None:
     tls = TlsFiles(**{name: pem[file] for name, file in files.items()})
-    login = msgspec.structs.replace(secured.login("observer"), tls=tls, connect_timeout_s=3.0)
+    login = msgspec.structs.replace(secured.login("observer"), tls=tls, connect_timeout_s=30.0)
     with pytest.raises(BusUnavailableError, match=words) as caught:
         await enter(login)
     assert login.password not in str(caught.value)

@@ -243,19 +243,21 @@ async def test_an_encrypted_session_leaks_no_thumbnail_and_decrypt_opens_them(
 async def test_a_worker_that_takes_over_looks_anew_and_goes_on_with_the_thumbnails(
     tmp_path: Path,
 ) -> None:
-    dark = [noisy(flat((3, 3, 3), SIZE), 1, seed) for seed in range(60)]
+    # Longer than anybody needs to look: it ends because it is stopped.
+    dark = [noisy(flat((3, 3, 3), SIZE), 1, seed) for seed in range(600)]
     source = {"kind": "file", "uri": str(write_film(tmp_path / "dark.mkv", dark, 10))}
     settings = settings_in(
         tmp_path / "data",
         quality=QualitySettings(look_s=0.1, black_s=0.3),
-        capture=CaptureSettings(segment_s=0.25, lease_s=1.0),
+        capture=CaptureSettings(segment_s=0.25),
         retry=RetrySettings(backoff_s=(0.2,)),
     )
-    async with RunningRecorder(settings) as recorder, asyncio.timeout(DEADLINE_S):
-        started = await recorder.client.start(source)
-        while not await recorder.facts(Fact.QUALITY, started.session_id):
-            await asyncio.sleep(POLL_S)
     async with RunningRecorder(settings) as recorder:
+        started = await recorder.client.start(source)
+        await quality_is_told(recorder, started.session_id, 1)
+    async with RunningRecorder(settings) as recorder:
+        await quality_is_told(recorder, started.session_id, 2)
+        await recorder.client.stop(started.session_id)
         await recorder.sealed(started.session_id)
         report = recorder.report(started.session_id)
     folder = recorder.folder(started.session_id)
@@ -269,13 +271,23 @@ async def test_a_worker_that_takes_over_looks_anew_and_goes_on_with_the_thumbnai
     assert (begun, taken_over) == (0, report.gaps[0].first_unit)
 
 
+async def quality_is_told(recorder: RunningRecorder, session_id: str, count: int) -> None:
+    """Wait until so much has been told."""
+    async with asyncio.timeout(DEADLINE_S):
+        while len(await recorder.facts(Fact.QUALITY, session_id)) < count:
+            await asyncio.sleep(POLL_S)
+
+
 async def test_a_display_that_stands_still_is_told_of_only_when_it_is_black(
     tmp_path: Path,
 ) -> None:
     with XServer(320, 200) as server:
         async with RunningRecorder(settings_in(tmp_path)) as recorder:
             source = {"kind": "x11", "uri": server.display}
-            started = await recorder.client.start(source, fps=10, max_duration_s=5)
+            started = await recorder.client.start(source, fps=10)
+            await quality_is_told(recorder, started.session_id, 1)
+            await recorder.captured(started.session_id, 5 * SECOND_NS)
+            await recorder.client.stop(started.session_id)
             await recorder.sealed(started.session_id)
     changes = marked(recorder.folder(started.session_id))
     assert [(change.condition, change.state) for change in changes] == [

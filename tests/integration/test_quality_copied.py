@@ -244,8 +244,8 @@ async def test_a_camera_that_is_covered_is_told_of_and_that_it_sees_again(
 ) -> None:
     with Camera(video=video) as camera:
         async with RunningRecorder(watchful(tmp_path)) as recorder:
-            source = {"kind": "rtsp", "uri": camera.uri(), "open_s": 10.0}
-            started = await recorder.client.start(source, profile="copy", timeout_s=30)
+            source = {"kind": "rtsp", "uri": camera.uri(), "open_s": 30.0, "stall_s": 30.0}
+            started = await recorder.client.start(source, profile="copy", timeout_s=DEADLINE_S)
             await recorder.captured(started.session_id, SECOND_NS)
             assert await recorder.facts(Fact.QUALITY, started.session_id) == []
             camera.cover()

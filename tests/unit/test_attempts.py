@@ -177,7 +177,7 @@ async def test_suspects_are_tried_one_at_a_time_and_are_not_counted_while_they_w
 
 
 async def test_nobody_else_begins_beside_a_suspect_but_not_for_ever() -> None:
-    lane = Lane(hold_s=0.2, alone_s=30.0)
+    lane = Lane(hold_s=30.0, alone_s=30.0)
     other = await lane.enter(alone=False)
     entering = asyncio.create_task(lane.enter(alone=True))
     await asyncio.sleep(0.05)
@@ -187,7 +187,12 @@ async def test_nobody_else_begins_beside_a_suspect_but_not_for_ever() -> None:
     late = asyncio.create_task(lane.enter(alone=False))
     await asyncio.sleep(0.05)
     assert not late.done(), "nobody begins beside it"
-    (await late).leave()  # it waited long enough
+    suspect.leave()
+    (await late).leave()
+    lane = Lane(hold_s=0.2, alone_s=30.0)
+    suspect = await lane.enter(alone=True)
+    async with asyncio.timeout(25):
+        (await lane.enter(alone=False)).leave()  # it waited long enough
     waiting = asyncio.create_task(lane.enter(alone=True))
     await asyncio.sleep(0.3)
     assert not waiting.done()
@@ -220,7 +225,7 @@ async def test_between_two_suspects_all_others_have_their_turn() -> None:
 async def test_a_suspect_that_does_nothing_does_not_keep_the_next_one_waiting() -> None:
     lane = Lane(hold_s=0.05, alone_s=0.1)
     idle = await lane.enter(alone=True)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         (await lane.enter(alone=True)).leave()
     idle.leave()
 
@@ -234,7 +239,7 @@ async def test_a_suspect_that_is_cancelled_while_it_waits_leaves_the_lane() -> N
     with suppress(asyncio.CancelledError):
         await entering
     other.leave()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         (await lane.enter(alone=True)).leave()
 
 
@@ -307,6 +312,6 @@ def test_files_of_messages_that_no_stream_has_any_more_are_removed(tmp_path: Pat
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)

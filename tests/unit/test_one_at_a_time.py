@@ -10,13 +10,18 @@ import pytest
 from recorder_worker.core.frames.pictures import Picture, Region
 from recorder_worker.stages.capture.one_at_a_time import turn
 
+DEADLINE_S = 30.0
+
 
 def picture(width: int, height: int) -> Picture:
     return np.zeros((height, width, 3), np.uint8)
 
 
-def waits(shown: Picture, changed: tuple[Region, ...] | None) -> bool:
-    """Whether another thread waits for the turn of a little picture before it computes."""
+def waits(shown: Picture, changed: tuple[Region, ...] | None, *, wait_s: float) -> bool:
+    """Whether another thread waits for the turn of a little picture before it computes.
+
+    It does where it has not begun within so long; one that does not wait may need a moment.
+    """
     ready, entered = Event(), Event()
 
     def compute() -> None:
@@ -28,8 +33,8 @@ def waits(shown: Picture, changed: tuple[Region, ...] | None) -> bool:
         thread = Thread(target=compute)
         thread.start()
         ready.wait()
-        waited = not entered.wait(0.2)
-    thread.join(10)
+        waited = not entered.wait(wait_s)
+    thread.join(DEADLINE_S)
     assert entered.is_set()
     return waited
 
@@ -53,7 +58,8 @@ def test_what_is_little_waits_for_its_turn(
     changed: tuple[Region, ...] | None,
     expected: bool,
 ) -> None:
-    assert waits(picture(width, height), changed) is expected
+    wait_s = 0.2 if expected else DEADLINE_S
+    assert waits(picture(width, height), changed, wait_s=wait_s) is expected
 
 
 def test_an_error_ends_a_turn() -> None:

@@ -456,7 +456,7 @@ def test_a_stop_is_heard_while_an_opening_hangs_and_what_it_opens_is_closed() ->
     bench.reader.request(Stop(reason=EndReason.STOPPED))
     assert bench.end().reason is EndReason.STOPPED
     hanging.set()
-    for _ in range(100):
+    for _ in range(1500):
         if late.closed:
             break
         threading.Event().wait(0.02)

@@ -21,10 +21,12 @@ from recorder_worker.core.errors import (
 from recorder_worker.core.frames.playback import scan_headers
 from recorder_worker.core.model import Cursor, EndReason, GapReason, SourceClock
 from recorder_worker.ports import FrameSource
-from recorder_worker.stages.capture.reading import reopening
+from recorder_worker.stages.capture.reading import coverage, reopening
 from recorder_worker.stages.capture.reading.requests import Pause, Release, Resume, Stop
 from recorder_worker.stages.capture.reading.timeline import Timeline
 from recorder_worker.stages.capture.segments import items
+
+pytestmark = pytest.mark.usefixtures("unhurried")
 
 
 def clock() -> SystemClock:
@@ -100,16 +102,20 @@ def test_a_worker_that_takes_over_a_paused_session_leaves_it_paused() -> None:
     assert bench.items == [released]
 
 
-def test_a_live_source_that_was_not_read_in_time_has_lost_units() -> None:
+def test_a_live_source_that_was_not_read_in_time_has_lost_units(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coverage, "STALL_NS", SECOND)
     stall = threading.Event()
     bench = Bench(Scripted(clock(), SourceClock.LIVE, script={20: lambda: _hang(stall, 1.5)}))
     bench.start()
     bench.wait_for(items.Gap)
     bench.reader.request(Stop(reason=EndReason.STOPPED))
     bench.end()
-    (gap,) = bench.gaps()
-    assert gap.reason is GapReason.BACK_PRESSURE
-    assert gap.span.unit_count >= FPS
+    assert bench.gaps()
+    for gap in bench.gaps():  # the machine itself may stand still too
+        assert gap.reason is GapReason.BACK_PRESSURE
+        assert gap.span.unit_count >= FPS
 
 
 def test_a_source_that_is_lost_and_comes_back_is_a_gap() -> None:
@@ -162,10 +168,13 @@ def test_a_change_of_size_begins_a_segment_with_a_keyframe() -> None:
 
 @pytest.mark.parametrize("kind", list(SourceClock))
 def test_the_longest_duration_is_kept(kind: SourceClock) -> None:
+    begin_ns = clock().monotonic_ns()
     bench = Bench(Scripted(clock(), kind), max_duration_ns=SECOND).start()
     ended = bench.end()
+    lasted_ns = clock().monotonic_ns() - begin_ns
     assert ended.reason is EndReason.MAX_DURATION
-    assert SECOND <= ended.cursor.t_ns < 3 * SECOND
+    most_ns = lasted_ns if kind is SourceClock.LIVE else 3 * SECOND
+    assert SECOND <= ended.cursor.t_ns < most_ns
 
 
 def test_a_full_store_ends_the_session_with_a_gap_for_what_could_not_be_kept() -> None:
@@ -331,7 +340,9 @@ def test_a_wall_clock_that_was_stepped_does_not_falsify_a_gap_on_the_same_boot(
     )
     stepped.offset_ns = step_s * SECOND
     timeline = Timeline(SourceClock.LIVE, cursor, stepped, FPS, same_boot=True)
-    assert timeline.now_ns() == pytest.approx(3 * SECOND, abs=SECOND // 2)
+    now_ns, later_ns = timeline.now_ns(), stepped.monotonic_ns()
+    half = SECOND // 2
+    assert 3 * SECOND - half <= now_ns <= SECOND + later_ns - cursor.boot_ns + half
     elsewhere = Timeline(SourceClock.LIVE, cursor, stepped, FPS, same_boot=False)
     assert abs(elsewhere.now_ns() - 3 * SECOND) > SECOND
 

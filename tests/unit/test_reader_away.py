@@ -15,6 +15,8 @@ from recorder_worker.stages.capture.reading.pre_record import PreRecord
 from recorder_worker.stages.capture.reading.requests import Pause, Resume, Stop
 from recorder_worker.stages.capture.segments import items
 
+pytestmark = pytest.mark.usefixtures("unhurried")
+
 STOP = Stop(reason=EndReason.STOPPED)
 AWAY_S = 0.3
 
@@ -95,7 +97,7 @@ def test_a_pause_is_not_to_blame_for_what_a_source_that_was_away_did_not_show() 
 
 
 def test_the_longest_duration_leaves_no_time_out_in_which_the_source_was_away() -> None:
-    bench = Bench(live(), reopen=Gone(), retry_s=60, max_duration_ns=SECOND).start()
+    bench = Bench(live(lost_at=1), reopen=Gone(), retry_s=60, max_duration_ns=SECOND).start()
     ended = bench.end()
     assert ended.reason is EndReason.MAX_DURATION
     assert lost(bench).span.t1_ns == ended.cursor.t_ns >= SECOND

@@ -106,7 +106,7 @@ async def test_nobody_is_asked_while_nobody_looks_and_a_look_is_answered_soon(
     try:
         await asyncio.sleep(0)
         assert bus.asked.total() == 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             sample = await quiet.fresh(9)
         assert sample.sessions == (OPEN,)
         asked = bus.asked["sessions"]
@@ -129,7 +129,7 @@ async def test_a_defect_does_not_end_the_looking(monkeypatch: pytest.MonkeyPatch
     taken = sampler(bus)
     taken.start()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while bus.asked["broken"] < 3:
                 await asyncio.sleep(0.01)
     finally:

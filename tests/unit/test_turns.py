@@ -62,7 +62,10 @@ class _Subscription:
 
 
 async def settled() -> None:
+    """Everybody has had his turn, also where the machine stood still for all of that time."""
     await asyncio.sleep(SOON_S)
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 async def test_of_the_idle_a_few_ask_and_of_the_busy_all() -> None:
