@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from recorder_worker.adapters.c_heap import share_arenas
+from recorder_worker.cli.ending import Ending
 from recorder_worker.cli.settings_option import ConfigOption, load_settings
 
 if TYPE_CHECKING:
@@ -52,11 +53,13 @@ def run(
 
     - `RECORDER_NATS__URL=nats://hub:4222 recorder run compress merkle`
     """
+    ending = Ending()
     share_arenas()
     settings = load_settings(config)
     if stages:
         settings = msgspec.structs.replace(settings, stages=tuple(s.value for s in stages))
     asyncio.run(serve(settings))
+    ending.well()
 
 
 async def serve(settings: Settings) -> None:

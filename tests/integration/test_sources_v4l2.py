@@ -7,11 +7,8 @@ recorded.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -69,20 +66,7 @@ def camera_worker(
     }
     with WorkerProcess(tmp_path_factory.mktemp("worker"), env=env) as running:
         yield running
-        # A thread that comes out of OpenCV while Python ends takes the process down.
-        deadline = time.monotonic() + DEADLINE_S
-        while open_devices(running) and time.monotonic() < deadline:
-            time.sleep(0.05)
         assert running.terminate() == 0
-
-
-def open_devices(worker: WorkerProcess) -> list[str]:
-    """The devices that its threads have not let go of: each is a timer of the kernel's."""
-    found = []
-    for descriptor in Path(f"/proc/{worker.pid}/fd").iterdir():
-        with suppress(FileNotFoundError):
-            found.append(str(descriptor.readlink()))
-    return [each for each in found if "timerfd" in each]
 
 
 @pytest_asyncio.fixture
