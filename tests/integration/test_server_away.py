@@ -14,7 +14,7 @@ from running_recorder import DEADLINE_S, LIVE, RunningRecorder, settings_in
 
 from recorder_worker.bus.connection import turns
 from recorder_worker.core.verify.verdicts import Verdict
-from recorder_worker.service.settings.tree import NatsSettings
+from recorder_worker.service.settings.tree import CaptureSettings, NatsSettings
 
 AWAY_S = 3.0
 """So long that every pull loop would have asked again."""
@@ -37,7 +37,12 @@ async def test_of_a_server_that_is_away_no_messages_are_asked(
     monkeypatch.setattr(turns, "LATE_S", (0.2,))
     monkeypatch.setattr(turns, "STALE_S", 0.5)
     with NatsProcess(tmp_path / "nats") as server:
-        settings = settings_in(tmp_path / "data", nats=NatsSettings(url=server.url))
+        settings = settings_in(
+            tmp_path / "data",
+            nats=NatsSettings(url=server.url),
+            # However long the server takes to be back: no lease runs out meanwhile.
+            capture=CaptureSettings(segment_s=0.25, lease_s=60),
+        )
         async with RunningRecorder(settings) as recorder:
             started = await recorder.client.start(LIVE, fps=10)
             await recorder.captured(started.session_id)
